@@ -187,6 +187,21 @@ class Plan(Record):
         """What the rewritten network has: `before` and `growth` together."""
         return self.before + self.growth
 
+    @property
+    def counted(self) -> dict[str, tuple[int, int]]:
+        """What was counted for one image, before and after the surgery, by its name in `Growth`."""
+        names = ("parameters", *(("flops", "activations") if self.measured else ()), "buffers")
+        return {name: (getattr(self.before, name), getattr(self.after, name)) for name in names}
+
+    @property
+    def grown(self) -> dict[str, str]:
+        """How parameters, FLOPs and activations grow, in words: `1,000 → 1,250 (1.250×)`."""
+        return {
+            name: f"{before:,} → {after:,} ({after / before:.3f}×)"
+            for name, (before, after) in self.counted.items()
+            if before and name != "buffers"
+        }
+
     def factor(self, name: str) -> float | None:
         """How many times the stock network's number the rewritten network has.
 
@@ -252,10 +267,7 @@ class Plan(Record):
             lines.append(f"  {e.site:{width}}  {e.operation}  {what}  {self.told(e)}  {folds}")
         reasons = Counter((p.operation, p.reason) for p in self.passed_over)
         lines += [f"  passed over {n} × {op}: {reason}" for (op, reason), n in reasons.items()]
-        for name in ("parameters", "flops", "activations"):
-            if factor := self.factor(name):
-                before, after = getattr(self.before, name), getattr(self.after, name)
-                lines.append(f"{name}: {before:,} → {after:,} ({factor:.3f}×)")
+        lines += [f"{name}: {text}" for name, text in self.grown.items()]
         lines.append(f"function: {self.told()}; folds: {'yes' if self.folds else 'no'}")
         if self.execution and self.execution.choice:
             lines.append(f"start: {self.execution.choice.why}")

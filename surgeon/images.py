@@ -141,29 +141,41 @@ def check_inputs(x: object, dims: int = 3) -> None:
     _range(x, name)
 
 
-def check_taken(x: Tensor, model: nn.Module, name: str = "images") -> None:
-    """Check that a network accepts the channels of images.
+def check_taken(x: Tensor, model: nn.Module, name: str = "images", *, sizes: bool = False) -> None:
+    """Check that a network accepts images of this shape.
 
-    Nothing is run if they match the network's first convolution; otherwise the network is tried on one image.
+    Nothing is run where channels alone are asked for and match the network's first convolution; otherwise the network
+    is tried on two images.
 
     Args:
         x: (N, C, …).
         model: The network; its modes are restored afterwards.
         name: Name of the images in error messages.
+        sizes: Whether height and width, or the channels of a network without convolutions, may not fit either.
 
     Raises:
         DataError: The network fails.
     """
-    first = _first(model)
-    if first is None or len(x) == 0 or x.dim() < 3 or x.shape[1] == first.in_channels:
+    first, like = _first(model), next((p for p in model.parameters() if p.is_floating_point()), None)
+    other = first is not None and x.dim() >= 3 and x.shape[1] != first.in_channels
+    if len(x) == 0 or like is None or not (other or sizes):
         return
-    like = next(p for p in first.parameters())
     old_modes = [(m, m.training) for m in model.modules()]
     model.eval()
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            model((x[:1] / 255 if x.dtype == torch.uint8 else x[:1]).to(like))
-    except Exception as error:  # the network's own code, on channels that it may not take
+            two = x[:2].expand(2, *x.shape[1:])  # one image alone may be too few for the network's own norms
+            two = (two / 255 if x.dtype == torch.uint8 else two).to(like)
+            try:
+                model.forward(two)  # the caller's hooks on the network see no trial
+            except Exception:  # unless it needs one of them
+                model(two)
+    except Exception as error:  # the network's own code, on images that it may not take
+        if first is None or not other:
+            raise DataError(
+                f"{name} are {times(x.shape[1:])}, and the network does not take them "
+                f"({_reason(error)}): give images of the size that it was made for"
+            ) from error
         raise DataError(
             f"{name} have {x.shape[1]} channels ({times(x.shape[1:])}), and the network takes {first.in_channels}: "
             f"{_remedy(x.shape[1], first.in_channels)}"
@@ -245,6 +257,11 @@ def _hint(low: float, high: float) -> str:
     if low < 0:
         return "they look normalised already: give pixels, and mean and std apart (Normalized, `normalize`)"
     return "clip them, or look for what scaled them"
+
+
+def _reason(error: Exception) -> str:
+    """The first line of an error of other code."""
+    return f"{type(error).__name__}: {str(error).strip()}".splitlines()[0][:160]
 
 
 def _remedy(have: int, want: int) -> str:

@@ -109,6 +109,9 @@ class Site(BaseModel):
 
         Args:
             kind: The kind.
+
+        Returns:
+            True where its kind or its role is this one.
         """
         return kind in (self.kind, self.role)
 
@@ -128,6 +131,9 @@ def is_call(name: str) -> bool:
 
     Args:
         name: Name of a site.
+
+    Returns:
+        True where the name ends in `()`.
 
     Examples:
         >>> is_call("conv1.relu()"), is_call("conv1.relu")

@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import sys
+import warnings
 
 import pytest
 import torch
@@ -291,3 +292,19 @@ def test_the_command_line_tells_it_in_one_line(tmp_path, monkeypatch):
         and "checkpoint.pt could not be written: File too large; nothing was kept" in last
     )
     assert last.endswith("there is no checkpoint yet: the same call begins again")
+
+
+def test_who_may_read_new_files_may_read_all_that_is_written(tmp_path, tiny):
+    before = os.umask(0o022)
+    try:
+        cut = surgeon.apply(tiny, "noise", input_size=(3, 8, 8))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            surgeon.save(cut, tmp_path / "cut")
+        images = Images(torch.rand(4, 3, 8, 8), torch.arange(4))
+        fit(cut, images, images, Training(epochs=1, batch_size=2), folder=tmp_path / "training")
+    finally:
+        os.umask(before)
+    files = [f for f in tmp_path.rglob("*") if f.is_file()]
+    assert {f.suffix for f in files} >= {".safetensors", ".json"}
+    assert [f.name for f in files if f.stat().st_mode & 0o044 != 0o044] == []

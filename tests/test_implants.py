@@ -83,7 +83,7 @@ def test_a_setting_that_no_folder_holds_is_told(tmp_path):
 
 
 def test_what_a_training_switches_is_no_change(tmp_path):
-    model = cut("noise")
+    model = cut({"op": "adversarial-noise", "source": "anl", "after": "conv"})
     surgeon.training.set_noise(model, False)
     folder = surgeon.save(model, tmp_path / "a")
     assert '"implants"' not in (folder / "config.json").read_text()

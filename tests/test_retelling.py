@@ -8,6 +8,7 @@ from surgeon.ownership import claim
 from surgeon.pipeline.reproducing import settings_of
 from surgeon.protocol import load_protocol
 from surgeon.recipe import Training, available, dump, load_recipe, with_parts
+from surgeon.recipe.retelling import without_prose
 from surgeon.strict_yaml import load
 from tests.cli.commandline import invoke
 
@@ -91,11 +92,11 @@ def test_a_run_of_before_goes_on_whatever_its_recipe_says_of_itself(tmp_path):
     old = json.loads(json.dumps(new))
     old["recipes"][0] |= {"title": KAP.title, "source": KAP.source}
     (tmp_path / "settings.json").write_text(json.dumps(old))
-    assert claim(tmp_path, "settings.json", new, "a run") == old
+    assert claim(tmp_path, "settings.json", new, "a run", compared=without_prose) == old
     old["recipes"][0]["surgery"][0]["kernel_size"] = 3
     (tmp_path / "settings.json").write_text(json.dumps(old))
     with pytest.raises(Exception, match="other settings \\(recipes\\)"):
-        claim(tmp_path, "settings.json", new, "a run")
+        claim(tmp_path, "settings.json", new, "a run", compared=without_prose)
 
 
 def test_hashes_of_runs_that_were_made_are_not_of_such_words(monkeypatch):

@@ -23,7 +23,7 @@ def swapped(recipe: str, model: str | None, error: RecipeError) -> RecipeError:
         return error
     said = click.get_current_context().command.name
     return RecipeError(
-        f"{model} is a recipe, and {recipe} is none; the recipe comes first: surgeon {said} {model} {recipe}"
+        f"{model} is a recipe, and {recipe} is not; the recipe comes first: surgeon {said} {model} {recipe}"
     )
 
 

@@ -93,13 +93,12 @@ def _passed_over(plan: Plan) -> Sheet:
 
 def _growth(plan: Plan) -> Sheet:
     table = Sheet("for one image", *(Column(title, right=True) for title in ("before", "after", "factor")))
-    rows = ["parameters", *(["flops", "activations"] if plan.measured else []), "buffers"]
-    for name in rows:
+    for name, (before, after) in plan.counted.items():
         factor = plan.factor(name)
         table.add(
             _COUNTED.get(name, name),
-            short(getattr(plan.before, name)),
-            short(getattr(plan.after, name)),
+            short(before),
+            short(after),
             f"{factor:.3f}×" if factor is not None else "",
         )
     return table

@@ -55,6 +55,9 @@ def pixels(x: Tensor) -> Tensor:
     Args:
         x: floats in [0, 1], or uint8 from 0 to 255.
 
+    Returns:
+        float32 of the same shape.
+
     Examples:
         >>> import torch
         >>> from surgeon.data import pixels

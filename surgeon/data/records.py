@@ -68,6 +68,9 @@ class Records(Dataset):
 
         Args:
             indices: the images' numbers.
+
+        Returns:
+            The data set; images are read when they are asked for.
         """
         return Records([self.entries[int(i)] for i in indices], self.size, transform=self.transform)
 

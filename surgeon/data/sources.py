@@ -129,6 +129,9 @@ def absolute_source(source: str) -> str:
     Args:
         source: a path, 'digits', or a name of timm's; the last two are unchanged.
 
+    Returns:
+        The absolute path, or the name as it is.
+
     Examples:
         >>> from surgeon.data import absolute_source
         >>> absolute_source("digits"), absolute_source("torch/cifar10")

@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import re
+import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +20,7 @@ from surgeon.errors import WritingError
 def written(path: Path) -> Iterator[Path]:
     """Give a place beside `path` to write to, and rename it to `path` at the end.
 
-    Nothing of it is left after an error.
+    Nothing of it is left after an error. Who may read new files may read it.
 
     Args:
         path: the file.
@@ -36,11 +37,28 @@ def written(path: Path) -> Iterator[Path]:
     beside = unfinished(path)
     try:
         with telling(path):
-            yield beside
+            with shared(beside):
+                yield beside
             os.replace(beside, path)
     finally:
         with contextlib.suppress(OSError):
             beside.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def shared(path: Path) -> Iterator[None]:
+    """Let a file that is written inside be read by whoever the system lets read new files.
+
+    safetensors writes a private temporary file and renames it, which would leave the weights to their owner alone.
+
+    Args:
+        path: the file; it is made empty first.
+    """
+    path.touch()
+    mode = stat.S_IMODE(path.stat().st_mode)
+    yield
+    if stat.S_IMODE(path.stat().st_mode) != mode:
+        path.chmod(mode)
 
 
 @contextlib.contextmanager

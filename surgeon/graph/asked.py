@@ -20,6 +20,7 @@ import torch
 from torch import fx, nn
 
 from surgeon.errors import TraceError
+from surgeon.graph import tree
 from surgeon.graph.anchors import walk
 from surgeon.graph.exchanged import Change
 from surgeon.graph.leaves import is_leaf
@@ -262,7 +263,7 @@ def asked_tensors(network: nn.Module, asked: Asked) -> Iterator[tuple[str, dict[
 
 
 def _modules(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    return nn.Module.named_modules(network)
+    return tree.modules(network)
 
 
 def _tensor(network: nn.Module, name: str) -> Any:

@@ -15,7 +15,7 @@ _OUT = ("proj", "out_proj", "o_proj", "proj_out", "to_out", "c_proj", "wo", "out
 
 
 def parts_of(module: nn.Module, name: str) -> Parts | None:
-    """The layers of an attention module by what they make, as dotted names; None for a module that is none.
+    """The layers of an attention module by what they make, as dotted names; None for another module.
 
     One layer may make several. torch's own attention has its weights itself, but for the projection.
 

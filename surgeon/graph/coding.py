@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from torch import fx
 
-from surgeon.graph import anchors, asked, checkpointing, classes, exchanged, ties
+from surgeon.graph import anchors, asked, checkpointing, classes, exchanged, geometry, ties
 from surgeon.graph.compiled import Code, compiled
 from surgeon.graph.dispatch import dispatcher
 from surgeon.graph.joined import joined
@@ -59,6 +59,7 @@ def listen(network: Rewritten) -> None:
         *exchanged.read(network, network._programs.values()),
         *asked.watched(network, network._asked),
         classes.watched(network, network._opened, network._stock_class),
+        *geometry.watched(network),
     )
 
 

@@ -14,7 +14,7 @@ from surgeon.torch_private import AvgPoolNd, BatchNorm, ConvTransposeNd, Instanc
 
 
 def kind_of_site(module: nn.Module) -> Kind | None:
-    """The kind of site that a module is; None of one that is none."""
+    """The kind of site that a module is; None for a module of another kind."""
     if is_convolution(module):
         return "conv"
     if isinstance(module, nn.Linear):

@@ -36,12 +36,14 @@ class Change:
     binding: graphs that were made before are surely, or likely, not its function: it is of another class, or
     runs other children. A module that got a child which its code may never call is not binding.
     never: why graphs that are made anew would not be its function either; "" where they would.
+    way: what works instead; "" for what works with exchanged modules.
     """
 
     path: str
     text: str
     binding: bool
     never: str = ""
+    way: str = ""
 
     def __str__(self) -> str:
         return f"{self.path or 'the network'}: {self.text}"

@@ -66,7 +66,8 @@ def _problem(module: nn.Module, root: bool) -> str:
     if "forward" in module.__dict__ and (root or not _is_own_method(module)):
         return (
             f"forward was exchanged on this object, so that the code of {kind.__name__} is not what runs; write a "
-            f"subclass, or put the old forward back"
+            f"subclass, or put the old forward back (del module.forward; accelerate's hooks come off by "
+            f"remove_hook_from_module(model, recurse=True))"
         )
     return ""
 

@@ -108,11 +108,10 @@ def _remake(network: Rewritten, changes: list[exchanged.Change]) -> None:
             if hasattr(network._stock_class, "reset_classifier")
             else ""
         )
-        raise SurgeryError(
-            f"{binding[0]}{more}, and no graph can be made for that ({reason}): change "
-            "modules before surgeon.apply, or "
-            f"fold or revert, change, and apply again{head}"
+        way = binding[0].way or (
+            f"change modules before surgeon.apply, or fold or revert, change, and apply again{head}"
         )
+        raise SurgeryError(f"{binding[0]}{more}, and no graph can be made for that ({reason}): {way}")
 
 
 def _hold(network: Rewritten, tensors: Mapping[str, torch.Tensor | None]) -> bool:

@@ -16,6 +16,7 @@ from typing import Any
 
 from torch import nn
 
+from surgeon.disk.writing import shared
 from surgeon.errors import SurgeryError
 from surgeon.extra_state import in_tensors
 from surgeon.warned import warn
@@ -81,11 +82,12 @@ def save_weights(
     configuration.write_text(json.dumps(_unusable(network, sentence), indent=1), encoding="utf-8")
     beside = folder / f"{WEIGHTS}.unfinished"
     tensors = network.state_dict() if state_dict is None else state_dict
-    save_file(
-        {k: t.detach().clone().contiguous() for k, t in in_tensors(tensors).items()},
-        beside,
-        metadata={"format": "pt"},
-    )
+    with shared(beside):
+        save_file(
+            {k: t.detach().clone().contiguous() for k, t in in_tensors(tensors).items()},
+            beside,
+            metadata={"format": "pt"},
+        )
     os.replace(beside, folder / WEIGHTS)
     warn(
         f"{folder / WEIGHTS} has the weights of a rewritten {kind} alone, to go on training from; {whole}",

@@ -14,15 +14,13 @@ from typing import Any
 from torch import nn
 
 from surgeon.edits import Edit
-from surgeon.graph.module_tree import has
+from surgeon.graph.paths import has
 from surgeon.selection import INPUT
 
 FUNCTIONS = (FunctionType, BuiltinFunctionType)
 _PLAIN = (bool, int, float, str, type(None))
 _OF_A_RUN = frozenset({"training", "inplace", "grad_checkpointing", "fused_attn", "scriptable", "exportable"})
 """Settings of how a network runs, which leave its outputs as they are."""
-_OF_A_PHASE = frozenset({"enabled"})
-"""Settings of the layers that a training switches by itself."""
 _TORCHS = frozenset(vars(nn.Module()))
 """What every module of torch's holds for torch itself."""
 
@@ -143,9 +141,11 @@ def changed(model: nn.Module) -> dict[str, tuple[Any, Any]]:
     for name, implant in left.items():
         if not has(model, name):
             continue
-        now = {k: v for k, v in settings_of(model.get_submodule(name)) if not isinstance(v, FUNCTIONS)}
+        module = model.get_submodule(name)
+        now = {k: v for k, v in settings_of(module) if not isinstance(v, FUNCTIONS)}
+        switched = getattr(module, "switched_by_training", ())  # a layer names what a training sets by itself
         for key, was in implant.settings:
-            if key in now and key not in _OF_A_PHASE and not key.startswith("_") and not same(now[key], was):
+            if key in now and key not in switched and not key.startswith("_") and not same(now[key], was):
                 found[f"{name}.{key}"] = (now[key], was)
     return found
 

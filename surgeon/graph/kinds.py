@@ -10,14 +10,23 @@ from torch import fx, nn
 
 from surgeon.graph.leaves import is_activation, is_convolution, is_norm, is_pool
 
-_OTHER_METHODS = frozenset(
-    {
-        "size", "dim", "numel", "nelement", "item", "tolist", "stride", "element_size", "get_device", "numpy",
-        "is_contiguous", "is_floating_point", "is_complex", "split", "chunk", "unbind", "tensor_split", "hsplit",
-        "vsplit", "dsplit", "split_with_sizes", "topk", "sort", "mode", "kthvalue", "cummax", "cummin", "aminmax",
-        "frexp", "slogdet", "items", "keys", "values", "get", "pop", "to_tuple",
-    }
-)  # fmt: skip
+_PLAIN = {
+    "size",
+    "dim",
+    "numel",
+    "nelement",
+    "item",
+    "tolist",
+    "stride",
+    "element_size",
+    "get_device",
+    "numpy",
+}
+_ANSWERS = {"is_contiguous", "is_floating_point", "is_complex"}
+_PARTS = {"split", "chunk", "unbind", "tensor_split", "hsplit", "vsplit", "dsplit", "split_with_sizes"}
+_SEVERAL = {"topk", "sort", "mode", "kthvalue", "cummax", "cummin", "aminmax", "frexp", "slogdet"}
+_OF_CONTAINERS = {"items", "keys", "values", "get", "pop", "to_tuple"}
+_OTHER_METHODS = frozenset(_PLAIN | _ANSWERS | _PARTS | _SEVERAL | _OF_CONTAINERS)
 """Methods, and functions of torch of the same names, that give something else than one tensor."""
 _DECIDED_BY_ARGUMENTS = frozenset({"max", "min", "median", "nanmedian", "unique", "std_mean", "var_mean"})
 _TENSOR_HOMES = tuple(

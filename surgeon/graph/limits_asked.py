@@ -1,7 +1,7 @@
 """`torch.finfo(x.dtype)` and `torch.iinfo(x.dtype)` while a network is traced with the values of an example.
 
-torch makes them of a type alone, and a proxy is none. The numbers that they give are of the example's type: code that
-asks for them decides by it.
+torch makes them of a type alone, and a proxy is not one. Their numbers are of the example's type: code that asks for
+them decides by it.
 """
 
 from __future__ import annotations

@@ -18,6 +18,7 @@ from surgeon.graph.fused import can_open, close_fused, is_fused, is_opened, open
 from surgeon.graph.lifting import unlift
 from surgeon.graph.network import Rewritten
 from surgeon.graph.parameters import carry_over
+from surgeon.graph.paths import has
 from surgeon.graph.references import held_elsewhere, refer
 from surgeon.graph.region import Region, innermost_first
 from surgeon.graph.twin import twin
@@ -222,23 +223,6 @@ def take(tree: nn.Module, name: str) -> nn.Module:
     """
     owner, _, leaf = name.rpartition(".")
     return tree.get_submodule(owner)._modules.pop(leaf)  # type: ignore[return-value]  # a layer was hung there
-
-
-def has(tree: nn.Module, name: str) -> bool:
-    """Say whether there is a module of a name.
-
-    Args:
-        tree: The network.
-        name: Dotted name.
-
-    Returns:
-        Whether there is.
-    """
-    try:
-        tree.get_submodule(name)
-    except AttributeError:
-        return False
-    return True
 
 
 def free_name(tree: nn.Module, name: str, taken: Iterable[str]) -> str:

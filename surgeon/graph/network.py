@@ -30,7 +30,8 @@ from surgeon.graph.dispatch import dispatchers, later
 from surgeon.graph.guard import guard, guarded_containers, unguard
 from surgeon.graph.kinship import class_for, how_for, slots_of
 from surgeon.graph.own_attributes import GRAPH_STATE, OWN, RECORD, graph_state
-from surgeon.graph.stock_methods import bound, has
+from surgeon.graph.paths import has
+from surgeon.graph.stock_methods import bound
 from surgeon.graph.traced import Asked, Example, Traced, copied
 from surgeon.graph.variants import Variants, fits
 

@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from surgeon.graph import tree
 from surgeon.graph.anchors import inner_of, walk
 from surgeon.graph.exchanged import Change
 
@@ -69,9 +70,40 @@ class Settings:
                 if now is MISSING and key in held.get("_modules", {}):
                     now = held["_modules"][key]
                 name = name.removeprefix("_buffers.").removeprefix("_parameters.")
-                whole = f"{path}.{name}" if path else name
-                return Change(whole, f"{_told(now)} in place of {_told(was)}", True)
+                return _change(network, path, name, was, now)
         return None
+
+
+def _change(network: nn.Module, path: str, name: str, was: Any, now: Any) -> Change:
+    """An attribute that is another one, in words; MISSING stands for what the object has from its class alone."""
+    whole = f"{path}.{name}" if path else name
+    module = walk(network, path) if path else network
+    kind = type(module).__name__
+    if "." not in name and was is MISSING and callable(now) and hasattr(type(module), name):
+        own = getattr(now, "__self__", None) is module
+        way = "" if own else _TAKE_OFF.format(name=name)
+        return Change(
+            path, f"its {name} is {_origin(now)} that was put on the object, not {kind}'s own", True, way=way
+        )
+    if was is MISSING:
+        return Change(whole, f"it was set to {_told(now)} after the surgery", True)
+    if now is MISSING:
+        return Change(whole, f"it was {_told(was)} at the surgery, and is gone", True)
+    return Change(whole, f"{_told(now)} in place of {_told(was)}", True)
+
+
+_TAKE_OFF = (
+    "take it off (as del module.{name}; accelerate's by remove_hook_from_module(model, recurse=True)), or put it on "
+    "what surgeon.fold or surgeon.revert gives"
+)
+
+
+def _origin(function: Any) -> str:
+    """What a function is called and where it is written, also behind functools.partial."""
+    while isinstance(function, functools.partial):
+        function = function.func
+    name, home = getattr(function, "__name__", type(function).__name__), getattr(function, "__module__", None)
+    return f"{name} of {home}" if home else f"{name}"
 
 
 def settings(network: nn.Module, names: Iterable[tuple[str, str]]) -> Settings | None:
@@ -113,7 +145,7 @@ def objects(network: nn.Module, depth: int = _DEEP) -> Iterator[tuple[str, str, 
     objects, each once: the module's path, the attribute's name, and the object. What lies deeper than `depth` is
     left out."""
     seen: set[int] = set()
-    for path, module in nn.Module.named_modules(network):
+    for path, module in tree.modules(network):
         own = [(k, v) for k, v in module.__dict__.items() if k not in _OF_TORCH]
         yield from _objects(path, "", own, depth, seen)
 

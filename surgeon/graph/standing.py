@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,8 @@ from surgeon.graph.implants import implants, kind_of
 from surgeon.graph.leaves import exchanged_methods
 from surgeon.graph.left_alone import left_alone
 from surgeon.graph.made_weights import maker
-from surgeon.graph.module_tree import Displaced, has
+from surgeon.graph.module_tree import Displaced
+from surgeon.graph.paths import has
 from surgeon.selection import INPUT
 from surgeon.torch_private import BatchNorm
 
@@ -55,6 +56,32 @@ def remember(displaced: Displaced, tree: nn.Module, edits: Iterable[Edit]) -> No
     earlier = displaced.implants
     displaced.standing = standing(tree, edits)
     displaced.implants = {n: earlier.get(n, i) for n, i in implants(tree, edits).items()}
+
+
+def remember_rest(
+    displaced: Displaced, tree: nn.Module, edits: Iterable[Edit], untouched: Collection[str]
+) -> None:
+    """Keep what a surgery left where some of its edits were folded.
+
+    What is known of sites that folding left alone stays known, so that what other code made of them since the surgery
+    is still found; so it does of batch norms that lost their statistics since.
+
+    Args:
+        displaced: Where it is kept.
+        tree: The network.
+        edits: The edits that remain.
+        untouched: Their sites at which nothing was folded.
+    """
+    earlier = displaced.standing
+    remember(displaced, tree, edits)
+    if not earlier:
+        return
+    sites = {e.site for e in edits}
+    displaced.standing = {
+        name: earlier.get(name, now) if name in untouched else now
+        for name, now in displaced.standing.items()
+        if name in sites or (name in earlier and "running_mean" not in dict(earlier[name].tensors))
+    }
 
 
 def standing(tree: nn.Module, edits: Iterable[Edit]) -> dict[str, Standing]:

@@ -6,15 +6,14 @@ import inspect
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from torch import nn
-
 from surgeon.errors import SurgeryError
 from surgeon.graph import making
 from surgeon.graph.bound_hooks import is_called_back, rebind
 from surgeon.graph.hosts import save_weights
 from surgeon.graph.indexed import by_index
-from surgeon.graph.kinship import How
+from surgeon.graph.kinship import WITHOUT, How
 from surgeon.graph.one_at_a_time import alone
+from surgeon.graph.paths import has
 from surgeon.host import own_state
 from surgeon.warned import warn
 
@@ -47,9 +46,10 @@ def bound(
             return result
     if is_called_back(network):
         return inspect.getattr_static(network._stock_class, name).__get__(network)(*args, **given)
+    way = f"; {WITHOUT[name]}" if name in WITHOUT else ""
     raise SurgeryError(
         f"{network._stock_class.__name__}.{name} runs code from before the surgery and was not run; call it before "
-        f"surgeon.apply, or on surgeon.fold(model) or surgeon.revert(model)"
+        f"surgeon.apply, or on surgeon.fold(model) or surgeon.revert(model){way}"
     )
 
 
@@ -117,15 +117,6 @@ def _rebuild_after(network: Rewritten, method: str, args: tuple[Any, ...], kwarg
     if lost:
         warn(f"{method} removed edited layers: {', '.join(map(str, lost))}")
     return result
-
-
-def has(model: nn.Module, name: str) -> bool:
-    """Whether a module of this dotted name is there."""
-    try:
-        model.get_submodule(name)
-    except AttributeError:
-        return False
-    return True
 
 
 def _hashable(value: Any) -> Any:

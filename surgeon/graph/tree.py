@@ -28,7 +28,7 @@ def modules(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 
 def functions(network: nn.Module) -> Iterator[str]:
-    """The names of what stands among the modules and is none."""
+    """The names of what stands among the modules and is not a module."""
     for path, module in modules(network):
         prefix = f"{path}." if path else ""
         yield from (prefix + n for n, c in module._modules.items() if not isinstance(c, nn.Module | None))

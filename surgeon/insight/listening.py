@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from surgeon.errors import PictureError
 from surgeon.graph.fused import TAIL, is_opened
 from surgeon.graph.leaves import is_activation, is_convolution, is_norm
-from surgeon.graph.module_tree import has
+from surgeon.graph.paths import has
 from surgeon.methods.weight_map.blend import WeightMapBlend
 from surgeon.methods.weight_map.module import WeightMap2d
 from surgeon.models.pixels import Normalized

@@ -235,6 +235,9 @@ def is_known(name: str) -> bool:
     Args:
         name: a name as `create_model` takes it, without own code and repositories.
 
+    Returns:
+        True where `create_model` would find it.
+
     Examples:
         >>> from surgeon.models import is_known
         >>> is_known("zoo/lenet5"), is_known("resnet18"), is_known("resnet1800")

@@ -78,6 +78,9 @@ class Normalized(nn.Module):
         Args:
             x: (N, C, H, W), float32 in [0, 1].
 
+        Returns:
+            (N, classes), logits.
+
         Raises:
             DataError: x has another type, shape or range.
         """
@@ -89,6 +92,9 @@ class Normalized(nn.Module):
 
         Args:
             x: (N, C, H, W), float32.
+
+        Returns:
+            (N, classes), logits.
         """
         output = logits_of(self.model(self.normalize(x)))
         if not self.probabilities:
@@ -104,6 +110,9 @@ class Normalized(nn.Module):
 
         Args:
             x: (N, C, H, W), pixels in [0, 1].
+
+        Returns:
+            (N, C, H, W), (x − mean) / std channel by channel; x itself where no normalisation is known.
         """
         return x if self.mean is None or self.std is None else (x - self.mean) / self.std
 

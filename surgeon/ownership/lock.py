@@ -24,6 +24,8 @@ from surgeon.ownership.manifest import Manifest, read_manifest
 _WAIT = 1.0
 """Seconds to wait for a lock: the file of an owner that leaves may take a moment to disappear."""
 
+_ELSEWHERE = "choose a place in a folder that you may write to"
+
 
 @dataclass
 class _Hold:
@@ -147,25 +149,42 @@ def check_apart(path: str | Path, sources: Iterable[str | Path | None]) -> None:
 
 def _make_parents(path: Path, shown: str | Path) -> list[Path]:
     """Make the folders above `path`; returns those that did not exist, the innermost first."""
-    missing = [p for p in path.parents if not p.exists()]
+    missing = [p for p in path.parents if not os.path.lexists(p)]
+    above = next(p for p in path.parents if p not in missing)
+    if not above.is_dir():
+        raise ArtifactError(
+            f"{shown} cannot be written: {above} is a file, and not a folder that could hold it; {_ELSEWHERE}"
+        )
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ArtifactError(f"{shown} cannot be written: {error.strerror or error}") from error
+        raise _no_place(shown, error) from error
     return missing
+
+
+def _no_place(shown: str | Path, error: OSError) -> ArtifactError:
+    return ArtifactError(f"{shown} cannot be written: {error.strerror or error}; {_ELSEWHERE}")
 
 
 def _acquire(path: Path, shown: str | Path) -> BaseFileLock:
     beside = os.access(path.parent, os.W_OK)
     lock = FileLock(lock_beside(path) if beside or not path.is_dir() else lock_inside(path), timeout=_WAIT)
     try:
-        lock.acquire(poll_interval=0.05)
+        try:
+            lock.acquire(poll_interval=0.05)
+        except Timeout:
+            if os.path.lexists(lock.lock_file):
+                owner = _owner(Path(lock.lock_file))
+                raise ArtifactError(
+                    f"{shown} is in use{owner}; wait until that has ended, or choose another place"
+                ) from None
+            lock.acquire(timeout=0)  # its owner left just now, or it could not be made
     except Timeout:
         raise ArtifactError(
-            f"{shown} is in use{_owner(Path(lock.lock_file))}; wait until that has ended, or choose another place"
+            f"{shown} cannot be written: no file can be made in {Path(lock.lock_file).parent}; {_ELSEWHERE}"
         ) from None
     except OSError as error:
-        raise ArtifactError(f"{shown} cannot be written: {error.strerror or error}") from error
+        raise _no_place(shown, error) from error
     _sign(Path(lock.lock_file))
     return lock
 

@@ -22,7 +22,7 @@ from surgeon.reading import read_mapping
 
 P = ParamSpec("P")
 R = TypeVar("R")
-_PROSE = ("title", "paper", "source")
+Compared = Callable[[dict[str, Any]], dict[str, Any]]
 
 
 @contextlib.contextmanager
@@ -104,7 +104,13 @@ def settings_in(folder: Path, name: str) -> dict[str, Any] | None:
 
 
 def claim(
-    folder: Path, name: str, settings: dict[str, Any], what: str, *, later: Collection[str] = ()
+    folder: Path,
+    name: str,
+    settings: dict[str, Any],
+    what: str,
+    *,
+    later: Collection[str] = (),
+    compared: Compared = dict,
 ) -> dict[str, Any] | None:
     """Check that a folder is free or belongs to these settings. Nothing is written.
 
@@ -114,6 +120,7 @@ def claim(
         settings: the settings.
         what: what the folder holds, with its article, such as "a run".
         later: keys that are not known yet; the caller compares them later.
+        compared: what of settings tells one work from another; all of them by default.
 
     Returns:
         The settings that the folder has already; None for a free folder.
@@ -125,7 +132,7 @@ def claim(
     if known is not None and known.what != what.split()[-1]:
         raise ArtifactError(f"{folder} holds surgeon's {known.what}, not {what}; choose another folder")
     if before is not None:
-        here, now = _work(before), _work(json.loads(json_text(settings)))
+        here, now = compared(before), compared(json.loads(json_text(settings)))
         keys = {*here, *now} - {*later}
         other = sorted(k for k in keys if here.get(k) != now.get(k))
         if other:
@@ -138,16 +145,7 @@ def claim(
     return None
 
 
-def _work(settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings without what their recipes say of themselves: in other words they are the same work."""
-    recipes = settings.get("recipes")
-    if not isinstance(recipes, list):
-        return settings
-    kept = [{k: v for k, v in r.items() if k not in _PROSE} if isinstance(r, dict) else r for r in recipes]
-    return {**settings, "recipes": kept}
-
-
-def take(folder: Path, name: str, settings: dict[str, Any], what: str) -> None:
+def take(folder: Path, name: str, settings: dict[str, Any], what: str, *, compared: Compared = dict) -> None:
     """Check as `claim` does, and write the settings into a free folder as its first file.
 
     Args:
@@ -155,11 +153,12 @@ def take(folder: Path, name: str, settings: dict[str, Any], what: str) -> None:
         name: the settings file's name.
         settings: the settings.
         what: what the folder holds, with its article, such as "a run".
+        compared: as for `claim`.
 
     Raises:
         ArtifactError: as for `claim`.
     """
-    claim(folder, name, settings, what)
+    claim(folder, name, settings, what, compared=compared)
     if not (folder / name).is_file():
         folder.mkdir(parents=True, exist_ok=True)
         write_manifest(folder, what.split()[-1], files=False)
@@ -167,7 +166,9 @@ def take(folder: Path, name: str, settings: dict[str, Any], what: str) -> None:
 
 
 @contextlib.contextmanager
-def taken(folder: Path, name: str, settings: dict[str, Any], what: str) -> Iterator[None]:
+def taken(
+    folder: Path, name: str, settings: dict[str, Any], what: str, *, compared: Compared = dict
+) -> Iterator[None]:
     """Take a folder in the first process; after an error inside, remove it if it holds only the settings.
 
     A mistaken call therefore does not block the next one.
@@ -177,15 +178,16 @@ def taken(folder: Path, name: str, settings: dict[str, Any], what: str) -> Itera
         name: the settings file's name.
         settings: the settings.
         what: what the folder holds, with its article, such as "a run".
+        compared: as for `claim`.
 
     Raises:
         ArtifactError: as for `claim`.
     """
-    claim(folder, name, settings, what)
+    claim(folder, name, settings, what, compared=compared)
     # All processes look before the first one writes: none may see a folder that is half taken.
     everyone()
     if first():
-        take(folder, name, settings, what)
+        take(folder, name, settings, what, compared=compared)
     try:
         yield
     except Exception:  # raised again below

@@ -49,6 +49,7 @@ from surgeon.pipeline.tested import trained_on, validated_on
 from surgeon.pipeline.training import part
 from surgeon.progress import step
 from surgeon.recipe import Recipe
+from surgeon.recipe.retelling import without_prose
 from surgeon.recipe.starts import WarmStart, with_starts
 from surgeon.store.artifact import save
 from surgeon.store.folder import WEIGHTS
@@ -255,7 +256,7 @@ def convert_all(
         known = read_manifest(folder)
         if overwrite and known is not None and known.what == "conversions":
             write_json(folder / SETTINGS, job.named)
-        take(folder, SETTINGS, job.named, "conversions")
+        take(folder, SETTINGS, job.named, "conversions", compared=without_prose)
         for path in checkpoints:
             found: Conversion | SurgeonError
             try:

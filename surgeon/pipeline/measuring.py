@@ -11,12 +11,13 @@ from statistics import median
 from surgeon.disk.files import json_text, read_parquet
 from surgeon.errors import ArtifactError
 from surgeon.evaluation.finished import CERTIFICATES, read_assessment
+from surgeon.evaluation.untouched import check_untouched
 from surgeon.ownership.parts import EVALUATION, TRAINING
 from surgeon.pipeline.at_layers import at_layers
-from surgeon.protocol import Column, Measured, measured
+from surgeon.protocol import Column, Measured, Ran, measured
 from surgeon.protocol.protocol import ON_LAYERS
 from surgeon.reading import read_mapping
-from surgeon.results.files import VERDICTS
+from surgeon.results.files import RESULT, VERDICTS
 from surgeon.training.records import METRICS
 
 SETTINGS = "settings.json"
@@ -49,6 +50,45 @@ def columns_of_run(
         n: measured(c, found, verdicts, row=row, certificates=certificates, epoch=timed, layers=layers)
         for n, c in columns.items()
     }
+
+
+def check_untouched_figures(place: Path, told: Ran, columns: Mapping[str, Column], file: str | Path) -> None:
+    """Check what a file of runs says of a run by the run's evaluation, where that lies in its folder.
+
+    Times, and columns at layers of the network, are left to `surgeon verify`.
+
+    Args:
+        place: The run's folder.
+        told: What the file says of it.
+        columns: What is asked, by name.
+        file: The file.
+
+    Raises:
+        ArtifactError: The evaluation was changed, or gives another figure.
+    """
+    folder = place / EVALUATION
+    if not (folder / RESULT).is_file():
+        return
+    result = read_assessment(folder)
+    check_untouched(folder, result)
+    asked = {n: c for n, c in columns.items() if c.of not in ON_LAYERS and c.of != "epoch"}
+    found = columns_of_run(place, told.row, asked)
+    other = [n for n in found if _counted(told.columns.get(n)) != _counted(found[n])]
+    said, now = (told.reliable, told.headline), (result.reliable, result.summary.headline is not None)
+    if other or said != now:
+        raise ArtifactError(
+            f"{file} says of {told.row}, seed {told.seed}, what {folder} does not "
+            f"({', '.join(other) or 'whether its number may be quoted'}): put back what was changed, or take this "
+            "run out of the file, and it is read off its folder again"
+        )
+
+
+def _counted(found: Measured | None) -> tuple[object, ...] | None:
+    """What a measurement says, without what another version computes of it with another last bit."""
+    if found is None:
+        return None
+    share = found.share and (found.share.k, found.share.n)
+    return share, found.right, *(v is not None and f"{v:.9g}" for v in (found.time, found.value))
 
 
 def tested_in(place: Path) -> str:

@@ -16,7 +16,13 @@ from surgeon.machine import made_by
 from surgeon.ownership import check_apart, owned, taken
 from surgeon.ownership.parts import EVALUATION
 from surgeon.pipeline.evaluating import PAGE
-from surgeon.pipeline.measuring import columns_of_run, hash_of, labelled_in, tested_in
+from surgeon.pipeline.measuring import (
+    check_untouched_figures,
+    columns_of_run,
+    hash_of,
+    labelled_in,
+    tested_in,
+)
 from surgeon.pipeline.running import run
 from surgeon.pipeline.training import TRAINED, train
 from surgeon.processes import first
@@ -77,7 +83,8 @@ def reproduce(
 
     Raises:
         ArgumentError: The budget or a row is unknown, or more seeds are asked for than the budget has.
-        ArtifactError: `results` holds runs of another protocol or with other settings.
+        ArtifactError: `results` holds runs of another protocol or with other settings, or says of a run whose
+            evaluation lies in the folder what that does not.
         SurgeonError: As for `surgeon.pipeline.run`.
 
     Examples:
@@ -108,6 +115,9 @@ def reproduce(
     }
     with owned(folder), taken(folder, SETTINGS, asked, "a reproduction"):
         done = read_runs(file, known, budget)
+        for ran in (r for r in done.runs if r.row in all_rows):
+            place = place_of(folder, ran.row, ran.seed)
+            check_untouched_figures(place, ran, known.columns_of(budget), file)
         wanted = _wanted(known, budget, rows, seeds or over.seeds)
         for number, (row, seed) in enumerate(wanted, 1):
             if done.of(row, seed) is not None:

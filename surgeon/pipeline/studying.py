@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
-
-from pydantic import BaseModel, ConfigDict, Field
+from typing import Any
 
 from surgeon.arguments import checked_count, checked_seed
 from surgeon.data import absolute_source
-from surgeon.disk.files import absolute, read_parquet, write_json
+from surgeon.disk.files import absolute, write_json
 from surgeon.errors import RecipeError, either
-from surgeon.evaluation.finished import read_assessment
 from surgeon.host import in_own_state
 from surgeon.models import own
 from surgeon.ownership import check_apart, owned, taken
@@ -25,53 +22,15 @@ from surgeon.pipeline.running import evaluate_trained
 from surgeon.pipeline.training import TRAINED, part, train
 from surgeon.processes import first
 from surgeon.recipe import Data, Evaluation, Recipe, Training, load_recipe, with_parts
+from surgeon.recipe.retelling import without_prose
 from surgeon.results.assessment import Assessment
-from surgeon.results.differences import Difference, over_seeds
-from surgeon.results.statistics import mcnemar
-from surgeon.results.verdict import standing
+from surgeon.results.study import ARMS, CONTROL, Study, below, tabulate
 from surgeon.store.artifact import folder_of, load
 from surgeon.store.folder import WEIGHTS
 from surgeon.surgery import revert, sites
 from surgeon.surgery.door import surgery_of
 
-Role = Literal["base", "control", "cut", "surgery", "placebo"]
 SETTINGS, RESULT, BASE = "study.json", "table.json", "base"
-CONTROL = "stock, fine-tuned"
-ROLES: dict[str, Role] = {
-    "stock": "base",
-    CONTROL: "control",
-    "surgery": "cut",
-    "surgery, fine-tuned": "surgery",
-    "placebo, fine-tuned": "placebo",
-}
-"""Arm → its role: the common start, the control of all differences, the surgery before and after training."""
-ARMS = tuple(ROLES)
-
-
-class Arm(BaseModel):
-    """One arm of a study. Accuracies are shares of the test images, one per seed."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    name: str
-    role: Role
-    seeds: tuple[int, ...]
-    clean: tuple[float, ...]
-    worst: tuple[float, ...]
-    reliable: tuple[bool | None, ...]
-    clean_difference: Difference | None = Field(default=None, description="None for the control itself")
-    worst_difference: Difference | None = None
-
-
-class Study(BaseModel):
-    """A causal control: all arms and their comparison."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    recipe: str
-    model: str
-    arms: tuple[Arm, ...]
-    folders: tuple[str, ...] = Field(description="of each arm's first evaluation, below the study's folder")
 
 
 @in_own_state(training=True)
@@ -150,9 +109,10 @@ def study(
     }
     stock = Recipe(name="stock", surgery=(), training=training, data=part(recipes, "data", None))
     PartialState()  # initialise first: `owned` must know the other processes
-    with owned(folder), taken(folder, SETTINGS, asked, "a study"):
-        found, results = _arms(recipes, stock, model, folder, seeds, first_seed, split_seed, settings, given)
-        table = compared(folder, recipes, model, found, results, first_seed)
+    with owned(folder), taken(folder, SETTINGS, asked, "a study", compared=without_prose):
+        results = _arms(recipes, stock, model, folder, seeds, first_seed, split_seed, settings, given)
+        name, numbers = "+".join(r.name for r in recipes), range(first_seed, first_seed + seeds)
+        table = compared(folder, name, model, numbers, results)
         if first():
             write_json(folder / RESULT, table.model_dump(mode="json"))
     return table
@@ -160,28 +120,22 @@ def study(
 
 def compared(
     folder: Path,
-    recipes: Sequence[Recipe],
+    recipe: str,
     model: str,
-    found: dict[str, list[Path]],
-    results: dict[str, list[Assessment]],
-    first_seed: int,
+    seeds: Sequence[int],
+    results: Mapping[str, Sequence[Assessment]],
 ) -> Study:
     """Make the table of all arms.
 
     Args:
         folder: the study's folder.
-        recipes: the study's recipes.
-        model: the study's model.
-        found: arm → folder of each seed's run.
+        recipe: the name of its recipes.
+        model: its model.
+        seeds: its seeds.
         results: arm → evaluation of each seed.
-        first_seed: the first seed.
     """
-    return Study(
-        recipe="+".join(r.name for r in recipes),
-        model=model,
-        arms=tuple(_arm(name, results, found, first_seed) for name in ARMS),
-        folders=tuple(str(found[n][0].relative_to(folder)) for n in ARMS),
-    )
+    places = {name: [place_of(folder, name, seed) / EVALUATION for seed in seeds] for name in ARMS}
+    return tabulate(recipe, model, seeds, results, places)
 
 
 def place_of(folder: Path, arm: str, seed: int) -> Path:
@@ -192,7 +146,7 @@ def place_of(folder: Path, arm: str, seed: int) -> Path:
         arm: one of `ARMS`.
         seed: the seed.
     """
-    return folder / arm.replace(", ", "-") / str(seed)
+    return folder / below(arm, seed)
 
 
 def _arms(
@@ -205,8 +159,8 @@ def _arms(
     split_seed: int,
     settings: Evaluation,
     given: dict[str, Any],
-) -> tuple[dict[str, list[Path]], dict[str, list[Assessment]]]:
-    """Train and evaluate every arm: its folders and its results, by seed."""
+) -> dict[str, list[Assessment]]:
+    """Train and evaluate every arm: its results, by seed."""
     assert stock.training is not None
     training = stock.training
     start, contents = dict(given), dict[str, Any]()
@@ -221,13 +175,12 @@ def _arms(
     unmoved = training.model_copy(update={"epochs": 0})
     still = [stock.model_copy(update={"training": unmoved}), *_with(recipes, unmoved)]
     placebo: list[Recipe] = []
-    found: dict[str, list[Path]] = {name: [] for name in ARMS}
     results: dict[str, list[Assessment]] = {name: [] for name in ARMS}
     for seed in range(first_seed, first_seed + seeds):
         for name in ARMS:
             if name.startswith("placebo") and not placebo:
                 cut = load(
-                    found["surgery"][0] / TRAINED,
+                    place_of(folder, "surgery", first_seed) / TRAINED,
                     allow_code=own.allowed_with(model, given.get("allow_code", ())),
                 )
                 placebo = [_placebo(cut, stock)]
@@ -253,8 +206,7 @@ def _arms(
             contents = done.contents
             arguments = {**start, "seed": seed, "model": model, "label": label}
             results[name].append(evaluate_trained(place, done.sets, settings, arguments, done.remarks))
-            found[name].append(place)
-    return found, results
+    return results
 
 
 def _split_seed(model: str, given: dict[str, Any], told: Data, first_seed: int) -> int:
@@ -288,34 +240,3 @@ def _placebo(cut: Any, stock: Recipe) -> Recipe:
     surgery = [{"op": "identity", "at": kind, "select": {"include": names}} for kind, names in kinds.items()]
     made = load_recipe({"name": "placebo", "surgery": surgery})
     return made.model_copy(update={"training": stock.training, "data": stock.data})
-
-
-def _arm(
-    name: str, results: dict[str, list[Assessment]], folders: dict[str, list[Path]], first_seed: int
-) -> Arm:
-    own = results[name]
-    differences: dict[str, Difference | None] = {"clean": None, "worst": None}
-    if name != CONTROL:
-        pairs = [
-            (_rights(control), _rights(place))
-            for control, place in zip(folders[CONTROL], folders[name], strict=True)
-        ]
-        for k, what in enumerate(("clean", "worst")):
-            differences[what] = over_seeds([mcnemar(a[k], b[k]) for a, b in pairs])
-    return Arm(
-        name=name,
-        role=ROLES[name],
-        seeds=tuple(range(first_seed, first_seed + len(own))),
-        clean=tuple(a.summary.clean.value for a in own),
-        worst=tuple(a.summary.worst.value for a in own),
-        reliable=tuple(a.reliable for a in own),
-        clean_difference=differences["clean"],
-        worst_difference=differences["worst"],
-    )
-
-
-def _rights(place: Path) -> tuple[list[bool], list[bool]]:
-    """(correct on the clean image, correct in the worst case), image by image."""
-    found = place / EVALUATION
-    clean, worst = standing(read_parquet(found / "verdicts.parquet"), read_assessment(found).summary.main)
-    return list(clean.values()), list(worst.values())

@@ -39,6 +39,7 @@ from surgeon.pipeline.own_images import chosen
 from surgeon.pipeline.starting import cut_network, own_size
 from surgeon.pipeline.tested import validated_by_training
 from surgeon.recipe import Data, Recipe, Training, dump
+from surgeon.recipe.retelling import without_prose
 from surgeon.store.artifact import folder_of, load, save
 from surgeon.training import fit
 from surgeon.training.augment import check_pad
@@ -220,8 +221,8 @@ def train(
     }
     PartialState()  # initialise first: `owned` must know the other processes
     with owned(folder):
-        # Size and contents are known only once the data are read; they are compared below.
-        before = claim(folder, SETTINGS, settings, "a run", later=["contents", *_TOLD_LATER])
+        later = ["contents", *_TOLD_LATER]  # known only once the data are read; compared below
+        before = claim(folder, SETTINGS, settings, "a run", later=later, compared=without_prose)
         allowed = own.allowed_with(model, allow_code)
         size = size or own_size(model, data_settings, allowed)
         sets = how.load(data, root, size)
@@ -243,7 +244,7 @@ def train(
             check_names(before_it, source, sets.classes, earlier, meant=meant, how=in_order(sets.classes))
         begun = _as_begun(settings, before)
         lineage = of_run(folder, begun)
-        with taken(folder, SETTINGS, begun, "a run"):
+        with taken(folder, SETTINGS, begun, "a run", compared=without_prose):
             with PartialState().main_process_first():  # the others wait, then find what it wrote
                 if not cut.is_dir():
                     rewritten = cut_network(

@@ -294,17 +294,30 @@ class Protocol(Strict):
         return self
 
     def rows_of(self, budget: str) -> tuple[str, ...]:
-        """Return the names of the rows that a budget runs, in the order of the table."""
+        """Return the names of the rows that a budget runs, in the order of the table.
+
+        Args:
+            budget: A name of `budgets`.
+        """
         chosen = self.budgets[budget].rows
         return tuple(r for r in self.rows if chosen is None or r in chosen)
 
     def columns_of(self, budget: str) -> dict[str, Column]:
-        """Return what a budget measures of each row, in the order of the table."""
+        """Return what a budget measures of each row, in the order of the table.
+
+        Args:
+            budget: A name of `budgets`.
+        """
         found = {**self.columns, **self.budgets[budget].columns}
         return {name: column for name, column in found.items() if column is not None}
 
     def named_by(self, row: str, budget: str) -> tuple[str | dict[str, Any], ...]:
-        """Return the recipes of a row as its protocol writes them: names, or mappings that extend one."""
+        """Return the recipes of a row as its protocol writes them: names, or mappings that extend one.
+
+        Args:
+            row: A name of `rows`.
+            budget: A name of `budgets`.
+        """
         line, over = self.rows[row], self.budgets[budget]
         prepared = self.prepared if line.model is None and over.model is None else ()
         return (*prepared, *line.recipes)
@@ -315,6 +328,10 @@ class Protocol(Strict):
         Settings of a training come, from the weakest to the strongest, from the protocol, the row's recipes, the
         row, and the budget. The recipe `plain` is the network as it is: it says nothing against the protocol, so that a
         paper's baseline is trained as its other rows are.
+
+        Args:
+            row: A name of `rows`.
+            budget: A name of `budgets`.
 
         Raises:
             RecipeError: a recipe is unknown, or settings do not fit together.
@@ -335,12 +352,22 @@ class Protocol(Strict):
         return tuple(with_parts(r, **parts) for r in recipes)
 
     def sources_of(self, row: str, budget: str) -> tuple[str, ...]:
-        """Return the rows whose networks are attacked in the place of this row's, in the order of the table."""
+        """Return the rows whose networks are attacked in the place of this row's, in the order of the table.
+
+        Args:
+            row: A name of `rows`.
+            budget: A name of `budgets`.
+        """
         named = {c.source for c in self.columns_of(budget).values()}
         return tuple(r for r in self.rows_of(budget) if r in named and r != row)
 
     def network_of(self, row: str, budget: str) -> tuple[str, dict[str, Any]]:
-        """Return the name and the arguments of a row's network."""
+        """Return the name and the arguments of a row's network.
+
+        Args:
+            row: A name of `rows`.
+            budget: A name of `budgets`.
+        """
         line, over = self.rows[row], self.budgets[budget]
         if line.model in over.models:
             return over.models[line.model], over.model_args

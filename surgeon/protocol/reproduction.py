@@ -122,6 +122,9 @@ def tabulated(protocol: Protocol, budget: str, runs: Sequence[Ran]) -> Reproduct
         protocol: The protocol.
         budget: The budget that they were run with.
         runs: The runs.
+
+    Returns:
+        The table, with an answer to each claim.
     """
     rows, columns = protocol.rows_of(budget), protocol.columns_of(budget)
     kept = tuple(r for r in runs if r.row in rows)

@@ -216,13 +216,7 @@ def _drift(record: Plan) -> str:
 def _growth(record: Plan, folded: bool) -> list[tuple[str, str]]:
     if folded:
         return [("cost in use", "none: names and shapes are the stock network's")]
-    names = ("parameters", "flops", "activations") if record.measured else ("parameters",)
-    rows = []
-    for name in names:
-        if factor := record.factor(name):
-            before, after = getattr(record.before, name), getattr(record.after, name)
-            rows.append((name, f"{before:,} → {after:,} ({factor:.3f}×)"))
-    return rows
+    return list(record.grown.items())
 
 
 def _evaluation(run: Run | None) -> str:

@@ -14,6 +14,7 @@ from surgeon.recipe.recipe import PARTS, TOLD, Recipe
 from surgeon.recipe.training import Training
 
 _MOST, _LONGEST = 6, 60
+_PROSE = ("title", "paper", "source")
 _KINDS = dict(zip(PARTS, (Training, Data, Evaluation), strict=True))
 
 
@@ -57,6 +58,26 @@ def retold(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:
     return {
         key: plain(text, TOLD - 1) for key, text in words.items() if text and now.get(key) == before.get(key)
     }
+
+
+def without_prose(settings: dict[str, Any]) -> dict[str, Any]:
+    """Return a folder's settings without what their recipes say of themselves: in other words it is the same work.
+
+    Args:
+        settings: The settings; under `recipes` perhaps a list of recipes as plain data.
+
+    Returns:
+        The settings by which one work is told from another.
+
+    Examples:
+        >>> without_prose({"recipes": [{"title": "KAP", "surgery": []}], "seed": 0})
+        {'recipes': [{'surgery': []}], 'seed': 0}
+    """
+    recipes = settings.get("recipes")
+    if not isinstance(recipes, list):
+        return settings
+    kept = [{k: v for k, v in r.items() if k not in _PROSE} if isinstance(r, dict) else r for r in recipes]
+    return {**settings, "recipes": kept}
 
 
 def with_parts(recipe: Recipe, **parts: Any) -> Recipe:

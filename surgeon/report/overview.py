@@ -150,10 +150,7 @@ def growth(run: Run) -> list[tuple[str, str, float, float]]:
     plan, subject = run.found.plan, run.found.subject
     if plan is None:
         return []
-    names = ("parameters", "flops", "activations", "buffers") if plan.measured else ("parameters", "buffers")
-    rows: list[tuple[str, str, float, float]] = [
-        (*GROWTH[n], getattr(plan.before, n), getattr(plan.after, n)) for n in names
-    ]
+    rows: list[tuple[str, str, float, float]] = [(*GROWTH[n], *both) for n, both in plan.counted.items()]
     if subject.images_per_second and subject.stock_images_per_second:
         text = (
             "at inference on this machine, batches of 64"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ValidationError
 
 from surgeon.disk.files import read_parquet
 from surgeon.disk.folder_kinds import NETWORK
@@ -18,35 +18,15 @@ from surgeon.evaluation.untouched import check_untouched
 from surgeon.ownership.parts import EVALUATION
 from surgeon.reading import read_as
 from surgeon.results.assessment import Assessment, Drawn
+from surgeon.results.differences import Difference
 from surgeon.results.files import RESULT, VERDICTS
 from surgeon.results.statistics import Paired, mcnemar
+from surgeon.results.study import Study, below, tabulate, unlike
 from surgeon.results.threat import Threat
 from surgeon.results.verdict import standing
 
 PICTURES = "pictures"
 STUDY, ARMS = "study.json", "table.json"
-
-
-class Told(BaseModel):
-    """An arm's reported difference from its control in the worst case, over the study's seeds."""
-
-    model_config = ConfigDict(frozen=True)
-
-    mean: float
-    low: float
-    high: float
-    pairs: tuple[Paired, ...] = Field(min_length=1)
-
-
-class _Arm(BaseModel):
-    name: str
-    role: str
-    worst_difference: Told | None
-
-
-class _Table(BaseModel):
-    arms: tuple[_Arm, ...]
-    folders: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -56,7 +36,7 @@ class Arm:
     study: Path
     role: str
     seed: str
-    worst: Told | None = None
+    worst: Difference | None = None
     """Over all seeds; None for a run of one seed."""
 
 
@@ -112,7 +92,7 @@ def read_runs(folder: str | Path) -> list[Run]:
         return [_in_study(read_run(path), path.resolve())]
     if not (path / ARMS).is_file():
         raise ArtifactError(f"{folder} holds a study that is not finished: run the same command again")
-    table, whole = _table(path), path.resolve()
+    table, whole = _checked(path), path.resolve()
     return [
         replace(_own(path, place), name=a.name, arm=Arm(whole, a.role, Path(place).name, a.worst_difference))
         for a, place in zip(table.arms, table.folders, strict=True)
@@ -131,13 +111,23 @@ def _own(study: Path, place: str) -> Run:
     return run
 
 
-def _table(study: Path) -> _Table:
-    found = read_as(study / ARMS, _Table)
-    if len(found.arms) != len(found.folders):
+def _checked(study: Path) -> Study:
+    """The table of a finished study; ArtifactError where the evaluations of its arms give another one."""
+    table = read_as(study / ARMS, Study)
+    places = {a.name: [study / below(a.name, s) / EVALUATION for s in a.seeds] for a in table.arms}
+    results: dict[str, list[Assessment]] = {name: [] for name in places}
+    for name, folders in places.items():
+        for place in folders:
+            results[name].append(read_as(place / RESULT, Assessment))
+            check_untouched(place, results[name][-1])
+    again = tabulate(table.recipe, table.model, table.arms[0].seeds, results, places)
+    if other := unlike(table, again):
         raise ArtifactError(
-            f"{study / ARMS} cannot be read: it has {len(found.arms)} arms in {len(found.folders)} folders"
+            f"{study / ARMS} says of {'; '.join(other)} what its evaluations do not: one of them was changed after "
+            f"the study had ended. Put back what was changed (surgeon verify {study} tells what); the study's own "
+            "command makes the table again from its evaluations"
         )
-    return found
+    return table
 
 
 def _in_study(run: Run, whole: Path) -> Run:
@@ -146,7 +136,7 @@ def _in_study(run: Run, whole: Path) -> Run:
     study = place.parent.parent
     if not ((study / STUDY).is_file() and (study / ARMS).is_file()):
         return run
-    table = _table(study)
+    table = read_as(study / ARMS, Study)
     for arm, folder in zip(table.arms, table.folders, strict=True):
         if Path(folder).parent.name == place.parent.name:
             return replace(run, name=f"{arm.name}, seed {place.name}", arm=Arm(study, arm.role, place.name))

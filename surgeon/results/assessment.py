@@ -85,6 +85,9 @@ class Diagnosis(_Frozen):
         Args:
             norm: "linf", "l2" or "l1".
             code: The code, without a norm.
+
+        Returns:
+            The check, or None.
         """
         wanted = code if norm == self.norm else f"{code}{_IN}{norm}"
         return next((c for c in self.checks if c.code == wanted), None)
@@ -245,6 +248,9 @@ class Assessment(_Frozen):
 
         Args:
             shift: What was measured on the set; of ImageNet-C alone there is a use for it.
+
+        Returns:
+            The share of clean images that are wrong, from 0 to 1, or None.
         """
         if shift.kind != "imagenet-c" or dataset_of(self.data) != "imagenet":
             return None

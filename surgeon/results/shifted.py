@@ -103,6 +103,9 @@ class Shift(_Frozen):
 
         Args:
             clean_error: The network's error on ImageNet's own validation images.
+
+        Returns:
+            The error relative to AlexNet's, 1 for equal; None for another set.
         """
         return relative_corruption_error(self.rows, clean_error) if self.kind == "imagenet-c" else None
 

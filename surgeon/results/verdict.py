@@ -201,6 +201,9 @@ class Outcome:
 
         Args:
             attack: One of `attacks`.
+
+        Returns:
+            An iterator over them, in the order of the images.
         """
         if isinstance(self.verdicts, Unheld):
             return self.verdicts.attacked(attack)

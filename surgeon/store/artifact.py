@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from surgeon.disk.files import path_given
 from surgeon.disk.stored import stored
-from surgeon.disk.writing import telling
+from surgeon.disk.writing import shared, telling
 from surgeon.errors import ArtifactWarning, SurgeonError, either
 from surgeon.extra_state import in_tensors, left_out
 from surgeon.graph.implants import changed
@@ -307,5 +307,5 @@ def _write(tensors: dict[str, Tensor], path: Path, place: Path) -> None:
     """Write tensors to `path`; `place` is the file's final path, for an error message."""
     from safetensors.torch import save_file
 
-    with telling(place):
+    with telling(place), shared(path):
         save_file(tensors, path, metadata={"format": "pt"})

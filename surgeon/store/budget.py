@@ -92,7 +92,7 @@ def within(most: Held, place: str) -> Iterator[None]:
             )
 
     def of_tensor(module: nn.Module, name: str, tensor: Tensor | None) -> None:
-        # a proxy is none: the network is traced here too, and may put one into a buffer then
+        # a proxy is not one: the network is traced here too, and may put one into a buffer then
         if isinstance(tensor, Tensor) and not nn.parameter.is_lazy(tensor):
             spend("numbers", tensor.numel())
 
@@ -147,4 +147,4 @@ def _check_values(value: Any, where: str) -> None:
     elif isinstance(value, str) and len(value) > LONGEST:
         raise ArtifactError(f"{where} has a text of more than {LONGEST:,} characters")
     elif isinstance(value, (int, float)) and not isinstance(value, bool) and not abs(value) <= LARGEST:
-        raise ArtifactError(f"{where} has a number that is none up to {LARGEST:,}")
+        raise ArtifactError(f"{where} has a number whose size is above {LARGEST:,}, or NaN")

@@ -75,7 +75,7 @@ def _check(value: Any, largest: int, deepest: int, left: list[int]) -> None:
     if isinstance(value, str):
         if not _WORD.fullmatch(value):
             raise ValueError(
-                f"{shown(value)} is not a plain word; a path, an address or a name of weights is none"
+                f"{shown(value)} is not a plain word; a path, an address and a name of weights are refused"
             )
     elif isinstance(value, (int, float)) and not isinstance(value, bool):
         if not abs(value) <= largest:  # also refuses NaN
@@ -83,7 +83,7 @@ def _check(value: Any, largest: int, deepest: int, left: list[int]) -> None:
     elif isinstance(value, Mapping):
         for key, inner in value.items():
             if not isinstance(key, str) or not _NAME.fullmatch(key) or REFUSED.fullmatch(key):
-                raise ValueError(f"the key {shown(key)} is none that a folder may set")
+                raise ValueError(f"the key {shown(key)} may not be set by a folder")
             _check(inner, largest, deepest - 1, left)
     elif isinstance(value, (list, tuple)):
         for inner in value:

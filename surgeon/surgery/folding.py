@@ -12,10 +12,11 @@ from surgeon.errors import FoldError, SurgeonError, either
 from surgeon.graph.bound_hooks import bound_in, rebind
 from surgeon.graph.lifting import unlift
 from surgeon.graph.made_weights import settled
-from surgeon.graph.module_tree import bare, carve, close_all, exchange, has, put, shared_in, take
+from surgeon.graph.module_tree import bare, carve, close_all, exchange, put, shared_in, take
 from surgeon.graph.one_at_a_time import one_at_a_time
+from surgeon.graph.paths import has
 from surgeon.graph.shared_parameters import read_by_functions, tie, ties
-from surgeon.graph.standing import remember
+from surgeon.graph.standing import remember_rest
 from surgeon.graph.survey import find_regions, survey
 from surgeon.host import in_own_state
 from surgeon.methods.base import FoldContext, Operation
@@ -69,6 +70,7 @@ def fold(model: nn.Module, *, partial: bool = False) -> nn.Module:
 
     changed = {f.site: f for f in findings(model)}
     beside, shared = read_by_functions(model), shared_in(tree)
+    stood = {e.site: tree.get_submodule(e.site) for e in record.edits if e.site != INPUT}
     stuck: list[tuple[Edit, str]] = []
     # Last edit first: a layer can be merged into a convolution only if nothing stands between the two.
     for edit in reversed(record.edits):
@@ -125,6 +127,8 @@ def fold(model: nn.Module, *, partial: bool = False) -> nn.Module:
         return tree
     _close_unused(tree, remaining)
     rebind(tree, bound)
+    folded_at = {e.site for e in record.edits if e not in remaining}
+    untouched = {s for s, m in stood.items() if has(tree, s) and tree.get_submodule(s) is m} - folded_at
     rewritten = carve(tree, find_regions(tree, record.input_size, record.refused), remaining, displaced)
     keys = {e.operation for e in remaining}
     rewritten.__dict__["surgery"] = record.model_copy(
@@ -134,7 +138,7 @@ def fold(model: nn.Module, *, partial: bool = False) -> nn.Module:
     )
     sites = {e.site for e in remaining}
     displaced.modules = {k: v for k, v in displaced.modules.items() if k in sites}
-    remember(displaced, rewritten, remaining)
+    remember_rest(displaced, rewritten, remaining, untouched)
     rewritten.__dict__["displaced"] = displaced
     return rewritten
 

@@ -13,7 +13,7 @@ from torch import nn
 
 from surgeon.errors import SurgeryError
 from surgeon.graph.implants import Implant, exchanged, kind_of
-from surgeon.graph.module_tree import has
+from surgeon.graph.paths import has
 from surgeon.graph.standing import Standing, described, emptied
 from surgeon.selection import INPUT
 from surgeon.surgery.door import surgery_of

@@ -117,7 +117,7 @@ def _shifted(bias: Tensor | None, shift: Tensor, norm: Any) -> Tensor | None:
 
 
 def _demand_no_border(module: Any) -> None:
-    """Raise FoldError where a constant in front of a convolution is none behind it."""
+    """Raise FoldError where a constant in front of a convolution is not a constant behind it."""
     if isinstance(module, nn.Linear):
         return
     padding = module.padding if isinstance(module.padding, (tuple, list)) else (module.padding,)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
+
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from surgeon.errors import RecipeError
 from surgeon.extra_state import left_out
@@ -12,7 +14,9 @@ from surgeon.training.schedule import first_averaged
 
 
 class MovingAverage:
-    """e ← d·e + (1 − d)·w after each step, from e = w before the first; statistics of norms too (timm's ModelEmaV3).
+    """e ← d·e + (1 − d)·w after each step, from e = w before the first; statistics of norms too (as timm's ModelEmaV3).
+
+    A weight that has two names (tied layers) is moved once.
 
     Attributes:
         module: The network with the averaged weights, a copy.
@@ -27,14 +31,20 @@ class MovingAverage:
     first = 0
 
     def __init__(self, model: nn.Module, decay: float, device: torch.device) -> None:
-        from timm.utils import ModelEmaV3
+        from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-        self._average = ModelEmaV3(model, decay=decay, device=device)
-        self.module: nn.Module = self._average.module
+        self._move = get_ema_multi_avg_fn(decay)
+        self.module: nn.Module = copy.deepcopy(model).eval().to(device)
 
     def step(self, model: nn.Module) -> None:
         """Take the weights after a step."""
-        self._average.update(model)
+        with torch.no_grad():
+            average, now = _distinct(self.module), _distinct(model)
+            moved = [(e, w) for e, w in zip(average, now, strict=True) if e.is_floating_point()]
+            self._move([e for e, _ in moved], [w.to(e) for e, w in moved], 0)
+            for e, w in zip(average, now, strict=True):
+                if not e.is_floating_point():
+                    e.copy_(w)
 
     def epoch(self, model: nn.Module, epoch: int) -> None:
         """Take the weights after an epoch: nothing is left to do."""
@@ -75,6 +85,11 @@ class EqualAverage:
 Average = MovingAverage | EqualAverage
 
 
+def _distinct(model: nn.Module) -> list[Tensor]:
+    """The tensors of a state dict, each once, whatever number of names it has."""
+    return list({id(t): t.detach() for t in model.state_dict(keep_vars=True).values()}.values())
+
+
 def average_of(model: nn.Module, settings: Training, device: torch.device) -> Average | None:
     """Make the average of the weights that a training's settings ask for.
 
@@ -94,7 +109,7 @@ def average_of(model: nn.Module, settings: Training, device: torch.device) -> Av
     name = "swa" if settings.ema is None else f"ema={settings.ema}"
     if beside := left_out(model.state_dict()):
         raise RecipeError(
-            f"{name} averages tensors, and {beside[0]} is none: train without {name.split('=')[0]}"
+            f"{name} averages tensors, and {beside[0]} is not a tensor: train without {name.split('=')[0]}"
         )
     if settings.ema is not None:
         return MovingAverage(model, settings.ema, device)

@@ -178,7 +178,7 @@ def _read(data: Any, name: str, **how: Any) -> Iterator[Any]:
         yield batch
 
 
-def check(name: str, data: Source, model: nn.Module, *, pixels: bool) -> None:
+def check(name: str, data: Source, model: nn.Module, *, pixels: bool, channels: int = 1) -> None:
     """Check the images and labels of a training.
 
     Of a Dataset only the first image is checked here, of a stream none: reading it could not be undone. Images and
@@ -189,6 +189,7 @@ def check(name: str, data: Source, model: nn.Module, *, pixels: bool) -> None:
         data: Images, a Dataset or an IterableDataset.
         model: The network that takes the images.
         pixels: Whether floats must be in [0, 1].
+        channels: So many channels a normalisation has; 1 for none, or one for all.
 
     Raises:
         DataError: The data are of another kind; images are invalid or do not fit the model, or labels are missing or
@@ -206,10 +207,10 @@ def check(name: str, data: Source, model: nn.Module, *, pixels: bool) -> None:
         first = None if isinstance(data, IterableDataset) or not _length(data) else Seeded(data, 0, 0)[0][0]
         if isinstance(first, Tensor):
             check_stored(first.unsqueeze(0), name, pixels=pixels)
-            check_taken(first.unsqueeze(0), model, f"{name}: images")
+            _check_shape(first.unsqueeze(0), name, model, channels)
         return
     check_stored(data.x, name, pixels=pixels)
-    check_taken(data.x, model, f"{name}: images")
+    _check_shape(data.x, name, model, channels)
     if data.x.dtype == torch.uint8 and data.x.numel() and int(data.x.max()) == 1:
         raise DataError(
             f"{name} has bytes of 0 and 1 alone, and bytes are 0–255: give images.float() where 1 is white, or "
@@ -222,6 +223,16 @@ def check(name: str, data: Source, model: nn.Module, *, pixels: bool) -> None:
     if len(data.x) != len(data.y):
         raise DataError(f"{name} has {len(data.x)} images and {len(data.y)} labels; give one label each")
     labels_of(data.y, name, numbers=torch.arange(len(data.y)))
+
+
+def _check_shape(x: Tensor, name: str, model: nn.Module, channels: int) -> None:
+    """Check that a network takes images of the shape of x (N, C, …), and that a normalisation has their channels."""
+    check_taken(x, model, f"{name}: images", sizes=True)
+    if channels != 1 and x.dim() == 4 and x.shape[1] != channels:
+        raise DataError(
+            f"{name} has images of {x.shape[1]} channels, and normalize has {channels} numbers each: give one for each "
+            "channel"
+        )
 
 
 def labels_of(y: Any, name: str, classes: int | None = None, *, numbers: Tensor | None = None) -> Tensor:

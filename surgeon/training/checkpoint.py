@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import weakref
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +20,10 @@ from surgeon.training.identity import hash_of, other
 from surgeon.warned import warn
 
 CHECKPOINT = "checkpoint.pt"
+
+
+_LEFT: weakref.WeakKeyDictionary[nn.Module, tuple[Path, str]] = weakref.WeakKeyDictionary()
+"""The folder of a network's training that was broken off in this process, and the hash of its weights then."""
 
 
 @dataclass
@@ -99,7 +106,8 @@ def resume(folder: Path, run: Run) -> tuple[Progress, dict[str, Tensor] | None]:
             difference.
 
     Warns:
-        ArtifactWarning: The network has other weights than those that the training began with, or that it has come to.
+        ArtifactWarning: The network has other weights than those that the training began with, that it has come to, or
+            that it left this network with when it was broken off.
     """
     path = folder / CHECKPOINT
     given = "" if _sharded(run) else hash_of(run.model.state_dict())
@@ -118,7 +126,9 @@ def resume(folder: Path, run: Run) -> tuple[Progress, dict[str, Tensor] | None]:
         raise ArtifactError(
             f"{folder} holds another training ({'; '.join(differences)}); choose another folder"
         )
-    _tell_of_other_weights(folder, given, progress, [state["model"], state["average"], state["best_weights"]])
+    if given != _left(run.model, folder):
+        known = [state["model"], state["average"], state["best_weights"]]
+        _tell_of_other_weights(folder, given, progress, known)
     layers = _noise(run.model)
     memory = noise[run.accelerator.process_index % len(noise)]
     try:
@@ -137,6 +147,31 @@ def resume(folder: Path, run: Run) -> tuple[Progress, dict[str, Tensor] | None]:
     if state["scaler"] and run.accelerator.scaler is not None:
         run.accelerator.scaler.load_state_dict(state["scaler"])
     return progress, state["best_weights"] or None
+
+
+@contextlib.contextmanager
+def remembered(folder: Path, run: Run) -> Iterator[None]:
+    """Where a training is broken off, remember the weights that its network is left with, for `resume` of that object.
+
+    Args:
+        folder: The training's folder.
+        run: The training.
+
+    Yields:
+        None.
+    """
+    try:
+        yield
+    except BaseException:
+        if not _sharded(run):
+            _LEFT[run.model] = (folder.resolve(), hash_of(run.model.state_dict()))
+        raise
+
+
+def _left(model: nn.Module, folder: Path) -> str:
+    """The hash of the weights that a training in this folder, broken off, left a network with; "" for none."""
+    place, found = _LEFT.get(model, (None, ""))
+    return found if place == folder.resolve() else ""
 
 
 def _tell_of_other_weights(

@@ -17,7 +17,7 @@ _MARKS = ("forward", "_original_forward", "_is_accelerate_prepared")
 
 @contextlib.contextmanager
 def given_back(model: nn.Module) -> Iterator[None]:
-    """Have a network free of an earlier accelerator's marks; at exit it is on its device and in its mode again.
+    """Have a network free of an earlier accelerator's marks; at exit it is on its device, each module in its mode.
 
     Its noise layers are on afterwards.
 
@@ -27,7 +27,8 @@ def given_back(model: nn.Module) -> Iterator[None]:
     Yields:
         None.
     """
-    old_mode, old_device = model.training, next((p.device for p in model.parameters()), torch.device("cpu"))
+    old_modes = [(m, m.training) for m in model.modules()]
+    old_device = next((p.device for p in model.parameters()), torch.device("cpu"))
     marks = {name: vars(model)[name] for name in _MARKS if name in vars(model)}
     # accelerate skips a model that it prepared before, and would leave it on another accelerator's device.
     vars(model).pop("_is_accelerate_prepared", None)
@@ -41,4 +42,5 @@ def given_back(model: nn.Module) -> Iterator[None]:
         vars(model).update(marks)
         set_noise(model, True)
         lay(model.to(old_device), torch.contiguous_format)
-        model.train(old_mode)
+        for module, training in old_modes:
+            module.training = training

@@ -30,7 +30,7 @@ from surgeon.training.augment import augment
 from surgeon.training.average import average_of
 from surgeon.training.batches import Batch, Batches, Source
 from surgeon.training.call import check_call
-from surgeon.training.checkpoint import Progress, Run, resume, store
+from surgeon.training.checkpoint import Progress, Run, remembered, resume, store
 from surgeon.training.given_back import given_back
 from surgeon.training.identity import identity_of
 from surgeon.training.noise import set_noise
@@ -78,8 +78,8 @@ def fit(
     Under `accelerate launch` or torchrun each process trains on its part of each batch. With `settings.exact`
     they compute the same as a single process (except dropout, which draws separately on each).
 
-    Afterwards, also after an error, the model is on its original device and in its original mode, with noise
-    layers switched on.
+    The whole network is in training mode meanwhile, whatever mode its modules are in. Afterwards, also after an error,
+    the model is on its original device and each module in its original mode, with noise layers switched on.
 
     Args:
         model: The network, rewritten or stock.
@@ -132,7 +132,8 @@ def fit(
     check_call(model, train, settings, normalize)
     for name, data in (("train", train), ("val", val)):
         if data is not None:
-            sources.check(name, data, model, pixels=bool(normalize or settings.adversary))
+            channels = len(normalize[0]) if normalize else 1
+            sources.check(name, data, model, pixels=bool(normalize or settings.adversary), channels=channels)
     check_settings(settings, validated=val is not None)
     with given_back(model):
         trainer = _Training(
@@ -222,6 +223,7 @@ class _Training:
         with contextlib.ExitStack() as stack:
             if self.folder is not None:
                 stack.enter_context(owned(self.folder))
+                stack.enter_context(remembered(self.folder, self.training))
             return self._run()
 
     def _run(self) -> History:

@@ -58,7 +58,7 @@ def refused(args, place, monkeypatch):
     [
         (
             ["plan", "zoo/lenet5", "kap"],
-            "kap is a recipe, and zoo/lenet5 is none; the recipe comes first: surgeon plan kap zoo/lenet5",
+            "kap is a recipe, and zoo/lenet5 is not; the recipe comes first: surgeon plan kap zoo/lenet5",
         ),
         (
             ["train", "resnet18", "kap+anl", "-o", "x"],

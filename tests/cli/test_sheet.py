@@ -10,7 +10,7 @@ import surgeon
 from surgeon.cli.results import study_table
 from surgeon.cli.sheet import Column, Sheet
 from surgeon.cli.tables import plan_table, sites_table
-from surgeon.pipeline import Study
+from surgeon.results.study import ROLES, Study, below
 
 
 def lines(what, width):
@@ -39,10 +39,11 @@ def study():
     arm = {"seeds": [0, 1], "clean": [0.5212, 0.531], "worst": [0.1, 0.2], "reliable": [True, False]}
     compared = {"clean_difference": difference(-0.1), "worst_difference": difference(0.012)}
     arms = [
-        {"name": "stock, fine-tuned", "role": "control", **arm},
-        {"name": "placebo, fine-tuned", "role": "placebo", **arm, **compared},
+        {"name": name, "role": role, **arm, **({} if role == "control" else compared)}
+        for name, role in ROLES.items()
     ]
-    return Study.model_validate({"recipe": "kap", "model": "resnet18", "arms": arms, "folders": ["a", "b"]})
+    folders = [str(below(name, 0)) for name in ROLES]
+    return Study.model_validate({"recipe": "kap", "model": "resnet18", "arms": arms, "folders": folders})
 
 
 @pytest.mark.parametrize("width", [60, 80, 100])

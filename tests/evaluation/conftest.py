@@ -71,3 +71,13 @@ def hardened():
     with in_float64(model):
         fit(model, sets["train"], None, Training(epochs=10, batch_size=64, lr=0.05, adversary=adversary))
     return Normalized(model.eval())
+
+
+@pytest.fixture
+def small_cifar(monkeypatch):
+    """CIFAR-C of 20 test images: two of each of ten classes."""
+    from published_pixels import IMAGES
+
+    from surgeon.data.shifted import cifar_c
+
+    monkeypatch.setattr(cifar_c, "IMAGES", IMAGES)

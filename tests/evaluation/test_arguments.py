@@ -304,3 +304,32 @@ def test_two_sizes_that_print_alike_are_two_accuracies(data):
 
 def test_numbers_that_are_in_order():
     assert (checked_count("n", 3), checked_number("n", 0), checked_number("n", 2)) == (3, 0.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    "more, message",
+    [
+        ({"steps": 9}, "two attacks are called 'pgd' and differ in steps=2 and 9"),
+        ({"steps": 9, "seed": 1}, "two attacks are called 'pgd' and differ in steps=2 and 9"),
+        ({}, "the attack 'pgd' is there twice with seed=0"),
+    ],
+)
+def test_two_attacks_under_one_name_are_not_one_row(data, more, message):
+    """Their verdicts were one: a weak attack was said to have turned what a strong one did, or their mean was given."""
+    model, images, labels = Reader(), *data
+    with pytest.raises(SurgeonError, match=message):
+        evaluate(model, images, labels, [PGD, PGD.model_copy(update=more)])
+
+
+def test_draws_of_one_attack_and_its_sizes_are_told_apart(data):
+    model, images, labels = Reader(), *data
+    more = [PGD.model_copy(update={"seed": 1}), PGD.model_copy(update={"eps": 0.2})]
+    rows = summarize(evaluate(model, images, labels, [PGD, *more])).rows
+    assert [(r.eps, r.seeds) for r in rows] == [(0.1, (0, 1)), (0.2, (0,))]
+
+
+@pytest.mark.parametrize("measure", [noise_accuracy, noise_table])
+def test_noise_of_more_than_the_range_of_pixels_is_refused(data, measure):
+    how = {"levels": [8]} if measure is noise_accuracy else {"sigma": 8}
+    with pytest.raises(SurgeonError, match="=8 of noise on pixels is more than pixels can change.*8/255"):
+        measure(Reader(), *data, **how)

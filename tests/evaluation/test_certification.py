@@ -131,3 +131,13 @@ def test_settings_that_make_no_sense(trained):
         certify(model, x, y, sigma=0.0)
     with pytest.raises(DataError, match="they look normalised"):
         certify(Normalized(model.model), (x - 0.5) / 0.25, y, sigma=0.1)
+
+
+def test_certificates_of_two_deviations_are_no_one_accuracy():
+    x = torch.full((1, 1, 2, 2), 0.9)
+    both = [*certify(Half(), x, torch.ones(1, dtype=torch.long), sigma=0.25, n=50)]
+    both += certify(Half(), x, torch.ones(1, dtype=torch.long), sigma=0.5, n=50)
+    with pytest.raises(
+        SurgeonError, match="certificates are of sigma=0.25 and 0.5: .* give those of one sigma"
+    ):
+        certified_accuracy(both, [0.1])

@@ -15,6 +15,7 @@ from surgeon.evaluation import (
     evaluate,
     summarize,
 )
+from surgeon.evaluation.beyond.certification import certified_curves
 from surgeon.results.copies import copies_of
 
 pytest.importorskip("scipy")
@@ -74,9 +75,7 @@ def test_copies_among_certificates_are_told_where_their_share_is_stated():
     twice = [Certificate(example=i, image="ab"[i % 2], **fields) for i in range(4)]
     with pytest.warns(UserWarning, match="4 test images are 2 distinct ones"):
         certified_accuracy(twice, [0.1])
-    other = {**fields, "sigma": 0.5}  # the same images at another σ are no copies
-    with warnings.catch_warnings():
+    other = [Certificate(example=i, image="ab"[i], **{**fields, "sigma": 0.5}) for i in range(2)]
+    with warnings.catch_warnings():  # the same images at another σ are no copies
         warnings.simplefilter("error")
-        certified_accuracy(
-            [*twice[:2], *(Certificate(example=i, image="ab"[i], **other) for i in range(2))], [0.1]
-        )
+        certified_curves([*twice[:2], *other])

@@ -112,7 +112,7 @@ def test_a_training_keeps_it_and_takes_it_back(net, tmp_path):
     twin.epoch = 0
     fit(twin, data, data, settings, folder=tmp_path / "a")
     assert said(twin) == (3, 7)
-    with pytest.raises(RecipeError, match="ema=0.5 averages tensors, and _extra_state is none"):
+    with pytest.raises(RecipeError, match="ema=0.5 averages tensors, and _extra_state is not a tensor"):
         fit(cut, data, data, Training(epochs=1, batch_size=8, ema=0.5))
     net.epoch = object()
     with pytest.raises(ArtifactError, match="_extra_state is a dict, which no checkpoint holds"):

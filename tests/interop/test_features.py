@@ -89,6 +89,17 @@ def test_methods_that_would_run_the_code_before_the_surgery_say_so(model):
         model.prune_intermediate_layers(1)
 
 
+def test_timms_getter_of_features_around_a_rewritten_network(model, batch):
+    from timm.models._features import FeatureGetterNet
+
+    x, _ = batch
+    with pytest.raises(SurgeryError, match=r"forward_intermediates.*prune=False.*features_only=True"):
+        FeatureGetterNet(model, out_indices=[1, 3])
+    wanted = model.forward_intermediates(x, indices=[1, 3], intermediates_only=True)
+    found = FeatureGetterNet(model, out_indices=[1, 3], prune=False).eval()(x)
+    assert len(found) == 2 and all(map(torch.equal, found, wanted))
+
+
 def test_torchvisions_feature_extractor_of_a_folded_network_needs_nothing(cut, batch):
     from torchvision.models.feature_extraction import create_feature_extractor
 

@@ -223,7 +223,7 @@ def test_an_opened_norm_is_called_by_the_name_of_its_argument(given):
 def test_labels_of_a_head_that_came_after_the_cut(net, given):
     cut = surgeon.apply(net, "canl", input_size=SIZE, num_classes=4).train()
     cut.fc = nn.Linear(16, 8)
-    with pytest.raises(LayerError, match=r"labels from 4 to 7 .* revert, exchange it, and apply again"):
+    with pytest.raises(LayerError, match=r"labels\[0\] is 4, .* revert, exchange it, and apply again"):
         with adversarial_noise(cut, given[0], given[1] + 4, cross_entropy):
             cut(given[0])
     again = surgeon.revert(cut)
@@ -242,3 +242,41 @@ def test_weights_that_are_fetched_for_each_call(net, given, recipe):
     assert all(p.is_meta for p in cut.parameters())
     with torch.no_grad():
         assert torch.allclose(cut(given[0]), wanted, atol=1e-6)
+
+
+class Scaled(nn.Module):
+    """A block that reads a parameter of its own, as ConvNeXt's."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv, self.gamma = nn.Conv2d(16, 16, 3, padding=1), nn.Parameter(torch.ones(16, 1, 1))
+
+    def forward(self, x):
+        return x + self.gamma * self.conv(x)
+
+
+@pytest.mark.parametrize("how", ["accelerate", "by hand"])
+def test_a_forward_that_was_put_on_a_block_is_told(given, how):
+    stock = nn.Sequential(
+        nn.Conv2d(3, 16, 3), Scaled(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 5)
+    )
+    cut = surgeon.apply(stock, "kap", input_size=SIZE).eval()
+    wanted, block = cut(given[0]), cut.get_submodule("1")
+    if how == "accelerate":
+        hooks = pytest.importorskip("accelerate.hooks")
+        hooks.add_hook_to_module(block, hooks.AlignDevicesHook(execution_device="cpu", offload=True))
+        origin = "new_forward of accelerate.hooks"
+    else:
+        block.forward = lambda x: 2 * x
+        origin = "<lambda> of .*test_fourth_reader"
+    with pytest.raises(
+        SurgeryError,
+        match=rf"^1: its forward is {origin} that was put on the object, not Scaled's own, .*: take it off \(as "
+        r"del module.forward; accelerate's by remove_hook_from_module.*surgeon.fold or surgeon.revert gives$",
+    ):
+        cut(given[0])
+    if how == "accelerate":
+        hooks.remove_hook_from_module(cut, recurse=True)
+    else:
+        del block.forward
+    assert torch.equal(cut(given[0]), wanted)

@@ -86,8 +86,11 @@ def wrong_labels(labels):
             lambda: wrong_labels(torch.zeros(2, 3)),
             "canl needs class indices of shape (N,), got torch.float32 of shape",
         ),
-        (lambda: wrong_labels(torch.tensor([0, 3])), "labels from 0 to 3 do not fit num_classes=3"),
-        (lambda: wrong_labels(torch.tensor([-1, 2])), "labels from -1 to 2 do not fit num_classes=3"),
+        (
+            lambda: wrong_labels(torch.tensor([0, 3])),
+            "labels[1] is 3, and num_classes=3, the classes of the head at the cut: labels are 0 to 2",
+        ),
+        (lambda: wrong_labels(torch.tensor([-1, 2])), "labels[0] is -1, and num_classes=3"),
     ],
 )
 def test_errors_say_what_is_wrong(call, text):

@@ -78,10 +78,8 @@ def test_in_a_fused_norm_the_activation_alone_is_replaced_and_gates_stay():
     cut.double(), stock.double()
     with torch.no_grad():
         stem = stock.conv_stem(x.double())
-        norm = nn.functional.batch_norm(
-            stem, *(getattr(stock.bn1, n) for n in ("running_mean", "running_var", "weight", "bias")),
-            eps=stock.bn1.eps,
-        )  # fmt: skip
+        held = (getattr(stock.bn1, n) for n in ("running_mean", "running_var", "weight", "bias"))
+        norm = nn.functional.batch_norm(stem, *held, eps=stock.bn1.eps)
         torch.testing.assert_close(cut.bn1(stem), reference.k_winners(norm, 0.2), atol=1e-9, rtol=1e-9)
     back = surgeon.revert(cut).double()
     with torch.no_grad():

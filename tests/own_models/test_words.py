@@ -122,3 +122,42 @@ def test_norms_without_the_statistics_that_they_had(recipe, tmp_path):
     before = surgeon.apply(adapted(Plain()), "kap", input_size=SIZE)  # it was so at the cut
     surgeon.save(before, tmp_path / "before")
     assert surgeon.load(tmp_path / "before", model=adapted(Plain())).norm.running_mean is None
+
+
+@pytest.mark.filterwarnings("ignore::surgeon.errors.ArtifactWarning")
+@pytest.mark.parametrize("recipe", ["kap+defective", "anl+kap+wm-smoothing-all"])
+def test_what_a_part_of_the_surgery_was_folded_from_is_not_forgotten(recipe, tmp_path):
+    """What remains is a surgery of the network that had the statistics."""
+    cut = adapted(surgeon.apply(Plain(), recipe, input_size=SIZE))
+    part = surgeon.fold(cut, partial=True)
+    assert 0 < len(part.surgery.edits) < len(cut.surgery.edits)
+    with pytest.raises(
+        SurgeryError, match=r"at norm the surgery left BatchNorm2d with .* TENT.*put them back"
+    ):
+        surgeon.save(part, tmp_path / "lost")
+    for name, module in part.named_modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.track_running_stats = True
+            was = Plain().get_submodule(name)
+            module.running_mean, module.running_var = was.running_mean.clone(), was.running_var.clone()
+    surgeon.save(part, tmp_path / "back")
+    again = surgeon.load(tmp_path / "back", model=Plain())
+    assert torch.equal(out(again.eval(), images()), out(part.eval(), images()))
+
+
+@pytest.mark.filterwarnings("ignore::surgeon.errors.ArtifactWarning")
+def test_a_part_is_folded_of_a_network_that_was_so_at_the_cut(tmp_path):
+    part = surgeon.fold(surgeon.apply(adapted(Plain()), "kap+defective", input_size=SIZE), partial=True)
+    surgeon.save(part, tmp_path / "part")
+    again = surgeon.load(tmp_path / "part", model=adapted(Plain()))
+    assert torch.equal(out(again.train(), images()), out(part.train(), images()))
+
+
+@pytest.mark.filterwarnings("ignore::surgeon.errors.ArtifactWarning")
+def test_an_exchanged_module_is_not_forgotten_where_a_part_was_folded(tmp_path):
+    cut = surgeon.apply(Plain(), "kap+defective", input_size=SIZE).eval()
+    cut.norm = nn.GroupNorm(4, 16)
+    part = surgeon.fold(cut, partial=True)
+    assert [e.site for e in part.surgery.edits] == ["norm"]
+    with pytest.raises(SurgeryError, match="at norm the surgery left BatchNorm2d .*GroupNorm"):
+        surgeon.save(part, tmp_path / "exchanged")

@@ -189,3 +189,21 @@ def test_an_input_is_never_written_over(tmp_path):
         with pytest.raises(ArtifactError, match="is or holds the input .*, which would be lost"):
             check_input(tmp_path / target, [None, "resnet18", tmp_path / "run" / "trained"])
     check_input(tmp_path / "run" / "folded", [tmp_path / "run" / "trained"])
+
+
+@pytest.mark.parametrize("below", ["x", "x/y"])
+def test_a_place_below_a_file_is_told_with_that_file(tmp_path, below):
+    (tmp_path / "f").write_text("a list", encoding="utf-8")
+    with pytest.raises(
+        ArtifactError, match=r"cannot be written: .*/f is a file, and not a folder .* choose a"
+    ):
+        locked(tmp_path / "f" / below).__enter__()
+    assert (tmp_path / "f").read_text(encoding="utf-8") == "a list"
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="a file system that holds no files of anybody's")
+def test_a_file_system_that_takes_no_files_is_not_told_as_in_use():
+    with pytest.raises(
+        ArtifactError, match="/proc/x cannot be written: no file can be made in /proc; choose a"
+    ):
+        locked("/proc/x").__enter__()

@@ -54,7 +54,8 @@ def test_a_folder_of_several_networks_is_told_from_one(done):
 
 
 def test_the_folder_is_verified_from_the_verdicts_on(done):
-    from surgeon.pipeline import verify_folder
+    from surgeon.errors import ArtifactError
+    from surgeon.pipeline import reproduce, verify_folder
 
     folder, found, _ = done
     checks = {c.name: c for c in verify_folder(folder)}
@@ -75,5 +76,7 @@ def test_the_folder_is_verified_from_the_verdicts_on(done):
         run = content["runs"][0]
         checks = {c.name: c for c in verify_folder(folder)}
         assert checks[f"runs.json, {run['row']}, seed {run['seed']}"].ok is False
+        with pytest.raises(ArtifactError, match=r"runs\.json says of .*, seed 0, what .* does not"):
+            reproduce(found.protocol.name, folder, budget="smoke")
     finally:
         file.write_text(before, encoding="utf-8")

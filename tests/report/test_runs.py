@@ -8,6 +8,7 @@ from surgeon.disk.hidden import MANIFEST
 from surgeon.errors import ArtifactError, SurgeonError
 from surgeon.report import read_run, reading, report
 from surgeon.report.reading import compared, read_runs, unique
+from surgeon.results.study import ARMS, CONTROL, below, tabulate
 from tests.report.parsed import Page
 
 BAD = "\"><script>alert(1)</script><img src=x onerror='alert(2)'>&amp; $\\foo$ url(#a) #0a0b00 {{ 7 * 7 }}"
@@ -116,20 +117,12 @@ def test_runs_of_one_name_get_the_folder_above(copied):
 
 
 def test_a_study_is_its_arms(copied, runs, tmp_path):
-    from surgeon.pipeline.studying import ARMS, ROLES, Arm, Study
-
-    study = tmp_path / "study"
-    places = [f"{name.replace(', ', '-')}/0" for name in ARMS]
-    for place in places:
-        copied("stock", f"study/{place}/evaluation")
-    (study / "study.json").write_text("{}", encoding="utf-8")
+    study, table = study_of(copied, tmp_path, "stock", arms="stock")
+    places = table.folders
+    (study / "table.json").rename(study / "kept.json")
     with pytest.raises(ArtifactError, match="study that is not finished"):
         read_runs(study)
-    arms = tuple(
-        Arm(name=n, role=ROLES[n], seeds=(0,), clean=(1,), worst=(1,), reliable=(True,)) for n in ARMS
-    )
-    table = Study(recipe="kap", model="net", arms=arms, folders=tuple(places))
-    (study / "table.json").write_text(table.model_dump_json(), encoding="utf-8")
+    (study / "kept.json").rename(study / "table.json")
     assert [r.name for r in read_runs(study)] == list(ARMS)
     changed(study / places[2] / "evaluation", lambda c: c["made"].update(target=f"/moved/study/{places[2]}"))
     assert [r.name for r in read_runs(study)] == list(ARMS)
@@ -143,32 +136,16 @@ def test_a_study_is_its_arms(copied, runs, tmp_path):
         read_runs(study)
 
 
-def study_of(copied, tmp_path, control):
-    """A study's folder, whose arms are copies of the network with kap, but for the control."""
-    from surgeon.disk.files import read_parquet
-    from surgeon.pipeline.studying import ARMS, CONTROL, ROLES, Arm, Study
-    from surgeon.results.differences import over_seeds
-    from surgeon.results.verdict import standing
-
-    def stands(place):
-        main = read_run(place).found.summary.main
-        return list(standing(read_parquet(place / "verdicts.parquet"), main, "image")[1].values())
-
-    places = {name: f"{name.replace(', ', '-')}/0" for name in ARMS}
-    for name, place in places.items():
-        copied(control if name == CONTROL else "kap", f"study/{place}/evaluation")
-    study, arms = tmp_path / "study", []
-    first = stands(study / places[CONTROL] / "evaluation")
-    from surgeon.results.statistics import mcnemar
-
+def study_of(copied, tmp_path, control, arms="kap", seeds=(0,)):
+    """A study's folder, whose arms are copies of a network, but for the control."""
     for name in ARMS:
-        own = over_seeds([mcnemar(first, stands(study / places[name] / "evaluation"))])
-        given = {"worst_difference": own} if name != CONTROL else {}
-        arms.append(
-            Arm(name=name, role=ROLES[name], seeds=(0,), clean=(1,), worst=(1,), reliable=(True,), **given)
-        )
+        for seed in seeds:
+            copied(control if name == CONTROL else arms, f"study/{below(name, seed)}/evaluation")
+    study = tmp_path / "study"
+    places = {name: [study / below(name, seed) / "evaluation" for seed in seeds] for name in ARMS}
+    results = {name: [read_run(p).found for p in own] for name, own in places.items()}
+    table = tabulate("kap", "net", seeds, results, places)
     (study / "study.json").write_text("{}", encoding="utf-8")
-    table = Study(recipe="kap", model="net", arms=tuple(arms), folders=tuple(places.values()))
     (study / "table.json").write_text(table.model_dump_json(), encoding="utf-8")
     return study, table
 
@@ -212,16 +189,59 @@ def test_arms_given_one_by_one_know_what_they_are_for(copied, tmp_path):
 
 
 def test_over_several_seeds_the_page_has_the_studys_mean(copied, tmp_path):
-    study, table = study_of(copied, tmp_path, "stock")
-    content = json.loads((study / "table.json").read_text())
-    for arm in content["arms"]:
-        if arm["worst_difference"]:
-            arm["worst_difference"]["pairs"] *= 2
-            arm["worst_difference"].update(mean=0.123, low=0.1, high=0.2)
-    (study / "table.json").write_text(json.dumps(content), encoding="utf-8")
+    study, table = study_of(copied, tmp_path, "stock", seeds=(3, 4))
     one = Page(report([study], tmp_path / "page.html").read_text(encoding="utf-8"))
-    for row in one.rows("Paired comparison with stock, fine-tuned"):
-        assert row[1].whole == "+12.3 [+10.0 to +20.0]" and row[2].whole == "2 seeds"
+    rows = one.rows("Paired comparison with stock, fine-tuned")
+    for row, arm in zip(rows, (a for a in table.arms if a.role != "control"), strict=True):
+        told = arm.worst_difference
+        values = [f"{100 * v:+.1f}".replace("-", "−") for v in (told.mean, told.low, told.high)]
+        assert row[1].whole == "{} [{} to {}]".format(*values) and row[2].whole == "2 seeds"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda c: c["arms"][3]["worst_difference"].update(mean=0.5),
+        lambda c: c["arms"][3]["worst_difference"]["pairs"][1].update(p=0.001),
+        lambda c: c["arms"][4].update(worst_difference=None),
+        lambda c: c["arms"][0].update(clean=[0.99, 0.99]),
+        lambda c: c["arms"][2].update(reliable=[not r for r in c["arms"][2]["reliable"]]),
+    ],
+)
+def test_a_number_that_was_changed_in_a_studys_table_is_on_no_page(copied, tmp_path, change):
+    study, _ = study_of(copied, tmp_path, "stock", seeds=(0, 1))
+    content = json.loads((study / "table.json").read_text(encoding="utf-8"))
+    change(content)
+    (study / "table.json").write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(ArtifactError, match=r"table\.json says of .*(fine-tuned|stock|surgery).* what its"):
+        report([study], tmp_path / "page.html")
+    assert not (tmp_path / "page.html").exists()
+
+
+def test_an_arm_has_its_own_role_and_folder_whatever_a_studys_table_says(copied, tmp_path):
+    study, table = study_of(copied, tmp_path, "stock")
+    for change in (
+        lambda c: c["arms"][0].update(role="surgery"),
+        lambda c: c["arms"].reverse(),
+        lambda c: c["folders"].reverse(),
+        lambda c: c["arms"][1].update(seeds=[7]),
+    ):
+        content = json.loads(table.model_dump_json())
+        change(content)
+        (study / "table.json").write_text(json.dumps(content), encoding="utf-8")
+        for folder in (study, study / "stock" / "0"):
+            with pytest.raises(ArtifactError, match=r"table\.json cannot be read"):
+                report([folder], tmp_path / "page.html")
+
+
+def test_an_evaluation_of_a_later_seed_that_was_changed_is_on_no_page(copied, tmp_path):
+    study, _ = study_of(copied, tmp_path, "stock", seeds=(0, 1))
+    changed(
+        study / "surgery" / "1" / "evaluation",
+        lambda c: c["summary"].update(worst=c["summary"]["clean"]),
+    )
+    with pytest.raises(ArtifactError, match="surgery/1/evaluation.* says that"):
+        report([study], tmp_path / "page.html")
 
 
 def test_a_surgery_is_compared_with_its_base_wherever_that_stands(runs, tmp_path):

@@ -182,3 +182,33 @@ def test_an_average_of_one_epoch_is_its_weights(tiny):
     assert float(average.module.head.weight.mean()) != 2.0
     average.epoch(tiny, 3)
     assert float(average.module.head.weight.mean()) == 2.0
+
+
+class Tied(nn.Module):
+    """A network whose weights have two names."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.first, self.second = nn.Linear(16, 16), nn.Linear(16, 16)
+        self.second.weight = self.first.weight
+        self.head = nn.Linear(16, 4)
+
+    def forward(self, x):
+        return self.head(self.second(self.first(x.flatten(1)).relu()).relu())
+
+
+def test_weights_with_two_names_move_once_into_their_average():
+    from surgeon.training.average import MovingAverage
+
+    model = Tied()
+    average = MovingAverage(model, 0.75, torch.device("cpu"))
+    wanted = {k: v.double() for k, v in model.state_dict().items()}
+    for _ in range(3):
+        with torch.no_grad():
+            for p in model.parameters():
+                p.add_(torch.randn(p.shape))
+        average.step(model)
+        wanted = {k: 0.75 * w + 0.25 * model.state_dict()[k].double() for k, w in wanted.items()}
+    for k, v in average.module.state_dict().items():
+        assert torch.allclose(v.double(), wanted[k], atol=1e-6), k

@@ -98,3 +98,35 @@ def test_a_batch_norm_of_one_value_is_told_with_the_settings(how):
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 4), nn.BatchNorm1d(4))
     with pytest.raises(TrainingError, match=r"batch_size=\d and accumulate=\d a micro-batch has one image"):
         fit(model, Images(X, Y), None, Training(epochs=1, **how), **ONCE)
+
+
+class Interrupts(nn.Module):
+    """Breaks a training off, as Ctrl-C does, after so many calls."""
+
+    def __init__(self, calls):
+        super().__init__()
+        self.calls = calls
+
+    def forward(self, x):
+        self.calls -= self.training
+        if self.training and self.calls == 0:
+            raise KeyboardInterrupt
+        return x
+
+
+def test_the_network_of_a_training_that_was_broken_off_is_known_again(tmp_path):
+    model = nn.Sequential(Interrupts(5), *network(0))
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, Images(X, Y), None, settings(), folder=tmp_path / "a", **ONCE)
+    other = {k: v + 1 for k, v in model.state_dict().items()}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ArtifactWarning)
+        model[0].calls = 2
+        with pytest.raises(KeyboardInterrupt):
+            fit(model, Images(X, Y), None, settings(), folder=tmp_path / "a", **ONCE)
+        model[0].calls = 3
+        with pytest.raises(KeyboardInterrupt):
+            fit(model, Images(X, Y), None, settings(), folder=tmp_path / "a", **ONCE)
+    model.load_state_dict(other)
+    with pytest.warns(ArtifactWarning, match="began with other weights than this network has"):
+        fit(model, Images(X, Y), None, settings(), folder=tmp_path / "a", **ONCE)

@@ -166,3 +166,36 @@ def test_a_network_that_cannot_be_trained_is_told(tiny):
     assert len(fit(casting, Images(*pixels()), None, ONE, progress=False)) == 1
     with pytest.raises(ArgumentError, match="all of its parameters are frozen"):
         fit(tiny.float().requires_grad_(False), Images(*pixels()), None, ONE, progress=False)
+
+
+def test_images_of_a_shape_that_the_network_does_not_take_are_told_before_the_first_step():
+    x, y = pixels()
+    flat, sized = (
+        nn.Sequential(nn.Flatten(), nn.Linear(192, 5)),
+        nn.Sequential(nn.Conv2d(3, 2, 3), nn.Flatten(), nn.Linear(72, 5)),
+    )
+    other = Images(torch.rand(4, 1, 8, 8), y[:4])
+    with pytest.raises(DataError, match="val: images are 1×8×8, and the network does not take them"):
+        fit(flat, Images(x, y), other, ONE, progress=False)
+    for data in (Images(torch.rand(4, 3, 9, 9), y[:4]), TensorDataset(torch.rand(4, 3, 9, 9), y[:4])):
+        with pytest.raises(DataError, match="val: images are 3×9×9, and the network does not take them"):
+            fit(sized, Images(x, y), data, ONE, progress=False)
+        with pytest.raises(DataError, match="train: images are 3×9×9, and the network does not take them"):
+            fit(sized, data, None, ONE, progress=False)
+
+
+def test_gray_images_are_not_made_three_channels_by_their_normalisation():
+    x, y = pixels()
+    flat = nn.Sequential(nn.Flatten(), nn.LazyLinear(5))
+    flat(torch.rand(1, 1, 8, 8))
+    with pytest.raises(DataError, match="train has images of 1 channels, and normalize has 3 numbers each"):
+        fit(flat, Images(x[:, :1], y), None, ONE, normalize=NORMALIZE, progress=False)
+
+
+def test_each_module_is_in_its_own_mode_afterwards(tiny):
+    x, y = pixels()
+    norm = next(m for m in tiny.modules() if isinstance(m, nn.BatchNorm2d))
+    tiny.train()
+    norm.eval()
+    fit(tiny, Images(x, y), None, ONE, progress=False)
+    assert tiny.training and not norm.training

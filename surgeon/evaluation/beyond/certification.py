@@ -200,7 +200,8 @@ def certified_accuracy(certificates: Sequence[Certificate], radii: Sequence[floa
         One share for each radius, with its interval.
 
     Raises:
-        ArgumentError: A radius is negative or not finite.
+        ArgumentError: A radius is negative or not finite, or the certificates are of several σ: each smoothed network
+            has an accuracy of its own, and their mean belongs to no σ.
 
     Examples:
         >>> from surgeon.evaluation import Certificate, certified_accuracy
@@ -210,11 +211,15 @@ def certified_accuracy(certificates: Sequence[Certificate], radii: Sequence[floa
         [1.0, 0.0]
     """
     radii = [checked_number("a radius", r) for r in radii]
-    for sigma in dict.fromkeys(c.sigma for c in certificates):
-        copies = copies_of((c.image, c.label) for c in certificates if c.sigma == sigma).finding()
-        if copies is not None:
-            warn(copies.text)
-            break
+    sigmas = list(dict.fromkeys(c.sigma for c in certificates))
+    if len(sigmas) > 1:
+        raise ArgumentError(
+            f"certificates are of sigma={' and '.join(f'{s:g}' for s in sigmas[:3])}: they are networks of their own; "
+            "give those of one sigma"
+        )
+    copies = copies_of((c.image, c.label) for c in certificates).finding()
+    if copies is not None:
+        warn(copies.text)
     return _shares(certificates, radii)
 
 

@@ -15,6 +15,7 @@ from surgeon.evaluation.engine.admission import admitted
 from surgeon.evaluation.engine.scoring import score
 from surgeon.host import in_own_state
 from surgeon.models.quiet import held_still
+from surgeon.quantities import too_large
 from surgeon.results.assessment import NoiseRow
 from surgeon.results.statistics import wilson
 from surgeon.strict import shown
@@ -39,7 +40,7 @@ def noise_accuracy(
         model: Takes [0, 1] pixels and gives logits.
         images: (N, C, H, W) float32 in [0, 1].
         labels: (N,) class indices.
-        levels: Noise levels in [0, 1] pixels.
+        levels: Noise levels in [0, 1] pixels; of Gaussian noise at most 1.
         kind: "gaussian": x + N(0, level²), clipped to [0, 1]. "uniform": (x + U(0, level)) / (1 + level), as
             in the weight-map paper.
         draws: Draws that the accuracy is averaged over.
@@ -67,6 +68,8 @@ def noise_accuracy(
     if not isinstance(levels, Iterable):
         raise ArgumentError(f"levels={shown(levels)} is one level; give a list, such as [{shown(levels)}]")
     levels = [checked_number("a noise level", level) for level in levels]
+    if kind == "gaussian" and max(levels, default=0) > 1:
+        raise ArgumentError(too_large("a noise level", max(levels), "of noise on pixels"))
     images, labels, _ = admitted(model, images, labels, seed=seed)
     generator = torch.Generator().manual_seed(seed)
     accuracies = []
@@ -96,7 +99,7 @@ def noise_table(
         model: Takes [0, 1] pixels and gives logits.
         images: (N, C, H, W) float32 in [0, 1], usually adversarial images.
         labels: (N,) true classes.
-        sigma: Standard deviation of the noise, in [0, 1] pixels at the input and in the unit of the
+        sigma: Standard deviation of the noise, at most 1: in [0, 1] pixels at the input and in the unit of the
             activations inside.
         seed: Seed of the noise.
 
@@ -117,6 +120,8 @@ def noise_table(
         [(False, False), (False, True), (True, False), (True, True)]
     """
     sigma, seed = checked_number("sigma", sigma), checked_seed(seed)
+    if sigma > 1:
+        raise ArgumentError(too_large("sigma", sigma, "of noise on pixels"))
     images, labels, _ = admitted(model, images, labels, seed=seed)
     rows = []
     for activations in (False, True):

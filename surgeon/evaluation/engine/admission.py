@@ -172,14 +172,39 @@ def checked_attacks(attacks: Any) -> tuple[Attack, ...]:
         The attacks as a tuple.
 
     Raises:
-        ArgumentError: It is anything else.
+        ArgumentError: It is anything else; or two attacks of one name, part, source, norm and ε, whose verdicts are
+            one row, have the same seed or differ in more than the seed.
     """
     listed = (attacks,) if isinstance(attacks, Attack) else tuple(attacks)
     odd = next((a for a in listed if not isinstance(a, Attack)), None)
     if odd is not None or isinstance(attacks, Attack):
         what = "one attack" if odd is None else f"a {type(odd).__name__} among them"
         raise ArgumentError(f"attacks are {what}; give a list of surgeon.evaluation.Attack")
+    rows: dict[Any, list[Attack]] = {}
+    for attack in listed:
+        same = rows.setdefault(
+            (attack.name, attack.group, attack.source, attack.norm, attack.eps, attack.union), []
+        )
+        for other in same:
+            _demand_two_draws(other, attack)
+        same.append(attack)
     return listed
+
+
+def _demand_two_draws(one: Attack, other: Attack) -> None:
+    """Check that two attacks of one row are two draws of the same: their verdicts are told apart by the seed alone."""
+    first, second = one.model_dump(mode="json"), other.model_dump(mode="json")
+    differ = [k for k in first if first[k] != second[k] and k != "seed"]
+    if differ:
+        values = ", ".join(f"{k}={shown(first[k])} and {shown(second[k])}" for k in differ[:2])
+        raise ArgumentError(
+            f"two attacks are called {one.name!r} and differ in {values}: give each a name of its own, since one row "
+            "is of one attack"
+        )
+    if first["seed"] == second["seed"]:
+        raise ArgumentError(
+            f"the attack {one.name!r} is there twice with seed={one.seed}: two draws have two seeds"
+        )
 
 
 def checked_examples(examples: Iterable[int] | None, count: int) -> list[int]:

@@ -80,6 +80,9 @@ class Store:
             number: Index of the attack in the evaluation.
             attack: The attack.
             block: Index of the block.
+
+        Returns:
+            The verdicts, an image each, or None.
         """
         return _read(self._path(number, attack, block))
 
@@ -90,6 +93,9 @@ class Store:
             number: Index of the attack in the evaluation.
             attack: The attack.
             block: Index of the block.
+
+        Returns:
+            True where their file is there.
         """
         return self._path(number, attack, block).is_file()
 
@@ -100,6 +106,9 @@ class Store:
             number: Index of the attack in the evaluation.
             attack: The attack.
             block: Index of the block.
+
+        Returns:
+            The number, or None.
         """
         path = self._path(number, attack, block)
         return count_parquet(path) if path.is_file() else None

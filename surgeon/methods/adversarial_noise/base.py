@@ -45,6 +45,8 @@ class NoiseLayer(Drawing, nn.Module):
     """The name by which recipes ask for the layer."""
     settings: ClassVar[tuple[str, ...]] = ()
     """Arguments of the constructor besides `epsilon`."""
+    switched_by_training: ClassVar[tuple[str, ...]] = ("enabled",)
+    """Attributes that a training sets by itself: saving a network does not take them for changed settings."""
     resting: ClassVar[str] = "idle"
     """The phase outside of a step."""
     needs_gradient: ClassVar[bool] = False

@@ -148,15 +148,14 @@ class CANL(GradientNoise):
                 f"canl needs class indices of shape (N,), got {labels.dtype} of shape {tuple(labels.shape)}; "
                 "soft labels (mixup, cutmix) have no class to look up"
             )
-        if (
-            labels.device.type == "cpu"
-            and len(labels)
-            and not 0 <= int(labels.min()) <= int(labels.max()) < self.num_classes
-        ):
+        if labels.device.type != "cpu":
+            return
+        odd = ((labels < 0) | (labels >= self.num_classes)).nonzero()
+        if len(odd):
             raise LayerError(
-                f"labels from {int(labels.min())} to {int(labels.max())} do not fit "
-                f"num_classes={self.num_classes}, the classes of the head at the cut; a head of more comes first: "
-                "revert, exchange it, and apply again"
+                f"labels[{int(odd[0])}] is {int(labels[odd[0]])}, and num_classes={self.num_classes}, the classes of "
+                f"the head at the cut: labels are 0 to {self.num_classes - 1}; a head of more comes first: revert, "
+                "exchange it, and apply again"
             )
 
     def perturb(self, h: Tensor) -> Tensor:

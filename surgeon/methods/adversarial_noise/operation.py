@@ -175,6 +175,7 @@ class AdversarialNoiseLayers(Operation):
 
     @classmethod
     def paper(cls) -> Paper:
+        """Return the tables of the paper, as its evaluation runs them."""
         from surgeon.methods.adversarial_noise.paper import PAPER
 
         return PAPER

@@ -19,6 +19,9 @@ class InputScale(OptionalState):
     interpolates. A state dict without the map leaves it as it is.
     """
 
+    of_one_size = True
+    """For code that looks after the cut: what comes in must keep its size."""
+
     def __init__(self, channels: int, height: int, width: int) -> None:
         super().__init__()
         if min(channels, height, width) < 1:

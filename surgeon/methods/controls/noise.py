@@ -53,7 +53,7 @@ class NoiseTraining(Operation):
                 raise SelectionError(
                     "the network's input is in no graph: torch.fx cannot follow the network as a whole"
                     if sigma
-                    else "noise of sigma=0 and input_sigma=0 at the input is none"
+                    else "noise of sigma=0 and input_sigma=0 at the input changes nothing"
                 )
             return Proposal(first)
         usable, passed, notes = usable_of(

@@ -28,6 +28,8 @@ class DefectiveMask(OptionalState):
     Raises LayerError as `defective_mask`, and in forward for another size, naming the expected one.
     """
 
+    of_one_size = True
+    """For code that looks after the cut: what comes in must keep its size."""
     mask: Tensor
     rank: Tensor | None
     _drawn_at: float | None = None
@@ -75,6 +77,11 @@ class DefectiveMask(OptionalState):
         self.filled("mask")
 
     def loaded(self, names: Iterable[str]) -> None:
+        """Note that a state was read: a ranking that came with it is not the seed's.
+
+        Args:
+            names: The names of the optional state that was there.
+        """
         if "rank" in names:
             self._ranked_by_seed = False
 

@@ -164,6 +164,7 @@ class DefectiveNeurons(Operation):
 
     @classmethod
     def paper(cls) -> Paper:
+        """Return the tables of the paper, as its evaluation runs them."""
         from surgeon.methods.defective.paper import PAPER
 
         return PAPER

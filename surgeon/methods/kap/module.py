@@ -116,13 +116,18 @@ class KernelAveragePool(Drawing, Blending, OptionalState):
             self._made_with = (alpha, order)
 
     def loaded(self, names: Iterable[str]) -> None:
+        """Note that a state was read: an order that came with it is not the one that the layer was made with.
+
+        Args:
+            names: The names of the optional state that was there.
+        """
         if "order" in names:
             self._made_with = (self._made_with[0], None)
 
     def set_order(self, order: Tensor) -> None:
         """Lay the channels on the sheet so that place k holds channel `order[k]`; a permutation, (channels,) int64.
 
-        Raises LayerError for one that is none, and where pooling changes the number of channels.
+        Raises LayerError for one that is not a permutation, and where pooling changes the number of channels.
         """
         if self.out_channels != self.channels:
             raise LayerError(

@@ -350,6 +350,7 @@ class KernelAveragePooling(Operation):
 
     @classmethod
     def paper(cls) -> Paper:
+        """Return the tables of the paper, as its evaluation runs them."""
         from surgeon.methods.kap.paper import PAPER
 
         return PAPER

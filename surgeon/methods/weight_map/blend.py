@@ -26,6 +26,8 @@ class WeightMapBlend(Instead, Blending):
 
     traced_whole = True
     """For torch.fx: alpha changes, so that its branches must not be frozen."""
+    of_one_size = True
+    """For code that looks after the cut: what comes in must keep its size."""
     _ends = ": 0 is the convolution, 1 the weight map alone"
     conv: nn.Module | None
     _made_with: float = 0.0

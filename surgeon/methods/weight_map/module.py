@@ -51,6 +51,8 @@ class WeightMap2d(Instead):
         torch.Size([2, 8, 16, 16])
     """
 
+    of_one_size = True
+    """For code that looks after the cut: what comes in must keep its size."""
     bias: nn.Parameter | None
 
     def __init__(
@@ -104,7 +106,10 @@ class WeightMap2d(Instead):
         return self.maps.unflatten(0, self.input_size).permute(3, 2, 0, 1)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        """Refuse to set a `weight`, as code does that fuses norms into convolutions, and padding other than zeros."""
+        """Refuse to set a `weight`, as code does that fuses norms into convolutions, and padding other than zeros.
+
+        A stride or a dilation may be one number, as for nn.Conv2d.
+        """
         if name == "weight":
             raise LayerError(
                 "a weight map has no weight that could be set: its parameter is maps "
@@ -113,6 +118,8 @@ class WeightMap2d(Instead):
             )
         if name == "padding_mode" and value != "zeros":
             raise LayerError(f"padding_mode={value!r} is not known to a weight map, which pads with zeros")
+        if name in ("stride", "dilation"):
+            value = pair(name, value)
         super().__setattr__(name, value)
 
     def output_size(self, height: int, width: int) -> Pair:

@@ -261,6 +261,7 @@ class WeightMap(Operation):
 
     @classmethod
     def paper(cls) -> Paper:
+        """Return the tables of the paper, as its evaluation runs them."""
         from surgeon.methods.weight_map.paper import PAPER
 
         return PAPER

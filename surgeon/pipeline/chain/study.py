@@ -18,10 +18,11 @@ from surgeon.pipeline.chain.run import run_checks
 from surgeon.pipeline.chain.sources import Reader
 from surgeon.pipeline.contents import IMAGES
 from surgeon.pipeline.ended import CUT, TRAINED
-from surgeon.pipeline.studying import ARMS, BASE, RESULT, SETTINGS, compared, place_of
+from surgeon.pipeline.studying import BASE, RESULT, SETTINGS, compared, place_of
 from surgeon.pipeline.training import SETTINGS as OF_RUN
 from surgeon.recipe import Recipe
 from surgeon.results.files import RESULT as EVALUATED
+from surgeon.results.study import ARMS
 from surgeon.store.artifact import load
 from surgeon.store.folder import WEIGHTS
 from surgeon.surgery import revert
@@ -124,10 +125,9 @@ def _table(folder: Path, asked: dict[str, Any], places: dict[tuple[str, int], Pa
     if not (folder / RESULT).is_file():
         raise Unknown("not finished: the table is not made yet; the same command goes on")
     seeds = sorted({seed for _, seed in places})
-    found = {arm: [places[arm, seed] for seed in seeds] for arm in ARMS}
-    results = {arm: [read_assessment(p / EVALUATION) for p in each] for arm, each in found.items()}
-    recipes = [Recipe.model_validate(r) for r in asked["recipes"]]
-    again = compared(folder, recipes, asked["model"], found, results, asked["seed"])
+    results = {arm: [read_assessment(places[arm, seed] / EVALUATION) for seed in seeds] for arm in ARMS}
+    name = "+".join(Recipe.model_validate(r).name for r in asked["recipes"])
+    again = compared(folder, name, asked["model"], seeds, results)
     demand_equal(
         read_mapping(folder / RESULT), again.model_dump(mode="json"), "the arms' verdicts give another table"
     )

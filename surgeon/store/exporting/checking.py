@@ -1,4 +1,9 @@
-"""Compare an exported file with its network, in the runtime that will run it."""
+"""Compare an exported file with its network, in the runtime that will run it.
+
+A runtime adds numbers in another order than torch, and fuses layers. How far that moves an output is the network's
+own matter: a deep network of random weights may multiply a last bit a thousandfold. So what is allowed is measured
+where the fixed tolerance does not do: weights and images are moved by a last bit, and the outputs move with them.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +17,16 @@ from torch import Tensor, nn
 
 from surgeon.store.exporting.writing import seeded_images
 from surgeon.torch_private import tree_leaves
-from surgeon.verification import Check, relative
+from surgeon.verification import FOLD_TOLERANCE, Check, relative
 
 BATCHES = (1, 3)
 """Batch sizes that a file is checked with; a fixed batch is checked with the first one."""
+DRAWS = 4
+"""How often weights and images are moved by a last bit."""
+ALLOWED = 8
+"""A file may be so many times further away than the furthest of these draws."""
+LARGEST = 1e-2
+"""No difference above this is put down to rounding."""
 Run = Callable[[Tensor], list[Tensor]]
 
 
@@ -87,3 +98,36 @@ def differences(
             worst = max([worst, *(relative(a, b) for a, b in pairs)])
     counts = " and ".join(map(str, batches))
     return worst, f"largest relative difference {worst:.1e}, on {counts} images"
+
+
+def allowed(model: nn.Module, size: tuple[int, ...], batches: Sequence[int]) -> float:
+    """Measure how far rounding can move a network's outputs.
+
+    Args:
+        model: the network, which is not changed.
+        size: (C, H, W) of one image.
+        batches: numbers of images to measure with.
+
+    Returns:
+        The largest relative difference of any output, in the 2-norm, that moving every weight and pixel up or down by
+        a last bit of float32 makes, times ALLOWED; at least `FOLD_TOLERANCE`, at most LARGEST.
+    """
+    reference, worst = copy.deepcopy(model).cpu().float().eval(), 0.0
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        wanted = {count: _tensors(reference(seeded_images(count, size))) for count in batches}
+        for _ in range(DRAWS):
+            moved = copy.deepcopy(reference)
+            for weight in moved.parameters():
+                if weight.is_floating_point():
+                    weight.copy_(_moved(weight, generator))
+            for count, before in wanted.items():
+                after = _tensors(moved(_moved(seeded_images(count, size), generator)))
+                worst = max([worst, *(relative(a, b) for a, b in zip(after, before, strict=True))])
+    return min(max(FOLD_TOLERANCE, ALLOWED * worst), LARGEST)
+
+
+def _moved(values: Tensor, generator: torch.Generator) -> Tensor:
+    """Every number the next larger or smaller one of its type, at random."""
+    up = torch.rand(values.shape, generator=generator) < 0.5
+    return torch.nextafter(values, torch.where(up, torch.inf, -torch.inf).to(values))
