@@ -247,9 +247,8 @@ class Rewritten(fx.GraphModule):
         )
 
     def __getattr__(self, name: str) -> Any:
-        if (
-            name == "__reduce_package__"
-        ):  # a GraphModule's writes one graph alone: torch.package pickles this one
+        # A GraphModule's own would write one graph alone: torch.package pickles this network as a whole.
+        if name == "__reduce_package__":
             raise AttributeError(name)
         try:
             return nn.Module.__getattr__(self, name)
