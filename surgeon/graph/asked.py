@@ -52,6 +52,7 @@ class Asking:
         is what it was before the trace, and not what the code has set meanwhile."""
         self._thread = threading.get_ident()
         self._watching = watching
+        self._root = root
         self._as_found = as_found
         whole = set(leaves)
         named = dict(root.named_modules())
@@ -90,6 +91,14 @@ class Asking:
         """The trace goes into the code of a module below the root, which an object may have exchanged."""
         self._settings.add((path, "forward"))
 
+    def computed_with(self, names: Iterable[str]) -> None:
+        """The graphs hold what the code computed of these buffers and attributes, whose values may change."""
+        for name in names:
+            path, _, key = name.rpartition(".")
+            module = self._root.get_submodule(path)
+            if key not in module._parameters:
+                self._settings.add((path, f"_buffers.{key}" if key in module._buffers else key))
+
     def forget(self, names: Iterable[tuple[str, str]]) -> None:
         """Leave out attributes, by module and name, that the graphs themselves set."""
         self._settings -= set(names)
@@ -106,17 +115,32 @@ class Asking:
 
     def _reading(self, known: Any) -> Callable[[Any, str], Any]:
         def read(owner: Any, name: str) -> Any:
-            value = known(owner, name)
+            try:
+                value = known(owner, name)
+            except AttributeError:
+                if self._by_the_network(sys._getframe(1)):
+                    self._absent(owner, name)
+                raise
             if (
                 name not in _OF_TORCH
                 and not name.startswith("__")
-                and not issubclass(type(value), (fx.Proxy, torch.Tensor, nn.Module))
+                and not issubclass(type(value), (fx.Proxy, nn.Module))
+                and not (
+                    isinstance(value, torch.Tensor) and isinstance(owner, nn.Module)
+                )  # graphs read those
                 and self._by_the_network(sys._getframe(1))
             ):
                 self._note(owner, name, value, sys._getframe(1))
             return value
 
         return read
+
+    def _absent(self, owner: Any, name: str) -> None:
+        """Write down a parameter or a buffer that the network's code found to be None."""
+        path = self._modules.get(id(owner))
+        for kind in ("_parameters", "_buffers"):
+            if path is not None and owner.__dict__.get(kind, {}).get(name, owner) is None:
+                self._settings.add((path, f"{kind}.{name}"))
 
     def _note(self, owner: Any, name: str, value: Any, frame: Any) -> None:
         """Write down an attribute that the network's code read."""

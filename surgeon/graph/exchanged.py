@@ -72,9 +72,10 @@ def opened(network: nn.Module, graphs: Iterable[fx.Graph], points: Iterable[Poin
 
 @dataclass(frozen=True)
 class Read:
-    """Parameters and buffers of one module that the graphs read: their names, the tensors and shapes that they were.
+    """Tensors of one module that the graphs read: their names, the tensors and shapes that they were.
 
-    complete: the code may go through all that the module has, as through a ParameterList's.
+    kind: where the module has them, one of `_TENSORS`. complete: the code may go through all that the module has, as
+        through a ParameterList's.
     """
 
     path: str
@@ -83,10 +84,11 @@ class Read:
     tensors: tuple[torch.Tensor | None, ...]
     shapes: tuple[torch.Size | None, ...]
     complete: bool
+    kind: str
 
     def stands(self) -> bool:
         """Whether the module has what it had, or tensors of the same shapes. It is asked at every call."""
-        own = self.module._parameters
+        own = self.module.__dict__[self.kind] if self.kind else self.module.__dict__
         if self.complete and len(own) != len(self.names):
             return False
         if all(map(operator.is_, map(own.get, self.names), self.tensors)):
@@ -109,18 +111,28 @@ class Read:
         return None
 
 
+_TENSORS = ("_parameters", "_buffers", "")
+"""Where a module has tensors: its parameters, its buffers, and its plain attributes."""
+
+
 def read(network: nn.Module, graphs: Iterable[fx.Graph]) -> tuple[Read, ...]:
-    """The parameters that the graphs read themselves, by the modules that have them."""
+    """The tensors that the graphs read themselves, by the modules that have them; not those that the graphs hold."""
     found: list[Read] = []
+    held = set(network.__dict__.get("_constants", ()))
     for path, names in owned(graphs).items():
         module = walk(network, path) if path else network
         if module is None:
             continue
         complete = isinstance(module, (nn.ParameterList, nn.ParameterDict))
-        own = tuple(n for n in (module._parameters if complete else names) if n in module._parameters)
-        if own:
-            tensors = tuple(module._parameters[n] for n in own)
-            found.append(Read(path, module, own, tensors, tuple(_shape(module, n) for n in own), complete))
+        for kind in _TENSORS:
+            there = module.__dict__[kind] if kind else module.__dict__
+            whole = complete and kind == "_parameters"
+            own = tuple(n for n in (there if whole else names) if n in there and (path or n not in held))
+            own = own if kind else tuple(n for n in own if isinstance(there[n], torch.Tensor))
+            if own:
+                tensors = tuple(there[n] for n in own)
+                shapes = tuple(_shape(module, n) for n in own)
+                found.append(Read(path, module, own, tensors, shapes, whole, kind))
     return tuple(found)
 
 

@@ -84,7 +84,8 @@ def _remake(network: Rewritten, changes: list[exchanged.Change]) -> None:
             reason = anchors.uncalled(norms, network._programs.values())
         except Exception as error:  # the stock class's own code, traced anew
             reason = " ".join(str(error).split())[:300]
-        if reason or _written(network._programs, before["_programs"]):  # who holds the graphs goes on to
+        made = _written(network._programs, before["_programs"]) and _hold(network, tensors)
+        if reason or made:  # who holds the graphs goes on to
             held_tensors.drop(network)
             asked = before["_asked"] if reason else before["_asked"] | network._asked
             network.__dict__.update(before, _asked=asked)
@@ -111,6 +112,19 @@ def _remake(network: Rewritten, changes: list[exchanged.Change]) -> None:
             f"change modules before surgeon.apply, or fold or revert, change, and apply again{head}"
         )
         raise SurgeryError(f"{binding[0]}{more}, and no graph can be made for that ({reason}): {way}")
+
+
+def _hold(network: Rewritten, tensors: Mapping[str, torch.Tensor | None]) -> bool:
+    """Whether the tensors that the graphs hold are these, under these names."""
+    now = {n: network._buffers[n] for n in network._constants}
+    return now.keys() == tensors.keys() and all(_equal(now[n], tensors[n]) for n in now)
+
+
+def _equal(one: torch.Tensor | None, other: torch.Tensor | None) -> bool:
+    if one is None or other is None or one is other:
+        return one is other
+    alike = (one.shape, one.dtype, one.device) == (other.shape, other.dtype, other.device)
+    return alike and not one.is_meta and torch.equal(one, other)
 
 
 def _written(graphs: Mapping[Key, fx.Graph], others: Mapping[Key, fx.Graph]) -> bool:

@@ -247,6 +247,9 @@ class Rewritten(fx.GraphModule):
         )
 
     def __getattr__(self, name: str) -> Any:
+        # A GraphModule's own would write one graph alone: torch.package pickles this network as a whole.
+        if name == "__reduce_package__":
+            raise AttributeError(name)
         try:
             return nn.Module.__getattr__(self, name)
         except AttributeError:
@@ -344,6 +347,10 @@ class Rewritten(fx.GraphModule):
 
     def __reduce_ex__(self, protocol: Any) -> tuple[Any, ...]:
         return self.__reduce__()
+
+    @property
+    def __reduce_package__(self) -> NoReturn:
+        raise AttributeError("__reduce_package__")
 
 
 def _empty(stock: type[nn.Module]) -> Rewritten:

@@ -6,12 +6,13 @@ quick where nothing changed, and has its graphs made anew where something did.
 
 from __future__ import annotations
 
+import argparse
 import functools
 import itertools
 import numbers
 import operator
 import sys
-from collections import deque
+from collections import UserDict, UserList, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -28,6 +29,8 @@ MISSING: Any = object()
 _IN_ORDER = (list, tuple, deque)
 _WITHOUT_ORDER = (set, frozenset)
 _MUTABLE = (list, deque, set, dict)
+_DEEP = 5
+"""How many names may lead from a module to an object, as in `self.config.model.stages[0]`."""
 
 
 @dataclass(frozen=True)
@@ -49,9 +52,10 @@ class Settings:
         now = map(dict.get, self.held, self.keys, itertools.repeat(MISSING))
         if not all(map(operator.is_, now, self.values)):
             again = map(dict.get, self.held, self.keys, itertools.repeat(MISSING))
-            if not all(map(same, again, self.values)):
+            tensors = {place for place, was in self.contents if isinstance(was, _Seen)}  # compared below
+            if not all(i in tensors or same(v, self.values[i]) for i, v in enumerate(again)):
                 return False
-        return all(same(self.values[place], was) for place, was in self.contents)
+        return all(same(self.held[i].get(self.keys[i], MISSING), was) for i, was in self.contents)
 
     def change(self, network: nn.Module) -> Change | None:
         """What became of them in the modules that stand there now: the first that is another one."""
@@ -65,6 +69,7 @@ class Settings:
             if not same(now, was):
                 if now is MISSING and key in held.get("_modules", {}):
                     now = held["_modules"][key]
+                name = name.removeprefix("_buffers.").removeprefix("_parameters.")
                 return _change(network, path, name, was, now)
         return None
 
@@ -122,47 +127,114 @@ def holder(network: nn.Module, path: str, name: str) -> dict[str, Any] | None:
     module = walk(network, path) if path else network
     owner: Any = None if module is None else inner_of(module)
     for part in name.split(".")[:-1]:
-        owner = getattr(owner, "__dict__", {}).get(part)
-    return getattr(owner, "__dict__", None)
+        owner = _within(owner, part)
+    return owner if isinstance(owner, dict) else getattr(owner, "__dict__", None)
 
 
-def objects(network: nn.Module, depth: int = 2) -> Iterator[tuple[str, str, Any]]:
-    """Objects of classes written in Python that modules hold, such as configurations, each once: the module's path, the
-    attribute's name, and the object."""
+def _within(owner: Any, part: str) -> Any:
+    """What an object has under a name, or a list or a dict at a place; None where there is nothing."""
+    if isinstance(owner, dict):
+        return owner.get(part)
+    if isinstance(owner, _IN_ORDER):
+        return owner[int(part)] if part.isdigit() and int(part) < len(owner) else None
+    return getattr(owner, "__dict__", {}).get(part)
+
+
+def objects(network: nn.Module, depth: int = _DEEP) -> Iterator[tuple[str, str, Any]]:
+    """Objects of classes written in Python that modules hold, such as configurations, also in lists, dicts and other
+    objects, each once: the module's path, the attribute's name, and the object. What lies deeper than `depth` is
+    left out."""
     seen: set[int] = set()
     for path, module in tree.modules(network):
-        own = {k: v for k, v in module.__dict__.items() if k not in _OF_TORCH}
+        own = [(k, v) for k, v in module.__dict__.items() if k not in _OF_TORCH]
         yield from _objects(path, "", own, depth, seen)
 
 
 _OF_TORCH = frozenset(nn.Module().__dict__)
 _HEAP = 1 << 9  # a class that Python code made
 _LIBRARIES = sys.stdlib_module_names | {"torch", "surgeon", "numpy"}
-"""Whose objects are no settings of a network's."""
+"""Whose objects are no settings of a network's, but for `_SETTINGS`."""
+_SETTINGS = (argparse.Namespace, UserDict, UserList)
 
 
 def _objects(
-    path: str, prefix: str, own: dict[str, Any], depth: int, seen: set[int]
+    path: str, prefix: str, own: Iterable[tuple[Any, Any]], depth: int, seen: set[int]
 ) -> Iterator[tuple[str, str, Any]]:
-    for key, value in own.items():
-        kind = type(value)
-        if not kind.__flags__ & _HEAP or isinstance(value, (nn.Module, type)) or id(value) in seen:
+    for key, value in own:
+        if id(value) in seen or "." in str(key):
             continue
-        if kind.__module__.partition(".")[0] in _LIBRARIES:
-            continue
-        inner = getattr(value, "__dict__", None)
-        if type(inner) is dict:
-            seen.add(id(value))
+        inner: Iterable[tuple[Any, Any]]
+        if isinstance(value, dict):
+            inner = ((k, v) for k, v in value.items() if isinstance(k, str))
+        elif isinstance(value, _IN_ORDER):
+            inner = enumerate(value)
+        elif isinstance(value, SimpleNamespace):
+            inner = vars(value).items()
+        elif _is_of_settings(value):
+            inner = vars(value).items()
             yield path, f"{prefix}{key}", value
-            if depth > 1:
-                yield from _objects(path, f"{prefix}{key}.", inner, depth - 1, seen)
+        else:
+            continue
+        seen.add(id(value))
+        if depth > 1:
+            yield from _objects(path, f"{prefix}{key}.", inner, depth - 1, seen)
+
+
+def _is_of_settings(value: Any) -> bool:
+    """Whether an object is of a class written in Python that may hold what a network's code reads."""
+    kind = type(value)
+    if not kind.__flags__ & _HEAP or isinstance(value, (nn.Module, type)):
+        return False
+    if kind.__module__.partition(".")[0] in _LIBRARIES and not isinstance(value, _SETTINGS):
+        return False
+    return type(getattr(value, "__dict__", None)) is dict
+
+
+class _Seen:
+    """A tensor as it was. One that was written into, or exchanged, and has the same values counts as the same."""
+
+    def __init__(self, tensor: torch.Tensor) -> None:
+        self.tensor, self.writes = tensor, _writes(tensor)
+        self.values = tensor.detach().clone()
+
+    def __repr__(self) -> str:
+        return repr(self.values)
+
+    def stands(self, now: Any) -> bool:
+        """Whether this is the tensor, with the values that it had."""
+        if now is self.tensor and _writes(now) == self.writes >= 0:
+            return True
+        if not isinstance(now, torch.Tensor) or (now.shape, now.dtype) != (
+            self.values.shape,
+            self.values.dtype,
+        ):
+            return False
+        if now.is_meta or self.values.is_meta:
+            return True  # without values; those that graphs hold are kept aside
+        try:
+            alike = torch.equal(now.detach(), self.values.to(now.device))
+        except (
+            RuntimeError,
+            NotImplementedError,
+        ):  # what stands for a tensor where code is traced or transformed
+            return True
+        if alike:
+            self.tensor, self.writes = now, _writes(now)
+        return alike
+
+
+def _writes(tensor: torch.Tensor) -> int:
+    """How often a tensor was written into; -1 where nobody counts."""
+    return -1 if tensor.is_inference() else tensor._version
 
 
 def same(now: Any, was: Any) -> bool:
     """Whether a value is what it was: plain ones and what is in containers by value, others by being the same object,
-    bound methods by their function."""
+    bound methods by their function; tensors by their values."""
     if now is was:
         return True
+    if isinstance(was, _Seen):
+        return was.stands(now)
     if isinstance(now, SimpleNamespace):
         now = vars(now)
     if isinstance(now, dict) or isinstance(was, dict):
@@ -188,13 +260,19 @@ _PLAIN = (numbers.Number, str, bytes, slice, range, torch.device)
 def _may_change(value: Any, depth: int = 4) -> bool:
     if isinstance(value, tuple):
         return depth > 0 and any(_may_change(v, depth - 1) for v in value)
-    return isinstance(value, (*_MUTABLE, SimpleNamespace))
+    return isinstance(value, (*_MUTABLE, SimpleNamespace, functools.partial, torch.Tensor))
 
 
 def _copied(value: Any, depth: int = 4) -> Any:
-    """Containers copied, and what is in them as it is."""
+    """Containers copied, and what is in them as it is, but for tensors, whose values are kept."""
+    if isinstance(value, torch.Tensor):
+        return _Seen(value)
     if not depth:
         return value
+    if isinstance(value, functools.partial):
+        args = (_copied(v, depth - 1) for v in value.args)
+        named = {k: _copied(v, depth - 1) for k, v in value.keywords.items()}
+        return functools.partial(value.func, *args, **named)
     if isinstance(value, SimpleNamespace):
         value = vars(value)
     if isinstance(value, dict):
@@ -207,7 +285,7 @@ def _copied(value: Any, depth: int = 4) -> Any:
 def _told(value: Any) -> str:
     if value is MISSING:
         return "nothing"
-    if isinstance(value, (type(None), *_PLAIN, *_IN_ORDER, *_WITHOUT_ORDER, dict)):
+    if isinstance(value, (type(None), *_PLAIN, _Seen, torch.Tensor, *_IN_ORDER, *_WITHOUT_ORDER, dict)):
         text = " ".join(repr(value).split())
         return text if len(text) <= 60 else f"{text[:60]}…"
     return str(getattr(value, "__name__", "") or type(value).__name__)

@@ -89,6 +89,7 @@ class LeafTracer(fx.Tracer):
                 again |= found
             else:
                 names = {m: n for n, m in root.named_modules()}
+                self.asked.computed_with(self.watch.computed_with)
                 self.asked.forget((names[m], attribute) for m, attribute in self.kept.left)
                 return graph
 

@@ -14,7 +14,7 @@ import functools
 import random
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import torch
@@ -112,6 +112,11 @@ class Watch:
         that keeps what a module gave."""
         return self._tensors.left_by_a_run(value)
 
+    @property
+    def computed_with(self) -> Iterable[str]:
+        """The network's tensors whose values the code computed with, so that the graphs hold what came of them."""
+        return self._tensors.computed_with
+
     def written(self, tensor: torch.Tensor) -> None:
         """Raise TraceError for a real tensor that a recorded value is written into."""
         name = self._tensors.owned(tensor)
@@ -191,6 +196,7 @@ class _Tensors(TorchDispatchMode):
         self._recorded: dict[int, torch.UntypedStorage] = {}
         self._new: dict[int, torch.UntypedStorage] = {}
         self._left: dict[int, torch.UntypedStorage] = {}
+        self.computed_with: set[str] = set()
         self._hooked = any(m._forward_hooks for m in network.modules())
         self._meta = any(t.is_meta for t in (*network.parameters(), *network.buffers()))
 
@@ -257,6 +263,7 @@ class _Tensors(TorchDispatchMode):
             )
         result = func(*args, **kwargs)
         given = [a for a in tree_leaves((args, kwargs)) if isinstance(a, torch.Tensor)]
+        self.computed_with.update(filter(None, map(self._owned.name, given)))
         left = func is not torch.ops.aten.lift_fresh.default and any(map(self.left_by_a_run, given))
         of_it = {s._cdata: s for s in map(storage_of, tree_leaves(result)) if s is not None}
         (self._left if left else self._new).update(of_it)

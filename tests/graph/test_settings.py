@@ -1,11 +1,13 @@
 """Attributes that a network's code reads act after the cut as in the stock network: numbers, texts, lists, functions,
 settings of objects, methods, and modules where there were none."""
 
+import argparse
 import copy
 import dataclasses
+import functools
 import pickle
 import types
-from collections import OrderedDict
+from collections import OrderedDict, UserDict
 
 import pytest
 import torch
@@ -88,6 +90,106 @@ CHANGES = {
     ),
 }
 DOWN = nn.Sequential(nn.Conv2d(8, 8, 1), nn.ReLU())
+
+
+class Scale:
+    """An object with a tensor."""
+
+    def __init__(self):
+        self.by = torch.ones(5)
+
+
+class Holding(Net):
+    """Reads tensors and configurations that lie in lists, dicts and objects, and tensors that may be absent."""
+
+    def __init__(self):
+        super().__init__()
+        self.listed, self.named, self.pair = [torch.ones(5)], {"a": {"b": torch.ones(5)}}, (torch.ones(5),)
+        self.scale, self.plain, self.times = (
+            Scale(),
+            torch.ones(2, 5),
+            functools.partial(torch.mul, other=2.0),
+        )
+        self.stages, self.by_name = [Options(), Options()], {"head": Options()}
+        self.config = argparse.Namespace(
+            model=argparse.Namespace(head=types.SimpleNamespace(a=argparse.Namespace(gain=1.0)))
+        )
+        self.dict = UserDict(gain=1.0)
+        self.register_buffer("queue", torch.ones(2, 5))
+        self.register_buffer("fixed", torch.full((5,), 2.0), persistent=False)
+        self.register_buffer("late", None)
+        self.register_parameter("gamma", None)
+
+    def forward(self, x):
+        h = self.fc(self.features(x).mean((2, 3)))
+        h = self.times(h * self.listed[0] * self.named["a"]["b"] + self.pair[0]) * self.scale.by
+        h = h * self.queue.mean(0) * len(self.queue) * self.by_name["head"].gain * self.dict["gain"]
+        for stage in self.stages:
+            h = h * stage.gain
+        h = h * self.config.model.head.a.gain
+        if self.plain is not None:
+            h = h + self.plain.sum(0)
+        for factor in (self.fixed, self.late, self.gamma):
+            h = h if factor is None else h * factor
+        return h
+
+
+def _write(find, by=3.0):
+    return lambda net: find(net).mul_(by)
+
+
+HELD = {
+    "tensor in a list, written": _write(lambda n: n.listed[0]),
+    "tensor in a list, exchanged": lambda n: n.listed.__setitem__(0, torch.full((5,), 3.0)),
+    "tensor in dicts, written": _write(lambda n: n.named["a"]["b"]),
+    "tensor in a tuple, written": _write(lambda n: n.pair[0]),
+    "tensor of an object, written": _write(lambda n: n.scale.by),
+    "tensor of an object, exchanged": _set("scale.by", torch.full((5,), 3.0)),
+    "argument of a function": lambda n: n.times.keywords.__setitem__("other", 5.0),
+    "object in a list": lambda n: setattr(n.stages[1], "gain", 3.0),
+    "object in a dict": lambda n: setattr(n.by_name["head"], "gain", 3.0),
+    "settings four names deep": _set("config.model.head.a.gain", 3.0),
+    "entry of a UserDict": lambda n: n.dict.__setitem__("gain", 3.0),
+    "buffer that was computed with, written": _write(lambda n: n.queue),
+    "buffer of another shape": _set("queue", torch.ones(6, 5)),
+    "buffer that is gone": _set("fixed", None),
+    "buffer that was none": lambda n: n.register_buffer("late", torch.full((5,), 3.0)),
+    "parameter that was none": _set("gamma", nn.Parameter(torch.full((5,), 3.0))),
+    "tensor that was computed with, written": _write(lambda n: n.plain),
+    "tensor of another shape": _set("plain", torch.ones(6, 5)),
+    "tensor that is gone": _set("plain", None),
+}
+
+
+@pytest.fixture(scope="module")
+def holding():
+    torch.manual_seed(0)
+    stock = Holding().eval()
+    return stock, surgeon.apply(stock, "noise", input_size=SIZE).eval()
+
+
+@pytest.mark.parametrize("change", HELD.values(), ids=HELD)
+def test_tensors_and_settings_wherever_they_lie_act_at_the_next_call(holding, change):
+    stock, cut = map(copy.deepcopy, holding)
+    x = images()
+    before = cut(x)
+    torch.testing.assert_close(before, stock(x))
+    change(stock)
+    change(cut)
+    assert not torch.allclose(stock(x), before)
+    torch.testing.assert_close(cut(x), stock(x))
+
+
+def test_a_tensor_that_is_written_with_the_same_values_makes_no_graph_anew(holding):
+    cut = copy.deepcopy(holding[1])
+    x, graph = images(), cut.eval_graph
+    cut(x)
+    for buffer in cut.buffers():  # as DistributedDataParallel does before each call
+        buffer.copy_(buffer.clone())
+    cut.listed[0] = cut.listed[0].clone()
+    cut.load_state_dict(cut.state_dict())
+    cut(x)
+    assert cut.eval_graph is graph and not cut.__dict__.get("_remade")
 
 
 class ByMethod(Reading):

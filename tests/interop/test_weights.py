@@ -1,6 +1,7 @@
 """Weights and copies of a rewritten network by torch's own means."""
 
 import copy
+import io
 import pickle
 
 import pytest
@@ -114,3 +115,16 @@ def test_copies_of_one_class_change_by_themselves(model, batch):
     another = copy.deepcopy(model)
     another.reset_classifier(7)
     assert another(x).shape[1] == 7 and torch.equal(model(x), wanted)
+
+
+def test_torch_package_holds_both_graphs(cut, batch):
+    model = cut("anl")
+    file = io.BytesIO()
+    with torch.package.PackageExporter(file) as exporter:
+        exporter.extern("**")
+        exporter.save_pickle("model", "model.pkl", model)
+    file.seek(0)
+    read = torch.package.PackageImporter(file).load_pickle("model", "model.pkl")
+    for training in (False, True):
+        torch.testing.assert_close(read.train(training)(batch[0]), model.train(training)(batch[0]))
+    assert type(read) is not type(model) and read.surgery == model.surgery
