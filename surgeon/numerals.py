@@ -14,17 +14,35 @@ class _Interval(Protocol):
     def high(self) -> float: ...
 
 
+_MOST = 5
+"""Decimals that a share so near to 0 or 1 gets at most."""
+
+
 def percent(share: float) -> str:
-    """Write a share of 1 as a percentage.
+    """Write a share of 1 as a percentage, to a tenth.
+
+    What is not all is never written as `100.0 %`, and what is not nothing never as `0.0 %`: such a share gets as many
+    decimals as tell it apart, up to a hundred-thousandth of a per cent.
 
     Args:
         share: the share.
 
     Examples:
-        >>> percent(0.522)
-        '52.2 %'
+        >>> percent(0.522), percent(1.0), percent(0.9996), percent(0.0004)
+        ('52.2 %', '100.0 %', '99.96 %', '0.04 %')
     """
-    return f"{100 * share:.1f} %"
+    return f"{_hundredths(share)} %"
+
+
+def _hundredths(share: float) -> str:
+    """A share in per cent, without the sign of one that is written as 0."""
+    value = 100 * share
+    whole = [100.0 * end for end in (-1, 0, 1) if abs(value - 100 * end) < 10**-_MOST / 2]
+    for decimals in () if whole else range(1, _MOST + 1):
+        text = f"{value:.{decimals}f}"
+        if abs(float(text)) not in (0.0, 100.0):
+            return text
+    return f"{(whole or [value])[0] + 0.0:.1f}"
 
 
 def span(low: float, high: float) -> str:
@@ -50,6 +68,15 @@ def with_interval(share: _Interval) -> str:
     return f"{percent(share.value)} [{percent(share.low)}, {percent(share.high)}]"
 
 
+def bounds(share: _Interval) -> str:
+    """Write a share's interval without a unit, as `50.1–54.3`.
+
+    Args:
+        share: an object with `low` and `high`.
+    """
+    return f"{_hundredths(share.low)}–{_hundredths(share.high)}"
+
+
 class _Difference(Protocol):
     @property
     def difference(self) -> float: ...
@@ -66,10 +93,11 @@ def points(difference: float) -> str:
         difference: the difference, of shares of 1.
 
     Examples:
-        >>> points(0.031), points(-0.005)
-        ('+3.1', '−0.5')
+        >>> points(0.031), points(-0.005), points(-0.0003)
+        ('+3.1', '−0.5', '−0.03')
     """
-    return f"{100 * difference:+.1f}".replace("-", "\N{MINUS SIGN}")
+    text = _hundredths(difference)
+    return text.replace("-", "\N{MINUS SIGN}") if text.startswith("-") else f"+{text}"
 
 
 def points_with_interval(found: _Difference) -> str:

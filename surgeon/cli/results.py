@@ -10,7 +10,7 @@ from rich.text import Text
 
 from surgeon.cli.sheet import Column, Sheet
 from surgeon.effects import EFFECT_TEXT
-from surgeon.numerals import percent, span
+from surgeon.numerals import percent, points, span
 from surgeon.protocol.markdown import figure, measure, quotable, state, value
 from surgeon.results.distances import DistanceCurve, curve_texts
 from surgeon.results.shifted import SEVERITIES, Shift, shift_words
@@ -91,6 +91,8 @@ def study_table(found: Study) -> RenderableType:
             _passed(arm.reliable),
         )
     note = "differences in points from the stock network fine-tuned equally, paired image by image, with 95 % intervals"
+    if len(found.arms[0].seeds) > 1:
+        note += "; accuracies are means over seeds ± their standard deviation"
     return Group(Text(f"{found.recipe} on {found.model}", "bold"), table, Text(note))
 
 
@@ -203,7 +205,7 @@ def _difference(found: Any) -> str:
         return "control"
     p = found.pairs[0].p if len(found.pairs) == 1 else None
     told = f", p {p:.2g}" if p is not None else f", {len(found.pairs)} seeds"
-    return f"{100 * found.mean:+.1f} [{100 * found.low:+.1f}, {100 * found.high:+.1f}]{told}"
+    return f"{points(found.mean)} [{points(found.low)}, {points(found.high)}]{told}"
 
 
 def _passed(reliable: Sequence[bool | None]) -> str:
@@ -231,7 +233,9 @@ def _distances(found: DistanceCurve) -> Iterable[RenderableType]:
         table.add(size, *_share(share))
     yield table
     middle = (
-        "more than half stand at every ε" if found.median is None else f"median distance {found.median:.4g}"
+        "half of the images, or more, stand at every ε"
+        if found.median is None
+        else f"median distance {found.median:.4g}"
     )
     missed = (
         f"; {found.unturned} of {found.n} images were not turned at any distance" if found.unturned else ""

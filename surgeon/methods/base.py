@@ -51,7 +51,8 @@ class Operation(Strict):
     keeps_statistics: ClassVar[bool] = False
     """Whether batch norms keep the stock network's statistics, although the edits change what they receive."""
     reshapes: ClassVar[bool] = False
-    """Whether the edits change the sizes that later operations of the same recipe see."""
+    """Whether the edits change the sizes that later operations of the same recipe see. FLOPs and activations that this
+    adds to the whole network are measured; `propose` leaves them out of the edits' growth."""
     consumes: ClassVar[bool] = False
     """Whether a replaced module is of another kind afterwards, so that later operations must skip it."""
     binds: ClassVar[bool] = False

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from xml.etree import ElementTree
 
-from surgeon.numerals import percent
+from surgeon.numerals import bounds, percent
 from surgeon.results.statistics import Share
 
 MARKERS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚"}
@@ -42,7 +42,7 @@ class Series:
         """
         return (
             f"{self.name}, at {level:g}: {percent(share.value)} "
-            f"[{100 * share.low:.1f}–{100 * share.high:.1f}], {share.k} of {share.n} images"
+            f"[{bounds(share)}], {share.k} of {share.n} images"
         )
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from surgeon.errors import ArgumentError, MissingPackageError
-from surgeon.numerals import percent, points
+from surgeon.numerals import bounds, percent, points
 from surgeon.ownership import new_file
 from surgeon.report import curves, overview, shifts, tables
 from surgeon.report.charts import mark
@@ -64,7 +64,7 @@ def report(folders: Sequence[str | Path], path: str | Path, *, overwrite: bool =
     )
     environment.filters.update(
         percent=_percent,
-        interval=_interval,
+        interval=bounds,
         points=points,
         shown=_shown,
         mark=mark,
@@ -117,10 +117,6 @@ def _content(runs: Sequence[Run]) -> dict[str, Any]:
 
 def _percent(share: Share | float) -> str:
     return percent(share.value if isinstance(share, Share) else share).replace(" ", "\N{NO-BREAK SPACE}")
-
-
-def _interval(share: Share) -> str:
-    return f"{100 * share.low:.1f}–{100 * share.high:.1f}"
 
 
 def _shown(value: float) -> str:

@@ -29,6 +29,7 @@ from surgeon.models.norm_statistics import (
     separate_statistics,
 )
 from surgeon.models.reference import Reference, as_it_is, reference, statistics_of
+from surgeon.numerals import percent
 from surgeon.progress import step
 from surgeon.surgery.attempt import Attempt
 from surgeon.surgery.fitting import fitted
@@ -309,6 +310,6 @@ def _note_of_more(used: Trial, others: Sequence[Trial]) -> Note | None:
 def _kept(one: Trial, other: Trial) -> str:
     """Compare two trials in words."""
     results = [
-        f"{100 * t.drift.agreement:.0f} % (drift of the logits {t.drift.relative:.2g})" for t in (one, other)
+        f"{percent(t.drift.agreement)} (drift of the logits {t.drift.relative:.2g})" for t in (one, other)
     ]
     return f"{' against '.join(results)} of the predictions are kept on {one.drift.images} images held out"

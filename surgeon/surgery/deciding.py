@@ -181,7 +181,7 @@ class _SoFar:
         if operation.reshapes:
             hang_functions(self.scratch, self.seen.regions, new)
             cut_tree(self.scratch, new, {key: operation})
-            self._check_still_runs(key)
+            self._measure_again(key, len(new))
             if not last:
                 self.seen = seen_of(self.scratch, self.size, self.seen.refused)
 
@@ -196,16 +196,26 @@ class _SoFar:
             way = of_one_input(self.scratch) if self.size is None else ""
             raise SelectionError(f"{text}; {way}" if way else text) from error
 
-    def _check_still_runs(self, key: str) -> None:
-        """Raise SelectionError if the network ran before an operation and does not run after it."""
-        if self.size is None or self.seen.measured is None or self.seen.measured.error:
+    def _measure_again(self, key: str, number: int) -> None:
+        """Count what the last edits add by changing the sizes of all layers behind them.
+
+        Raises SelectionError if the network ran before an operation and does not run after it.
+        """
+        before = self.seen.measured
+        if self.size is None or before is None or before.error:
             return
-        error = measure(self.scratch, self.size).error
-        if error:
+        after = measure(self.scratch, self.size)
+        if after.error:
             raise SelectionError(
                 f"recipe {self.title}, operation {key}: the network is built for the sizes "
-                f"that it has, and fails with others: {error}"
+                f"that it has, and fails with others: {after.error}"
             )
+        if number:
+            more = Growth(
+                flops=after.flops - before.flops, activations=after.activations - before.activations
+            )
+            edit = self.edits[-number]
+            self.edits[-number] = edit.model_copy(update={"growth": edit.growth + more})
 
 
 def _irreplaceable(site: Site) -> str:

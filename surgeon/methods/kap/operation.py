@@ -241,6 +241,8 @@ class KernelAveragePooling(Operation):
         per_kernel = (site.in_channels or 0) // (site.groups or 1) * math.prod(site.kernel or ())
         area = math.prod(site.spatial or (0,))
         extra = wide - channels
+        # An average is a sum over its window; another window is a product of all channels with a matrix (`weighted.py`).
+        window = self.kernel_size**self.dims if self.kernel == "average" else 2 * wide
         return Edit(
             site=site.name,
             operation=self.op,
@@ -268,8 +270,7 @@ class KernelAveragePooling(Operation):
                     else 0
                 ),
                 buffers=1 + (2 * wide + 1 if self.pre_norm else 0),
-                flops=2 * extra * per_kernel * area * site.calls
-                + channels * area * self.kernel_size**self.dims * site.calls,
+                flops=2 * extra * per_kernel * area * site.calls + channels * area * window * site.calls,
                 activations=(extra + channels) * area * site.calls,
             ),
         )
