@@ -144,10 +144,12 @@ def in_order(
 ) -> Iterator[Sequence[Tensor]]:
     """Yield every image once, in order, for validation. Random transforms of a Dataset give the same at each time.
 
+    Processes take whole batches in turn, which are the same whatever their number is: what is drawn for a batch is too.
+
     Args:
         data: Images, a Dataset or an IterableDataset.
         size: The largest number of images in a batch.
-        rank: Index of this process, which gets its share of the images.
+        rank: Index of this process, which gets batches rank, rank + world, and so on.
         world: Number of processes.
         workers: Processes that read a Dataset; 0 reads in this process.
 
@@ -158,7 +160,7 @@ def in_order(
         loader = _read(data, "val", batch_size=size, num_workers=workers)
         yield from (b for n, b in enumerate(loader) if n % world == rank)
         return
-    own = torch.arange(rank, _length(data), world).split(size) if _length(data) else ()
+    own = torch.arange(_length(data)).split(size)[rank::world] if _length(data) else ()
     if isinstance(data, Images):
         yield from ((data.x[i], data.y[i]) for i in own)
     else:

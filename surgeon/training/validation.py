@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 READ = 256
 """Images in one forward pass of validation."""
+ATTACKED = 128
+"""Images that validation attacks together."""
 ROBUST_IMAGES = 1024
 """How many validation images are attacked after each epoch of adversarial training."""
 
@@ -103,7 +105,7 @@ def validate(
         x, y = pixels(x.to(device)), y.to(device)
         output = outputs_of(network(inputs(x) if inputs else x))[0]
         numbers = (
-            None if isinstance(data, IterableDataset) else rank + world * (read * READ + torch.arange(len(x)))
+            None if isinstance(data, IterableDataset) else (rank + world * read) * READ + torch.arange(len(x))
         )
         y = labels_of(y, "val", output.shape[1] if output.dim() == 2 else None, numbers=numbers)
         loss = nn.functional.cross_entropy(output, y, reduction="sum")
@@ -149,10 +151,12 @@ def robust_accuracy(
     sums = torch.zeros(2, dtype=torch.float64, device=accelerator.device)
     old_mode = network.training
     network.eval()
-    for number, (x, y) in enumerate(
-        in_order(data, 128, rank=accelerator.process_index, world=accelerator.num_processes)
-    ):
-        if number * 128 * accelerator.num_processes >= ROBUST_IMAGES:
+    rank, world = accelerator.process_index, accelerator.num_processes
+    for read, (x, y) in enumerate(in_order(data, ATTACKED, rank=rank, world=world)):
+        number = (
+            rank + world * read
+        )  # of the batch among all: its random starts do not depend on who attacks it
+        if number * ATTACKED >= ROBUST_IMAGES:
             break
         x, y = pixels(x.to(accelerator.device)), y.to(accelerator.device)
         shard = Shard(0, len(x))

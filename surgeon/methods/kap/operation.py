@@ -241,7 +241,7 @@ class KernelAveragePooling(Operation):
         per_kernel = (site.in_channels or 0) // (site.groups or 1) * math.prod(site.kernel or ())
         area = math.prod(site.spatial or (0,))
         extra = wide - channels
-        # An average is a sum over its window; another window is a product of all channels with a matrix (`weighted.py`).
+        # An average is a sum over its window; another one is a product of all channels with a matrix (`weighted.py`).
         window = self.kernel_size**self.dims if self.kernel == "average" else 2 * wide
         return Edit(
             site=site.name,
