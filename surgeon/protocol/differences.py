@@ -31,7 +31,7 @@ def difference_of(pairs: Sequence[tuple[Measured, Measured]]) -> Difference | No
     if len(apart) == 1:
         return Difference(mean=mean, low=apart[0][1], high=apart[0][2], pairs=())
     half = max(half, _half([d for d, _, _ in apart]))  # all seeds share the images, as in `over_seeds`
-    return Difference(mean=mean, low=mean - half, high=mean + half, pairs=())
+    return Difference(mean=mean, low=max(-1.0, mean - half), high=min(1.0, mean + half), pairs=())
 
 
 def _of_numbers(apart: Sequence[float]) -> Difference | None:

@@ -34,6 +34,7 @@ class Difference:
     only_this: int
     only_other: int
     n: int
+    """Images, those of each seed counted, as in both numbers above."""
     seeds: int = 1
 
 
@@ -123,7 +124,7 @@ def _difference(k: int, reference: int, runs: Sequence[Run]) -> Difference | Non
             worst.pairs[0].p if len(worst.pairs) == 1 else None,
             sum(p.only_second for p in worst.pairs),
             sum(p.only_first for p in worst.pairs),
-            worst.pairs[0].n,
+            sum(p.n for p in worst.pairs),
             len(worst.pairs),
         )
     found = compared(runs[reference], runs[k])

@@ -41,4 +41,5 @@ def over_seeds(pairs: Sequence[Paired]) -> Difference:
 
     mean, widest = fmean(values), max(p.high - p.low for p in pairs) / 2
     half = max(float(t.ppf(0.975, len(values) - 1)) * stdev(values) / len(values) ** 0.5, widest)
-    return Difference(mean=mean, low=mean - half, high=mean + half, pairs=tuple(pairs))
+    # Student's interval of two or three seeds may be wider than what two accuracies can differ by.
+    return Difference(mean=mean, low=max(-1.0, mean - half), high=min(1.0, mean + half), pairs=tuple(pairs))

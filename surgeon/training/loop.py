@@ -37,7 +37,7 @@ from surgeon.training.noise import set_noise
 from surgeon.training.norm_update import update_norms
 from surgeon.training.progress import reporter
 from surgeon.training.records import BEST, LAST, Records, copied
-from surgeon.training.schedule import first_averaged, floor, schedule
+from surgeon.training.schedule import first_averaged, floor, part_of, schedule
 from surgeon.training.setup import check_settings, make_accelerator, make_optimizer
 from surgeon.training.step import Step, calls_twice
 from surgeon.training.synced import synced_batch_norms
@@ -261,7 +261,7 @@ class _Training:
 
     def _epoch(self, epoch: int, report: Any) -> None:
         s, at, steps = self.settings, self.at, self.batches.steps
-        quiet = self.noisy and epoch >= s.noise_share * s.epochs
+        quiet = self.noisy and epoch >= part_of(s.noise_share, s.epochs)
         set_noise(self.model, not quiet)
         self.network.train()
         saved = began = time.perf_counter()
@@ -381,7 +381,7 @@ class _Training:
         """Set annealed layers to their progress, in steps of 1/256: redrawing masks takes time."""
         if not self.annealed or self.level >= 1:
             return
-        share = self.settings.anneal_share * steps
+        share = part_of(self.settings.anneal_share, steps)
         now = 1.0 if step >= share else math.floor(256 * step / share) / 256
         if now != self.level:
             anneal(self.model, now)

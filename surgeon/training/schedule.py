@@ -5,6 +5,7 @@ from __future__ import annotations
 import bisect
 import math
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
 from surgeon.errors import RecipeError
@@ -30,6 +31,24 @@ def floor(settings: Training) -> float:
     return min(settings.min_lr, settings.lr)
 
 
+def part_of(share: float, number: int) -> float:
+    """Return a share of a number of epochs or steps, without what floats add to it or take from it.
+
+    Args:
+        share: The share, as it was written: 0.29.
+        number: The number.
+
+    Returns:
+        29.0 of 100, where 0.29 · 100 is 28.999999999999996.
+
+    Examples:
+        >>> from surgeon.training.schedule import part_of
+        >>> part_of(0.29, 100), part_of(0.55, 100)
+        (29.0, 55.0)
+    """
+    return float(Fraction(repr(share)) * number)
+
+
 def first_averaged(settings: Training) -> int:
     """Return the first epoch whose weights `swa` averages, the number of epochs if there is none.
 
@@ -39,7 +58,9 @@ def first_averaged(settings: Training) -> int:
     Returns:
         The epoch, counted from 0.
     """
-    return settings.epochs if settings.swa is None else math.floor(settings.swa.start * settings.epochs)
+    return (
+        settings.epochs if settings.swa is None else math.floor(part_of(settings.swa.start, settings.epochs))
+    )
 
 
 def plateau(losses: Sequence[float], lr: float, min_lr: float) -> float:

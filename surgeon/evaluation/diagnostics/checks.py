@@ -1,4 +1,7 @@
-"""Diagnostics as statistical tests: chance alone fails a check at most once in a thousand sets of images.
+"""Diagnostics as statistical tests: chance alone fails a comparison at most once in a thousand sets of images.
+
+A check that makes several comparisons (four sizes, two losses, two counts) fails by any of them, and chance alone fails
+it at most so many times as often; the p that it tells is the smallest, not corrected for their number.
 
 Attacks are compared on the same images, image by image. An attack that should be the stronger one fails
 against another if two exact tests both say so, each at the error rate ERROR. McNemar's test (one-sided): of
