@@ -33,6 +33,10 @@ def test_the_author_is_the_notices():
 
 def test_what_is_told_to_be_installed_is_the_distribution_and_has_the_extra():
     extras, told = PROJECT["optional-dependencies"], []
+    places = [ROOT / "README.md", ROOT / "docs/index.md", ROOT / "Dockerfile"]
+    alike = [re.findall(r"\[([\w,]+)\]['\"]", p.read_text(encoding="utf-8")) for p in places]
+    assert all("train,report,export" in found for found in alike)
+    assert {"train", "report", "export"} <= extras.keys()
     for path in [ROOT / "README.md", *(ROOT / "surgeon").rglob("*.py"), *(ROOT / "docs").rglob("*.md")]:
         for name, extra in re.findall(r"['\"]([\w-]*surgeon)\[([\w,]+)\]", path.read_text(encoding="utf-8")):
             told.append((path.name, name))
