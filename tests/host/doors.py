@@ -89,6 +89,7 @@ PLAIN = {
             "recipe",
             "said",
             "warned",
+            "conditions",
             "selection",
             "spelling",
             "strict",
