@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 
 import torch
 from torch import nn
@@ -42,6 +43,14 @@ class BySize(Plain):
         if x.shape[-1] < 8:
             x = F.interpolate(x, scale_factor=2.0) * torch.tensor([3.0], dtype=x.dtype)
         return self.conv2(x)
+
+
+@functools.cache
+def noisy(kind):
+    """A stock network of a class, and the same with noise layers, in evaluation mode. Copy before a change."""
+    torch.manual_seed(0)
+    stock = kind().eval()
+    return stock, surgeon.apply(stock, {"op": "noise", "sigma": 0.1}, input_size=SIZE)
 
 
 def images(size=SIZE, like=None):
