@@ -54,6 +54,10 @@ class Traits(Record):
         train_only: Whether the edit is absent in evaluation mode.
         linear: Whether it is linear in its input in evaluation mode.
         masked: Whether some units are cut off from the gradient.
+
+    Examples:
+        >>> (Traits(stochastic="train") | Traits(linear=False)).stochastic
+        'train'
     """
 
     stochastic: Literal["never", "train", "always"] = "never"
@@ -88,6 +92,11 @@ class Edit(Record):
         note: Why it does not fold, or what is special here.
         growth: What the edit adds.
         seed: Seed of its random numbers.
+
+    Examples:
+        >>> edit = Edit(site="relu", operation="clipping", settings={"limit": 2.0}, folds=False, note="not linear")
+        >>> edit.settings["limit"], edit.traits.linear
+        (2.0, True)
     """
 
     site: Line
@@ -121,6 +130,10 @@ class Note(Record):
         code: What it is about, such as "size" or "start".
         severity: "info" or "warning".
         text: The sentence.
+
+    Examples:
+        >>> Note(code="size", text="the maps fit one image size alone").severity
+        'warning'
     """
 
     code: Line
@@ -150,8 +163,10 @@ class Plan(Record):
     Examples:
         >>> import surgeon
         >>> plan = surgeon.plan(surgeon.create_model("zoo/shallow1"), "kap")
-        >>> len(plan.edits), plan.effect
-        (2, 'destroyed')
+        >>> len(plan.edits), plan.effect, plan.told(plan.edits[1])
+        (2, 'destroyed', 'destroyed (train before use)')
+        >>> [edit.site for edit in plan.of("kap")], plan.factor("parameters")
+        (['input', 'features.conv1'], 1.0)
         >>> plan == Plan.model_validate_json(plan.model_dump_json())
         True
     """

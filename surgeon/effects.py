@@ -46,6 +46,10 @@ class Drift(Record):
         agreement: Share of images whose largest logit is the same.
         images: Number of images it was measured on.
         source: What the images were: test images, calibration images, or seeded noise.
+
+    Examples:
+        >>> Drift(relative=0.1, agreement=0.98, images=64, source="calibration").agreement
+        0.98
     """
 
     relative: float = Field(description="‖after − before‖ / ‖before‖ over all logits")
@@ -62,6 +66,11 @@ class Accuracy(Record):
         before: Right in the network before the cut.
         after: Right in the rewritten one.
         both: Right in both.
+
+    Examples:
+        >>> found = Accuracy(images=360, before=337, after=319, both=315)
+        >>> found.before - found.after
+        18
     """
 
     images: int
@@ -115,5 +124,9 @@ def worst(effects: Iterable[Effect]) -> Effect:
 
     Returns:
         The last of them in the order of `WORST`; `exact` if there are none.
+
+    Examples:
+        >>> worst(["exact", "approximated", "folds"]), worst([])
+        ('approximated', 'exact')
     """
     return max(effects, key=WORST.index, default="exact")

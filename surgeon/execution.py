@@ -21,6 +21,11 @@ class Trial(Record):
         statistics: Images that batch-norm statistics were re-estimated on; 0 if they are the stock network's.
         drift: The drift on the held-out images.
         used: Whether this start was chosen.
+
+    Examples:
+        >>> drift = Drift(relative=0.1, agreement=0.98, images=64, source="calibration")
+        >>> Trial(start="lstsq", statistics=0, drift=drift).label
+        'lstsq with stock statistics'
     """
 
     start: Line = Field(
@@ -46,6 +51,10 @@ class Choice(Record):
         held_out: Other calibration images, on which starts were compared.
         trials: The trials, cheapest first.
         why: The reason in words.
+
+    Examples:
+        >>> Choice(fitted=0, held_out=0, why="no calibration images").trials
+        ()
     """
 
     fitted: int = Field(description="calibration images that starts were taken from")
@@ -63,6 +72,11 @@ class Searched(Record):
         images: Number of images that the costs were measured on.
         curve: (value, cost) of each value that was tried, rising; a cost is a share of predictions.
         value: The chosen value.
+
+    Examples:
+        >>> tried = ((0.0, 0.0), (0.1, 0.004), (0.2, 0.03))
+        >>> Searched(setting="alpha", budget=0.01, images=64, curve=tried, value=0.1).value
+        0.1
     """
 
     setting: Line
@@ -86,6 +100,12 @@ class Execution(Record):
         choice: How the start was chosen, if there were calibration images.
         searches: How settings were chosen on calibration images, by operation.
         observed: Number of images that statistics by channel were taken from.
+
+    Examples:
+        >>> import surgeon
+        >>> found = surgeon.apply(surgeon.create_model("zoo/shallow1"), "kap").surgery.execution
+        >>> found.effect, found.choice, sorted(found.versions)[:2]
+        ('destroyed', None, ['python', 'surgeon'])
     """
 
     versions: dict[Line, Line] = Field(default_factory=dict)

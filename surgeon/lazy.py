@@ -20,6 +20,11 @@ def lazily(
 
     Returns:
         The two functions.
+
+    Examples:
+        >>> get, names = lazily("surgeon", {"Rows": "surgeon.results.rows"}, rooms=["training"])
+        >>> get("training").__name__, {"Rows", "training"} <= {*names()}
+        ('surgeon.training', True)
     """
 
     def get(name: str) -> Any:

@@ -5,13 +5,12 @@ Imports no torch: a site is plain data found by `surgeon.graph`, a selector is p
 
 from __future__ import annotations
 
-import fnmatch
-import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
+from surgeon.conditions import holds, is_condition, matches
 from surgeon.errors import SelectionError, SurgeonError, nearest
 from surgeon.strict import Line, Prose, Strict, shown
 
@@ -22,7 +21,12 @@ INPUT = "input"
 
 
 class Parts(BaseModel):
-    """The layers of an attention module, by dotted names; None: it has no such layer, or it is not known."""
+    """The layers of an attention module, by dotted names; None: it has no such layer, or it is not known.
+
+    Examples:
+        >>> Parts(projection="blocks.0.attn.proj").query is None
+        True
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -33,7 +37,13 @@ class Parts(BaseModel):
 
 
 class Site(BaseModel):
-    """A place in a network. Shapes have no batch axis, and are None if they were not computed."""
+    """A place in a network. Shapes have no batch axis, and are None if they were not computed.
+
+    Examples:
+        >>> site = Site(name="fc", kind="linear", role="head", cls="Linear", index=7, out_shape=(10,))
+        >>> site.is_a("head"), site.is_a("linear"), site.is_a("conv")
+        (True, True, False)
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -143,7 +153,12 @@ def is_call(name: str) -> bool:
 
 
 class PassedOver(BaseModel):
-    """A site that an operation leaves alone, and why."""
+    """A site that an operation leaves alone, and why.
+
+    Examples:
+        >>> PassedOver(site="fc", operation="kap", reason="its channels are the classes").reason
+        'its channels are the classes'
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -152,54 +167,11 @@ class PassedOver(BaseModel):
     reason: Prose
 
 
-_CONDITION = re.compile(r"^\s*(==|=|!=|>=|<=|>|<)?\s*([0-9]{1,12})\s*$")
-_COMPARE = {
-    "==": int.__eq__,
-    "!=": int.__ne__,
-    ">=": int.__ge__,
-    "<=": int.__le__,
-    ">": int.__gt__,
-    "<": int.__lt__,
-}
-
-
-def _holds(value: int, condition: str) -> bool:
-    """Say whether a value meets a condition such as '>=16'."""
-    sign, number = _CONDITION.match(condition).groups()  # type: ignore[union-attr]  # the selector's own check has matched it
-    return bool(_COMPARE[{None: "==", "=": "=="}.get(sign, sign)](value, int(number)))
-
-
-def matches(name: str, pattern: str) -> bool:
-    """Say whether a dotted name fits a glob.
-
-    Args:
-        name: A dotted name, such as `layer1.0.conv1`.
-        pattern: `*`, `?` and `[ab]` match within one part; `**` matches any number of parts.
-
-    Returns:
-        Whether the whole name fits.
-
-    Examples:
-        >>> matches("layer1.0.conv1", "layer1.*.conv?"), matches("layer10.0.conv1", "layer1.*.conv?")
-        (True, False)
-    """
-    return _match_parts(name.split("."), pattern.split("."))
-
-
-def _match_parts(parts: list[str], globs: list[str]) -> bool:
-    """Match the parts of a name against the parts of a glob."""
-    if not globs:
-        return not parts
-    if globs[0] == "**":
-        return any(_match_parts(parts[i:], globs[1:]) for i in range(len(parts) + 1))
-    return bool(parts) and fnmatch.fnmatchcase(parts[0], globs[0]) and _match_parts(parts[1:], globs[1:])
-
-
 class Selector(Strict):
     """Chooses sites. The conditions apply in the order of the fields.
 
     Attributes:
-        include: Globs on dotted names to keep (see `matches`); one, or several.
+        include: Globs on dotted names to keep (see `surgeon.conditions.matches`); one, or several.
         exclude: Globs to leave out.
         stages: Stage numbers to keep; the stem is stage 0.
         channels: A condition on output channels, such as ">=16", "!=3" or "64".
@@ -213,6 +185,10 @@ class Selector(Strict):
         last: Keep only this many sites from the end.
         every: Keep each `every`-th of the remaining sites.
         offset: Index of the first site that `every` keeps.
+
+    Examples:
+        >>> Selector(include="layer1.**", channels=">=16", first=2).include
+        ('layer1.**',)
     """
 
     refused_as: ClassVar[type[SurgeonError]] = SelectionError
@@ -242,7 +218,7 @@ class Selector(Strict):
     def _condition(cls, value: object) -> object:
         if value is None:
             return None
-        if isinstance(value, (bool, list, dict)) or not _CONDITION.match(str(value)):
+        if isinstance(value, (bool, list, dict)) or not is_condition(str(value)):
             raise ValueError(
                 f"{shown(value)} is not a condition; write for instance '>1', '<=7', '!=3' or '3'"
             )
@@ -263,6 +239,10 @@ class Selection(BaseModel):
         sites: The chosen sites, in execution order.
         passed_over: The other sites of the kind, with reasons.
         remarks: Patterns that had no effect.
+
+    Examples:
+        >>> Selection(sites=(Site(name="conv", kind="conv", cls="Conv2d", index=0),)).sites[0].name
+        'conv'
     """
 
     model_config = ConfigDict(frozen=True)
@@ -288,6 +268,12 @@ def select(sites: Iterable[Site], selector: Selector, kind: Kind, operation: str
         SelectionError: Nothing is left. The message says whether the network has no site of the kind, no
             include pattern matches a name (the nearest names are given), everything that matches is excluded,
             or the other conditions leave nothing.
+
+    Examples:
+        >>> sites = [Site(name=f"conv{k}", kind="conv", cls="Conv2d", index=k, channels=8 * k) for k in (1, 2)]
+        >>> chosen = select(sites, Selector(channels=">8"), "conv")
+        >>> chosen.sites[0].name, chosen.passed_over[0].site, chosen.passed_over[0].reason
+        ('conv2', 'conv1', 'channels 8 is not >8')
     """
     everything = sorted(sites, key=lambda s: s.index)
     pool = [s for s in everything if s.is_a(kind)]
@@ -347,7 +333,7 @@ def _unfit(site: Site, selector: Selector) -> str:
         ("groups", site.groups, selector.groups),
     )
     for label, value, condition in checks:
-        if condition and (value is None or not _holds(value, condition)):
+        if condition and (value is None or not holds(value, condition)):
             return f"{label} {value} is not {condition}"
     return ""
 

@@ -8,7 +8,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 RANKS = (
-    ("errors", "lazy", "torch_private", "warned"),
+    ("errors", "lazy", "torch_private", "warned", "conditions"),
     # text and numbers from outside, and how they are written
     ("told_settings",),
     ("strict",),
@@ -65,6 +65,7 @@ NO_TORCH = (
     "errors",
     "lazy",
     "told_settings",
+    "conditions",
     "strict",
     "strict_yaml",
     "reading",

@@ -8,7 +8,7 @@ from surgeon.errors import DataError, at_the_command_line
 from surgeon.pipeline.demands import Source, check_names, in_order
 from surgeon.pipeline.origin import Origin
 from surgeon.recipe import load_recipe
-from tests.test_lineage import ORDER, evaluated, pictures, trained
+from tests.lineages import ORDER, evaluated, pictures, trained
 
 NAMES = tuple(f"c{k:02}" for k in range(12))
 

@@ -2,8 +2,9 @@
 
 import pytest
 
+from surgeon.conditions import matches
 from surgeon.errors import SelectionError
-from surgeon.selection import Selector, Site, matches, select
+from surgeon.selection import Selector, Site, select
 
 NAMES = [
     "conv1",

@@ -18,6 +18,7 @@ DOCUMENTED = (
     "surgeon.effects",
     "surgeon.execution",
     "surgeon.selection",
+    "surgeon.conditions",
     "surgeon.results.paper",
     "surgeon.tensors.channel_statistics",
     *(f"surgeon.methods.{room}" for room in ROOMS),

@@ -31,8 +31,8 @@ def command(
     """
     from surgeon import sites
     from surgeon.cli.tables import console, plan_table, sites_table
+    from surgeon.conditions import matches
     from surgeon.errors import SelectionError, nearest
-    from surgeon.selection import matches
     from surgeon.surgery.door import surgery_of
 
     refuse_recipe(model)

@@ -21,8 +21,16 @@ CLASSES = 1_000_000
 class Faults(BaseModel):
     """The faults of a data set.
 
-    images: number of usable ones. classes: number of each class. counts: kind of fault → how many. named:
-    kind → names of the first few.
+    Attributes:
+        images: number of usable images.
+        classes: class → its number of usable images.
+        counts: kind of fault → how many.
+        named: kind of fault → names of the first few.
+
+    Examples:
+        >>> faults = Faults(images=98, counts={"empty classes": 2}, named={"empty classes": ("cat", "dog")})
+        >>> faults.lines()
+        ['2 empty classes: cat, dog']
     """
 
     model_config = ConfigDict(frozen=True)
@@ -33,7 +41,11 @@ class Faults(BaseModel):
     named: dict[str, tuple[str, ...]] = {}
 
     def lines(self) -> list[str]:
-        """A sentence for each kind of fault; an empty list for data without any."""
+        """Say each kind of fault in a sentence.
+
+        Returns:
+            The sentences; an empty list for data without faults.
+        """
         return [
             f"{n} {kind}: {', '.join(self.named[kind])}{', …' if n > len(self.named[kind]) else ''}"
             for kind, n in self.counts.items()

@@ -29,6 +29,12 @@ class HeldOut(NamedTuple):
         examples: the images' numbers in the split.
         split: the split that they come from.
         classes: the classes' names, or their numbers as text.
+
+    Examples:
+        >>> from surgeon.data import held_out
+        >>> found = held_out("digits", (1, 8, 8), count=20)
+        >>> found.x.shape, found.split, len(found.classes)
+        (torch.Size([20, 1, 8, 8]), 'test', 10)
     """
 
     x: Tensor
@@ -102,6 +108,9 @@ def held_out_of(sets: Sets, count: int | None = None) -> HeldOut:
     Args:
         sets: the sets.
         count: number of images, with equal shares of each class; None for all.
+
+    Returns:
+        The images with their labels, in memory.
 
     Raises:
         DataError: the test images are a stream, from which none can be chosen.

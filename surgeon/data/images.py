@@ -43,6 +43,11 @@ class Images(NamedTuple):
     Attributes:
         x: (N, C, H, W), float32 in [0, 1] or uint8 from 0 to 255.
         y: (N,) int64.
+
+    Examples:
+        >>> images = Images(torch.rand(8, 3, 32, 32), torch.arange(8))
+        >>> len(images.x), images.y.dtype
+        (8, torch.int64)
     """
 
     x: Tensor

@@ -25,11 +25,11 @@ class Records(Dataset):
         transform: a function from a PIL image to a tensor that replaces the resizing, such as the one of
             `timm.data.create_transform`.
 
-    Raises:
-        DataError: on reading, if an image cannot be read; the message names it.
-
     Attributes:
         labels: (N,) int64.
+
+    Raises:
+        DataError: on reading, if an image cannot be read; the message names it.
 
     Examples:
         >>> import io
@@ -37,9 +37,12 @@ class Records(Dataset):
         >>> from surgeon.data import Records
         >>> file = io.BytesIO()
         >>> Image.new("RGB", (8, 4)).save(file, format="PNG")
-        >>> image, label = Records([(("black.png", file.getvalue()), 3)], (3, 16, 16))[0]
+        >>> records = Records([(("black.png", file.getvalue()), 3)], (3, 16, 16))
+        >>> image, label = records[0]
         >>> image.shape, label
         (torch.Size([3, 16, 16]), 3)
+        >>> records.subset([0]).in_memory().x.shape
+        torch.Size([1, 3, 16, 16])
     """
 
     def __init__(
@@ -75,7 +78,11 @@ class Records(Dataset):
         return Records([self.entries[int(i)] for i in indices], self.size, transform=self.transform)
 
     def in_memory(self) -> Images:
-        """Read all images: x uint8 (N, C, H, W)."""
+        """Read all images.
+
+        Returns:
+            The images, uint8 (N, C, H, W), with their labels.
+        """
         if not self.entries:
             return Images(torch.zeros(0, *self.size, dtype=torch.uint8), self.labels)
         return Images(torch.stack([self[i][0] for i in range(len(self))]), self.labels)
@@ -129,6 +136,18 @@ class Stream(IterableDataset):
     Args:
         dataset: the library's stream.
         size: (C, H, W) to which images are converted.
+
+    Examples:
+        >>> from PIL import Image
+        >>> from torch.utils.data import IterableDataset
+        >>> class Blacks(IterableDataset):
+        ...     def __iter__(self):
+        ...         yield Image.new("RGB", (8, 4)), 3
+        >>> stream = Stream(Blacks(), (3, 16, 16))
+        >>> stream.set_epoch(1)  # nothing to do for one that does not shuffle
+        >>> image, label = next(iter(stream))
+        >>> image.shape, label
+        (torch.Size([3, 16, 16]), 3)
     """
 
     def __init__(self, dataset: Any, size: tuple[int, ...]) -> None:

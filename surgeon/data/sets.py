@@ -33,6 +33,12 @@ class Sets:
             stream may be None.
         classes: the classes' names, by label.
         faults: what is wrong with the data.
+
+    Examples:
+        >>> from surgeon.data import load_sets
+        >>> sets = load_sets("digits")
+        >>> sets.test.x.shape, sets.faults.lines()
+        (torch.Size([360, 1, 8, 8]), [])
     """
 
     train: Any
@@ -65,6 +71,9 @@ def load_sets(
             first image.
         root: the folder that the source needs, if it needs one.
         seed: seed of the splits.
+
+    Returns:
+        The three sets, with the classes' names and what was wrong with the data.
 
     Raises:
         DataError: source and settings do not fit each other (also the share of a split that the source has),

@@ -37,8 +37,12 @@ STYLE: dict[Any, Any] = {
 class Picture:
     """A PNG, 640 pixels wide, with its description.
 
-    name: Stem of its file name. caption: What it shows, how it was measured, and the paper's figure that it
-    follows. alt: The same for those who cannot see it, with the numbers.
+    Attributes:
+        name: Stem of its file name.
+        title: Title.
+        caption: What it shows, how it was measured, and the paper's figure that it follows.
+        alt: The same for those who cannot see it, with the numbers.
+        png: Content of the file.
 
     Examples:
         >>> from pathlib import Path

@@ -28,6 +28,13 @@ def activations(
 
     Raises:
         SelectionError: No site is left.
+
+    Examples:
+        >>> from surgeon.methods import Site, parse
+        >>> sites = [Site(name=n, kind="activation", cls=n, index=i) for i, n in enumerate(("ReLU", "Sigmoid"))]
+        >>> usable, passed, notes = activations(parse({"op": "kwta"}), sites, lambda site: "")
+        >>> [s.name for s in usable], passed[0].reason
+        (['ReLU'], 'Sigmoid weighs other activations')
     """
 
     def why(site: Site) -> str:
@@ -44,6 +51,12 @@ def with_fused(sites: Sequence[Site]) -> list[Site]:
 
     Returns:
         The same, in the same order.
+
+    Examples:
+        >>> from surgeon.methods import Site
+        >>> site = Site(name="bn1", kind="norm", cls="BatchNormAct2d", index=0, fused=True)
+        >>> with_fused([site])[0].kind
+        'activation'
     """
     return [s.model_copy(update={"kind": "activation"}) if s.fused else s for s in sites]
 
@@ -56,6 +69,11 @@ def function_at(site: Site) -> str:
 
     Returns:
         The site's name, or that of the child `act` of a fused module.
+
+    Examples:
+        >>> from surgeon.methods import Site
+        >>> function_at(Site(name="bn1", kind="norm", cls="BatchNormAct2d", index=0, fused=True))
+        'bn1.act'
     """
     return f"{site.name}.act" if site.fused else site.name
 
@@ -68,6 +86,11 @@ def numbers_at(site: Site) -> int:
 
     Returns:
         The sum over its calls; 0 if shapes are not known.
+
+    Examples:
+        >>> from surgeon.methods import Site
+        >>> numbers_at(Site(name="relu", kind="activation", cls="ReLU", index=0, calls=2, out_shape=(8, 4, 4)))
+        256
     """
     shapes = site.call_shapes or ((site.out_shape,) * site.calls if site.out_shape else ())
     return sum(math.prod(s) for s in shapes)

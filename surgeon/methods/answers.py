@@ -25,6 +25,10 @@ class Context:
         calibrated: Whether calibration images will be available when the cut is made.
         input_std: Standard deviation, per channel, that images in [0, 1] are divided by before they reach the
             network; None if they are not, or if it is unknown.
+
+    Examples:
+        >>> Context(trained=True, num_classes=10).calibrated
+        False
     """
 
     trained: bool = False
@@ -41,6 +45,11 @@ class Proposal:
         edits: The edits, in the order in which they are made.
         passed_over: The sites left alone, with reasons.
         notes: Remarks for the plan.
+
+    Examples:
+        >>> edit = Edit(site="conv1", operation="identity", layer="conv1.identity")
+        >>> Proposal((edit,)).passed_over
+        ()
     """
 
     edits: tuple[Edit, ...]
@@ -56,6 +65,11 @@ class Cut:
         replacement: Takes the place of the site's module; None leaves that module.
         layer: Is called on the module's output; None inserts nothing.
         residual: Relative error of a least-squares start, or None if there was none.
+
+    Examples:
+        >>> from torch import nn
+        >>> Cut(layer=nn.Hardtanh()).replacement is None
+        True
     """
 
     replacement: nn.Module | None = None
@@ -90,6 +104,10 @@ class Wanted:
         quantiles: Whether quantiles are wanted too.
         of: What counts: "values", every number of a channel, or "means", its mean over the positions of each image,
             as global average pooling has it.
+
+    Examples:
+        >>> Wanted(channels=64, axis=-1, quantiles=True)
+        Wanted(channels=64, axis=-1, covariance=False, quantiles=True, of='values')
     """
 
     channels: int
@@ -108,6 +126,10 @@ class Search:
         values: The values to try, rising. The first must be harmless: it is used if all others cost too much.
         budget: The largest share of predictions that may differ from those with the first value. Accuracy can fall
             by no more than this share, so that no labels are needed.
+
+    Examples:
+        >>> Search(setting="alpha", values=(0.0, 0.1, 0.2), budget=0.01).values[0]
+        0.0
     """
 
     setting: str
@@ -116,7 +138,14 @@ class Search:
 
 
 class Unfitted(Exception):
-    """Raised if a site must keep its initial start: by `Operation.fit`, or by `Observed.problem`."""
+    """Raised if a site must keep its initial start: by `Operation.fit`, or by `Observed.problem`.
+
+    Examples:
+        >>> raise Unfitted("the convolution has 40,000 weights for each output channel")
+        Traceback (most recent call last):
+        ...
+        surgeon.methods.answers.Unfitted: the convolution has 40,000 weights for each output channel
+    """
 
 
 class Observed(Protocol):
@@ -169,6 +198,12 @@ class FoldContext:
         module: The module now at the site.
         layer: The inserted layer, or None.
         norm_after: Finds `next_norm`. Called only if an operation asks for it, since that traces the network.
+
+    Examples:
+        >>> from torch import nn
+        >>> context = FoldContext(module=nn.Conv2d(3, 8, 3), layer=nn.Identity())
+        >>> context.next_norm is None
+        True
     """
 
     module: nn.Module | None

@@ -41,10 +41,16 @@ class Operation(Strict):
 
     A subclass has a field `op`, a Literal with its name. It decides which sites it can use (`propose`), what
     it puts there (`build`) and how to remove that without changing the function (`fold`). It never sees the
-    graph.
+    graph. The page "A method of your own" writes one.
 
     Attributes:
         select: Which sites to work on. Default: all of the operation's kind.
+
+    Examples:
+        >>> from surgeon.methods import parse
+        >>> operation = parse({"op": "kap", "kernel_size": 5, "select": {"exclude": "layer4.**"}})
+        >>> operation.name, operation.kind, operation.select.exclude
+        ('kap', 'conv', ('layer4.**',))
     """
 
     kind: ClassVar[Kind] = "conv"
@@ -80,6 +86,12 @@ class Operation(Strict):
 
         Raises:
             SelectionError: The selector leaves no site.
+
+        Examples:
+            >>> from surgeon.methods import Site, parse
+            >>> sites = [Site(name=f"conv{k}", kind="conv", cls="Conv2d", index=k) for k in (1, 2)]
+            >>> [site.name for site in parse({"op": "identity", "select": {"first": 1}}).chosen(sites).sites]
+            ['conv1']
         """
         return select(sites, self.select, kind or self.kind, self.name)
 
@@ -98,6 +110,17 @@ class Operation(Strict):
 
         Raises:
             SelectionError: The selector leaves no site, or none of those that it leaves can be used.
+
+        Examples:
+            >>> from surgeon.methods import Edit, Site, parse
+            >>> sites = [Site(name=f"conv{k}", kind="conv", cls="Conv2d", index=k, groups=k) for k in (1, 2)]
+            >>> proposal = parse({"op": "identity"}).propose_each(
+            ...     sites,
+            ...     lambda site: Edit(site=site.name, operation="identity", layer=f"{site.name}.identity"),
+            ...     lambda site: "it has groups" if site.groups > 1 else "",
+            ... )
+            >>> [edit.layer for edit in proposal.edits], proposal.passed_over[0].reason
+            (['conv1.identity'], 'it has groups')
         """
         usable, passed, notes = usable_of(self.chosen(sites), self.name, unfit)
         return Proposal(tuple(map(edit, usable)), passed, notes)
@@ -300,7 +323,11 @@ class Operation(Strict):
 
     @classmethod
     def paper(cls) -> Paper | None:
-        """Return the evaluation that the method was published with, or None."""
+        """Return the evaluation that the method was published with, or None.
+
+        Returns:
+            The evaluation, or None. Default: None.
+        """
         return None
 
     def fold(self, edit: Edit, context: FoldContext) -> nn.Module | None:

@@ -22,6 +22,12 @@ def unopened(site: Site) -> str:
 
     Returns:
         The reason; "" where they are two modules, or one that surgeon opens.
+
+    Examples:
+        >>> from surgeon.methods import Site
+        >>> site = Site(name="bn1", kind="norm", cls="InPlaceABN", index=0, fused=True, opens=False)
+        >>> unopened(site), unopened(site.model_copy(update={"opens": True}))
+        ('InPlaceABN is norm and activation in one, and surgeon cannot open it', '')
     """
     if site.fused and not site.opens:
         return f"{site.cls} is norm and activation in one, and surgeon cannot open it"
@@ -105,6 +111,12 @@ def cannot_shift(site: Site, sites: Sequence[Site], *, before: bool = False) -> 
 
     Returns:
         The reason, or "".
+
+    Examples:
+        >>> from surgeon.methods import Site
+        >>> site = Site(name="conv", kind="conv", cls="Conv2d", index=0, bias=True)
+        >>> cannot_shift(site, [site]), cannot_shift(site.model_copy(update={"bias": False}), [site])
+        ('', 'neither a bias nor a batch norm behind it can take up a constant')
     """
     if site.altered:
         return site.altered

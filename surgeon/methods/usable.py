@@ -26,6 +26,13 @@ def pass_over(
 
     Raises:
         SelectionError: No site can be used; the message has the first reasons.
+
+    Examples:
+        >>> from surgeon.methods import Site
+        >>> sites = [Site(name=f"conv{k}", kind="conv", cls="Conv2d", index=k, groups=k) for k in (1, 2)]
+        >>> kept, passed = pass_over(sites, "mine", lambda site: "it has groups" if site.groups > 1 else "")
+        >>> kept[0].name, passed[0].site, passed[0].reason
+        ('conv1', 'conv2', 'it has groups')
     """
     kept, passed = [], []
     for site in sites:
@@ -57,6 +64,13 @@ def usable_of(
 
     Raises:
         SelectionError: No site can be used.
+
+    Examples:
+        >>> from surgeon.methods import Selection, Site
+        >>> chosen = Selection(sites=(Site(name="conv", kind="conv", cls="Conv2d", index=0),), remarks=("a remark",))
+        >>> usable, passed, notes = usable_of(chosen, "mine", lambda site: "")
+        >>> usable[0].name, passed, notes[0].text
+        ('conv', (), 'mine: a remark')
     """
     usable, passed = pass_over(chosen.sites, operation, unfit, demand=demand)
     notes = tuple(Note(code="selector", text=f"{operation}: {remark}") for remark in chosen.remarks)
@@ -71,5 +85,10 @@ def sizes(edit: Edit) -> dict[str, Any]:
 
     Returns:
         The settings.
+
+    Examples:
+        >>> from surgeon.methods import Edit
+        >>> sizes(Edit(site="conv", operation="mine", settings={"kernel": [3, 3], "start": "mean"}))
+        {'kernel': (3, 3), 'start': 'mean'}
     """
     return {k: tuple(v) if isinstance(v, list) else v for k, v in edit.settings.items()}

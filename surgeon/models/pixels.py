@@ -36,6 +36,8 @@ class Normalized(nn.Module):
         >>> network = Normalized(torch.nn.Flatten(), mean=[0.5], std=[0.25])
         >>> network(torch.full((1, 1, 1, 2), 0.75))
         tensor([[1., 1.]])
+        >>> network.normalize(torch.zeros(1, 1, 1, 1)).item(), network.unchecked(torch.full((1, 1, 1, 1), 1.5)).item()
+        (-2.0, 4.0)
     """
 
     def __init__(
@@ -126,6 +128,9 @@ def logits_of(output: object) -> Tensor:
 
     Args:
         output: a tensor; a tuple or list, whose first entry is taken; or a mapping with `logits` or `out`.
+
+    Returns:
+        The logits, (N, classes).
 
     Raises:
         DataError: there is no such tensor.

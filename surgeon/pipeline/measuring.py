@@ -15,7 +15,7 @@ from surgeon.evaluation.untouched import check_untouched
 from surgeon.ownership.parts import EVALUATION, TRAINING
 from surgeon.pipeline.at_layers import at_layers
 from surgeon.protocol import Column, Measured, Ran, measured
-from surgeon.protocol.protocol import ON_LAYERS
+from surgeon.protocol.column import ON_LAYERS
 from surgeon.reading import read_mapping
 from surgeon.results.files import RESULT, VERDICTS
 from surgeon.training.records import METRICS

@@ -63,6 +63,11 @@ class Trained:
         sets: the images that the network was trained on and is to be tested on.
         contents: what the training was made from, by content.
         remarks: sentences on what is unknown about the images.
+
+    Examples:
+        >>> from surgeon.pipeline import train
+        >>> done = train([recipe], "zoo/lenet5", "runs/kap", data="digits")  # doctest: +SKIP
+        >>> done.folder, len(done.sets.train.x)  # doctest: +SKIP
     """
 
     folder: Path

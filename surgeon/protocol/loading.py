@@ -86,6 +86,12 @@ def check_budget(protocol: Protocol, budget: str) -> None:
 
     Raises:
         ArgumentError: It has none of this name.
+
+    Examples:
+        >>> check_budget(load_protocol("defective/shape"), "fast")
+        Traceback (most recent call last):
+        ...
+        surgeon.errors.ArgumentError: defective/shape has no budget 'fast'; it has ...
     """
     if budget not in protocol.budgets:
         raise ArgumentError(

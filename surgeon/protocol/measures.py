@@ -10,7 +10,7 @@ from typing import Any, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from surgeon.errors import ArgumentError
-from surgeon.protocol.protocol import CURVES, ON_LAYERS, Column
+from surgeon.protocol.column import CURVES, ON_LAYERS, Column
 from surgeon.results.assessment import Assessment
 from surgeon.results.statistics import Share, wilson
 from surgeon.results.verdict import standing
@@ -20,7 +20,13 @@ BATCH = 64
 
 
 class Measured(BaseModel):
-    """A share of the test images and which of them it counts, a time, or another number."""
+    """A share of the test images and which of them it counts, a time, or another number.
+
+    Examples:
+        >>> from surgeon.results.statistics import wilson
+        >>> Measured(share=wilson(3, 4), right="1101").share.value
+        0.75
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from surgeon.merging import merge
-from surgeon.quantities import Quantity
+from surgeon.protocol.column import TIMES, VALUES, Column
 from surgeon.recipe import Data, Evaluation, Recipe, Training, load_recipe, with_parts
 from surgeon.strict import Prose, Strict
 
@@ -17,118 +17,6 @@ BUDGETS = ("paper", "small", "gpu", "smoke")
 """As the paper has it; hours on two processor cores; half an hour on one graphics card; a minute."""
 BASELINE = "plain"
 """The recipe of a row without surgery."""
-CURVES = ("gaussian", "uniform", "patches")
-TIMES = {"epoch": "s", "batch": "ms"}
-"""Columns that are times, with their unit."""
-ON_LAYERS = ("amplification", "deviation", "gradient-similarity")
-"""Columns that are measured at a layer of the trained network, and not read off its evaluation."""
-VALUES = ("distance", *ON_LAYERS)
-"""Columns that are numbers of their own, neither shares of the images nor times."""
-Of = Literal[
-    "clean",
-    "worst",
-    "itself",
-    "uncut",
-    "attack",
-    "gaussian",
-    "uniform",
-    "patches",
-    "certified",
-    "noise",
-    "epoch",
-    "batch",
-    "distance",
-    "amplification",
-    "deviation",
-    "gradient-similarity",
-]
-_FIRST = ("of", "attack", "norm", "eps", "level", "error")
-
-
-class Column(Strict):
-    """What is measured of each row: a share of the test images, a time, or a number of its own.
-
-    Attributes:
-        of: `clean`: without an attack. `worst`: under every attack of the main threat, those from the record of
-            a surgery included. `itself`: the same without those, of the size `eps` if that is given. `uncut`:
-            `worst` of the network before the surgery. `attack`: under one attack alone. `gaussian`, `uniform`,
-            `patches`: a point of that curve. `certified`: certified by smoothing within an L2 radius. `noise`: right
-            on the adversarial images once noise of σ = 0.1 is added to them. `epoch`: seconds that an epoch of
-            training takes. `batch`: milliseconds of inference for 64 images. `distance`: the median over all images of
-            the smallest distance at which `attack` turns them, in [0, 1] pixels; 0 for one that is wrong as it is.
-            At `layer` of the trained network, in evaluation mode: `amplification`: the mean variance over the images of
-            its output over that of its input, index by index. `deviation`: the standard deviation of its output over
-            images, channels and space. `gradient-similarity`: the mean cosine between the gradients of the loss by its
-            output, of images of two classes.
-        attack: the attack's name, of `attack` and `distance`.
-        source: the row whose network was attacked in this one's place, of `attack` (a transfer). The row itself has no
-            such figure.
-        norm: the norm, of `attack`, `itself` and `distance`; None for any, but that of a distance.
-        eps: the size in [0, 1] pixels, of `attack` and `itself`; None for any. Under an attack for the smallest
-            distance an image stands that is turned beyond it.
-        level: the point on a curve: σ, the bound of the noise, patches per side, the certified radius in pixels.
-        sigma: σ of the smoothing, of `certified`.
-        at: where the noise is added, of `noise`.
-        layer: the layer's name in the network, of `amplification`, `deviation` and `gradient-similarity`.
-        classes: a class, and the classes whose images are compared with its own, of `gradient-similarity`; of several
-            the mean.
-        error: the paper prints errors, 100 less the accuracy.
-    """
-
-    of: Of
-    attack: str | None = None
-    source: str | None = None
-    norm: str | None = None
-    eps: Quantity | None = None
-    level: float | None = None
-    sigma: float | None = None
-    at: Literal["nowhere", "input", "activations", "both"] | None = None
-    error: bool = False
-    layer: str | None = None
-    classes: tuple[Annotated[int, Field(ge=0)], ...] | None = None
-
-    @model_validator(mode="after")
-    def _fits_together(self) -> Column:
-        if (self.of in ("attack", "distance")) != (self.attack is not None):
-            raise ValueError("attack=NAME belongs to of=attack and of=distance, which need it")
-        if self.source is not None and self.of != "attack":
-            raise ValueError("source=ROW belongs to of=attack")
-        if (self.of in (*CURVES, "certified")) != (self.level is not None):
-            raise ValueError(
-                "level belongs to a point of a curve (gaussian, uniform, patches, certified), which needs it"
-            )
-        if (self.of == "certified") != (self.sigma is not None):
-            raise ValueError("sigma, of the smoothing, belongs to of=certified, which needs it")
-        if (self.of == "noise") != (self.at is not None):
-            raise ValueError("at=PLACE belongs to of=noise, which needs it")
-        sizes = (self.norm, self.eps) if self.of != "distance" else (self.eps,)
-        if self.of not in ("attack", "itself") and any(size is not None for size in sizes):
-            raise ValueError("norm and eps belong to of=attack and of=itself, norm to of=distance too")
-        if self.of == "distance" and self.norm is None:
-            raise ValueError("norm, in which it is measured, belongs to of=distance, which needs it")
-        if (self.of in ON_LAYERS) != (self.layer is not None):
-            raise ValueError(f"layer=NAME belongs to of={', of='.join(ON_LAYERS)}, which need it")
-        if (self.of == "gradient-similarity") != (self.classes is not None and len(self.classes) > 1):
-            raise ValueError("classes=[ONE, OTHER, …] belongs to of=gradient-similarity, which needs it")
-        if self.error and self.unit != "%":
-            raise ValueError(
-                f"of={self.of} is {'a time' if self.of in TIMES else 'a number'}, which has no error"
-            )
-        return self
-
-    @property
-    def unit(self) -> str:
-        """`%` of a share of the images; the unit of a time; "" of another number."""
-        return TIMES.get(self.of, "" if self.of in VALUES else "%")
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """What tells one column from another, for the hash of a run's settings.
-
-        Fields after the first six are part of it only where they are set, so that a new field leaves the hash of runs
-        that were made without it as it was.
-        """
-        return {k: v for k, v in self.model_dump(mode="json").items() if v is not None or k in _FIRST}
 
 
 class Line(Strict):
@@ -141,6 +29,10 @@ class Line(Strict):
         training: settings over those of the protocol and of the recipes.
         paper: column → the paper's figure, in its unit (per cent); None where it has none.
         note: what differs from the paper's row.
+
+    Examples:
+        >>> Line(recipes=["kap"], training={"epochs": 5}, paper={"clean": 93.0}).paper["clean"]
+        93.0
     """
 
     recipes: tuple[str | dict[str, Any], ...] = (BASELINE,)
@@ -162,6 +54,10 @@ class Claim(Strict):
         than: the column of `against`, where it is another one than `column`.
         margin: the least difference that the sentence means, in percentage points, or in the column's own unit.
         differ: the sentence means a difference of at least the margin in either direction.
+
+    Examples:
+        >>> Claim(text="pooling resists more", row="KAP", against="NT", column="PGD", margin=1.0).columns
+        ('PGD', 'PGD')
     """
 
     text: Told
@@ -195,6 +91,10 @@ class Budget(Strict):
         evaluation: settings over the protocol's.
         rows: the rows that are run; by default all.
         columns: columns that are measured in another way; None for one that is not measured.
+
+    Examples:
+        >>> Budget(seeds=1, training={"epochs": 1}, rows=["NT"]).seeds
+        1
     """
 
     note: Told = ""
@@ -230,6 +130,26 @@ class Protocol(Strict):
         rows: the table.
         claims: what the paper says of it.
         budgets: what it is run with.
+
+    Examples:
+        >>> from surgeon.protocol import Protocol
+        >>> protocol = Protocol(
+        ...     name="mine",
+        ...     title="Accuracy",
+        ...     paper="Somebody et al.",
+        ...     place="Table 1",
+        ...     model="zoo/lenet5",
+        ...     data="digits",
+        ...     columns={"clean": {"of": "clean"}, "PGD": {"of": "attack", "attack": "pgd-100"}},
+        ...     rows={"stock": {"paper": {"clean": 99.0}}, "k-WTA": {"recipes": ["kwta"]}},
+        ...     budgets={"smoke": {"seeds": 1, "columns": {"PGD": None}}},
+        ... )
+        >>> protocol.rows_of("smoke"), list(protocol.columns_of("smoke"))
+        (('stock', 'k-WTA'), ['clean'])
+        >>> protocol.named_by("k-WTA", "smoke"), [r.name for r in protocol.recipes_of("k-WTA", "smoke")]
+        (('kwta',), ['kwta'])
+        >>> protocol.network_of("stock", "smoke"), protocol.sources_of("stock", "smoke")
+        (('zoo/lenet5', {}), ())
     """
 
     name: str
@@ -298,6 +218,9 @@ class Protocol(Strict):
 
         Args:
             budget: A name of `budgets`.
+
+        Returns:
+            The names.
         """
         chosen = self.budgets[budget].rows
         return tuple(r for r in self.rows if chosen is None or r in chosen)
@@ -307,6 +230,9 @@ class Protocol(Strict):
 
         Args:
             budget: A name of `budgets`.
+
+        Returns:
+            The columns by name.
         """
         found = {**self.columns, **self.budgets[budget].columns}
         return {name: column for name, column in found.items() if column is not None}
@@ -317,6 +243,9 @@ class Protocol(Strict):
         Args:
             row: A name of `rows`.
             budget: A name of `budgets`.
+
+        Returns:
+            The recipes, in the order in which they are applied.
         """
         line, over = self.rows[row], self.budgets[budget]
         prepared = self.prepared if line.model is None and over.model is None else ()
@@ -332,6 +261,9 @@ class Protocol(Strict):
         Args:
             row: A name of `rows`.
             budget: A name of `budgets`.
+
+        Returns:
+            The recipes, in the order in which they are applied.
 
         Raises:
             RecipeError: a recipe is unknown, or settings do not fit together.
@@ -357,6 +289,9 @@ class Protocol(Strict):
         Args:
             row: A name of `rows`.
             budget: A name of `budgets`.
+
+        Returns:
+            The names of the rows.
         """
         named = {c.source for c in self.columns_of(budget).values()}
         return tuple(r for r in self.rows_of(budget) if r in named and r != row)
@@ -367,6 +302,9 @@ class Protocol(Strict):
         Args:
             row: A name of `rows`.
             budget: A name of `budgets`.
+
+        Returns:
+            The name, and the arguments.
         """
         line, over = self.rows[row], self.budgets[budget]
         if line.model in over.models:

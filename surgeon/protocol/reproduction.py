@@ -21,7 +21,13 @@ class _Frozen(BaseModel):
 
 
 class Ran(_Frozen):
-    """A row that was trained and evaluated with one seed."""
+    """A row that was trained and evaluated with one seed.
+
+    Examples:
+        >>> fields = {"settings": "", "tested": "", "columns": {"clean": None}, "reliable": None, "headline": False}
+        >>> Ran(row="NT", seed=0, **fields).columns
+        {'clean': None}
+    """
 
     row: str
     seed: int
@@ -36,24 +42,51 @@ class Ran(_Frozen):
 
 
 class Runs(_Frozen):
-    """All runs of a protocol at a budget: the file that the table is made from."""
+    """All runs of a protocol at a budget: the file that the table is made from.
+
+    Examples:
+        >>> fields = {"settings": "", "tested": "", "columns": {}, "reliable": None, "headline": False}
+        >>> runs = Runs(protocol="kap/table1", budget="smoke").with_(Ran(row="NT", seed=0, **fields))
+        >>> runs.of("NT", 0).row, runs.of("NT", 1)
+        ('NT', None)
+    """
 
     protocol: str
     budget: str
     runs: tuple[Ran, ...] = ()
 
     def of(self, row: str, seed: int) -> Ran | None:
-        """Return one run; None if it is not there."""
+        """Return one run.
+
+        Args:
+            row: A name of the protocol's rows.
+            seed: The seed.
+
+        Returns:
+            The run; None if it is not there.
+        """
         return next((r for r in self.runs if (r.row, r.seed) == (row, seed)), None)
 
     def with_(self, run: Ran) -> Runs:
-        """Return these runs and one more, in place of an earlier one of its row and seed."""
+        """Return these runs and one more, in place of an earlier one of its row and seed.
+
+        Args:
+            run: The run.
+
+        Returns:
+            The runs, sorted by row and seed.
+        """
         others = [r for r in self.runs if (r.row, r.seed) != (run.row, run.seed)]
         return self.model_copy(update={"runs": tuple(sorted([*others, run], key=lambda r: (r.row, r.seed)))})
 
 
 class Cell(_Frozen):
-    """A column of a row, in per cent or, of a time and another number, in its unit."""
+    """A column of a row, in per cent or, of a time and another number, in its unit.
+
+    Examples:
+        >>> Cell(paper=94.89, measured=(93.0, 95.0)).mean
+        94.0
+    """
 
     paper: float | None = None
     unit: str = Field(default="%", description="`%` of a share, s or ms of a time, empty for another number")
@@ -72,7 +105,13 @@ class Cell(_Frozen):
 
 
 class Answered(_Frozen):
-    """A claim of the paper, and what the measured difference says of it."""
+    """A claim of the paper, and what the measured difference says of it.
+
+    Examples:
+        >>> claim = Claim(text="pooling resists more", row="KAP", against="NT", column="PGD")
+        >>> Answered(claim=claim, answer="not decided at this budget", difference=None).seeds
+        0
+    """
 
     claim: Claim
     answer: Answer
@@ -90,8 +129,8 @@ class Reproduction(_Frozen):
     Examples:
         >>> from surgeon.pipeline import reproduce
         >>> found = reproduce("kap/table1", "runs/kap", budget="smoke")  # doctest: +SKIP
-        >>> found.rows["NT"]["clean"].paper  # doctest: +SKIP
-        94.89
+        >>> found.rows["NT"]["clean"].paper, len(found.of("NT"))  # doctest: +SKIP
+        (94.89, 1)
     """
 
     protocol: Protocol
@@ -111,7 +150,14 @@ class Reproduction(_Frozen):
         return len(self.runs) == self.wanted
 
     def of(self, row: str) -> list[Ran]:
-        """Return the runs of a row, by seed."""
+        """Return the runs of a row.
+
+        Args:
+            row: A name of `rows`.
+
+        Returns:
+            The runs, by seed.
+        """
         return [r for r in self.runs if r.row == row]
 
 
@@ -125,6 +171,15 @@ def tabulated(protocol: Protocol, budget: str, runs: Sequence[Ran]) -> Reproduct
 
     Returns:
         The table, with an answer to each claim.
+
+    Examples:
+        >>> from surgeon.protocol import Protocol
+        >>> about = {"name": "mine", "title": "Accuracy", "paper": "Somebody et al.", "place": "Table 1"}
+        >>> rows = {"stock": {"paper": {"clean": 99.0}}}
+        >>> what = {"model": "zoo/lenet5", "data": "digits", "columns": {"clean": {"of": "clean"}}, "rows": rows}
+        >>> table = tabulated(Protocol(**about, **what, budgets={"smoke": {"seeds": 1}}), "smoke", [])
+        >>> table.rows["stock"]["clean"].paper, table.finished
+        (99.0, False)
     """
     rows, columns = protocol.rows_of(budget), protocol.columns_of(budget)
     kept = tuple(r for r in runs if r.row in rows)
@@ -178,6 +233,9 @@ def answered(claim: Claim, runs: Sequence[Ran], *, unit: str = "%") -> Answered:
         claim: The claim.
         runs: The runs.
         unit: The column's unit; empty for numbers that are neither shares nor times.
+
+    Returns:
+        The answer, with the difference that it comes from.
     """
     by = {(r.row, r.seed): r for r in runs}
     pairs = []

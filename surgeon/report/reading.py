@@ -48,6 +48,8 @@ class Run:
         >>> from surgeon.report import read_run
         >>> run = read_run("runs/kap/evaluation")  # doctest: +SKIP
         >>> run.found.summary.headline  # doctest: +SKIP
+        >>> run.picture(run.found.pictures[0])[:22]  # doctest: +SKIP
+        'data:image/png;base64,'
     """
 
     name: str

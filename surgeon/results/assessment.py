@@ -42,6 +42,10 @@ class Diagnosis(_Frozen):
         >>> diagnosis = Diagnosis(norm="linf", eps=8 / 255, images=64, random=False, checks=(check,))
         >>> diagnosis.reliable, diagnosis.reasons
         (False, ('no gradient (zero-gradients)',))
+        >>> other = Diagnosis(norm="l2", eps=0.5, images=64, random=False, checks=())
+        >>> union = Diagnosis.of_union([diagnosis, other])
+        >>> union.sizes[1], union.in_norm("linf", "zero-gradients").failed
+        (('l2', 0.5), True)
     """
 
     norm: Norm
@@ -209,6 +213,7 @@ class Assessment(_Frozen):
         >>> from surgeon.evaluation import read_assessment
         >>> assessment = read_assessment("runs/kap/evaluation")  # doctest: +SKIP
         >>> assessment.reliable, assessment.summary.worst.value  # doctest: +SKIP
+        >>> assessment.clean_error_on(assessment.shifts[0])  # doctest: +SKIP
     """
 
     subject: Subject

@@ -23,6 +23,11 @@ class Paper:
         eps: ε of the main threat, in [0, 1] pixels.
         tables: Makes the attacks of the paper's tables.
         sizes: Further (norm, ε) at which the standard attacks run too.
+
+    Examples:
+        >>> paper = Paper("mine", "linf", 8 / 255, tables=lambda sources, seed: transfers(sources, "linf", 8 / 255))
+        >>> paper.tables(["resnet18"], 0)[0].source
+        'resnet18'
     """
 
     name: str
@@ -46,6 +51,10 @@ def transfers(sources: Sequence[str], norm: Norm, eps: float, **more: Any) -> li
 
     Returns:
         One attack for each source.
+
+    Examples:
+        >>> [attack.label for attack in transfers(["resnet18", "vgg16"], "linf", 8 / 255)]
+        ['transfer-apgd-ce linf 8/255 from resnet18', 'transfer-apgd-ce linf 8/255 from vgg16']
     """
     own = more | {"cascade": False, "early_stop": False, "group": "transfer"}
     return [

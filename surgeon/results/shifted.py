@@ -72,8 +72,9 @@ class Shift(_Frozen):
         >>> from surgeon.results.statistics import wilson
         >>> row = ShiftRow(part="ImageNet-A", share=wilson(3, 200))
         >>> fields = dict(source="sets/imagenet-a", contents="", images=200, whole=False)
-        >>> Shift(name="ImageNet-A", kind="imagenet-subset", rows=(row,), **fields).error
-        0.985
+        >>> shift = Shift(name="ImageNet-A", kind="imagenet-subset", rows=(row,), **fields)
+        >>> shift.error, shift.relative_mce(0.24)
+        (0.985, None)
     """
 
     name: str

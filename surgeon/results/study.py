@@ -47,7 +47,14 @@ class Arm(BaseModel):
 
 
 class Study(BaseModel):
-    """A causal control: all arms and their comparison."""
+    """A causal control: all arms and their comparison.
+
+    Examples:
+        >>> from surgeon.pipeline import study
+        >>> found = study([recipe], "zoo/lenet5", "studies/kap", seeds=3)  # doctest: +SKIP
+        >>> found.arms[0].name, found.arms[0].seeds  # doctest: +SKIP
+        ('stock', (0, 1, 2))
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

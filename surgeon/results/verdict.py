@@ -172,10 +172,14 @@ class Outcome:
         missing: Descriptions of the blocks that are not written yet.
 
     Examples:
-        >>> from surgeon.evaluation import Attack, Outcome
-        >>> outcome = Outcome((), (Attack(name="fgsm", kind="own-pgd", eps=8 / 255),))
-        >>> len(outcome), outcome.attacks[0].label
-        (0, 'fgsm linf 8/255')
+        >>> from surgeon.evaluation import Attack, Outcome, Verdict
+        >>> shared = dict(example=0, image="", label=0, clean=0, margin=1.0, eps=8 / 255)
+        >>> turned = Verdict(attack="fgsm", success=True, prediction=1, votes=0, **shared)
+        >>> outcome = Outcome((turned,), (Attack(name="fgsm", kind="own-pgd", eps=8 / 255),))
+        >>> len(outcome), outcome.attacks[0].label, next(outcome.rows())["success"]
+        (1, 'fgsm linf 8/255', True)
+        >>> [verdict.prediction for verdict in outcome.of(outcome.attacks[0])]
+        [1]
     """
 
     verdicts: Sequence[Verdict]
@@ -217,5 +221,9 @@ class Outcome:
         return found
 
     def rows(self) -> Iterator[dict[str, Any]]:
-        """Give the verdicts as plain dictionaries, one after the other."""
+        """Give the verdicts as plain dictionaries, one after the other.
+
+        Returns:
+            An iterator over them, with the keys of `COLUMNS`.
+        """
         return (v.model_dump() for v in self.verdicts)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
+from surgeon.conditions import matches
 from surgeon.edits import Edit, Growth, Note, Plan
 from surgeon.errors import SelectionError
 from surgeon.graph.followed import seen_of
@@ -21,7 +22,7 @@ from surgeon.graph.told_apart import mixed_up
 from surgeon.methods.base import Context, Operation, Proposal
 from surgeon.models.facts import input_std_of, name_of, num_classes_of
 from surgeon.recipe.starts import WarmStart, with_starts
-from surgeon.selection import PassedOver, Site, is_call, matches
+from surgeon.selection import PassedOver, Site, is_call
 from surgeon.surgery.cutting import cut_tree
 from surgeon.surgery.looking import Looked
 

@@ -31,6 +31,14 @@ def replay(model: nn.Module, record: Plan, *, consume: bool) -> nn.Module:
 
     Raises:
         SurgeryError: The plan is for another network.
+
+    Examples:
+        >>> import surgeon
+        >>> from surgeon.surgery import replay
+        >>> record = surgeon.apply(surgeon.create_model("zoo/lenet5"), "kwta").surgery
+        >>> rewritten = replay(surgeon.create_model("zoo/lenet5"), record, consume=True)
+        >>> rewritten.surgery == record
+        True
     """
     check_plan(admitted(model, record.input_size, stack=True), record)
     operations = {k: parse(o) for k, o in record.operations.items()}

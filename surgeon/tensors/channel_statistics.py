@@ -36,10 +36,14 @@ class ChannelStatistics:
 
     Examples:
         >>> import torch
-        >>> seen = ChannelStatistics(2)
+        >>> seen, more = ChannelStatistics(2, quantiles=True), ChannelStatistics(2, quantiles=True, seed=1)
         >>> seen.update(torch.tensor([[1.0, 10.0], [3.0, 10.0]]))
         >>> seen.mean.tolist(), seen.variance.tolist()
         ([2.0, 10.0], [1.0, 0.0])
+        >>> more.update(torch.tensor([[8.0, 10.0]]))
+        >>> seen.merge(more)
+        >>> seen.count, seen.quantile(0.5)
+        (3, tensor([ 3., 10.]))
     """
 
     def __init__(

@@ -82,6 +82,13 @@ def with_weight(conv: ConvNd, weight: Tensor, bias: Tensor | None) -> ConvNd:
 
     Returns:
         The convolution.
+
+    Examples:
+        >>> from torch import nn
+        >>> conv = nn.Conv2d(3, 8, 3, padding=1)
+        >>> wider = with_weight(conv, torch.zeros(16, 3, 5, 5), None)
+        >>> wider.out_channels, wider.padding, wider.bias
+        (16, (1, 1), None)
     """
     new = _shell(conv)
     new.out_channels = weight.shape[0]

@@ -100,6 +100,13 @@ def take_up(norm: Any, constant: Tensor) -> None:
 
     Raises:
         FoldError: It has no running mean.
+
+    Examples:
+        >>> import torch
+        >>> norm = nn.BatchNorm1d(2)
+        >>> take_up(norm, torch.tensor([1.0, 2.0]))
+        >>> norm.running_mean
+        tensor([-1., -2.])
     """
     if getattr(norm, "running_mean", None) is None:
         raise FoldError(

@@ -14,6 +14,20 @@ class OptionalState(Emptied):
     reports nothing missing, so the weights of the uncut network load into the cut one. A layer with some keys
     present and some missing is still an error, and so are keys that do not belong there. Values that it does
     not have, on the meta device or after `to_empty`, are missing like any other's.
+
+    Examples:
+        >>> import torch
+        >>> from torch import nn
+        >>> class Scale(OptionalState):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.factor = nn.Parameter(torch.tensor(1.0))
+        ...
+        ...     def forward(self, x):
+        ...         return x * self.factor
+        >>> network = nn.Sequential(nn.Linear(2, 2), Scale())
+        >>> network.load_state_dict({"0.weight": torch.eye(2), "0.bias": torch.zeros(2)})
+        <All keys matched successfully>
     """
 
     def _load_from_state_dict(

@@ -23,5 +23,13 @@ def called(layer: nn.Module, x: Any) -> Any:
 
     Returns:
         The proxy of its output.
+
+    Examples:
+        >>> from torch.fx import symbolic_trace
+        >>> class Halved(nn.Module):
+        ...     def forward(self, x):
+        ...         return called(self, x) if isinstance(x, Proxy) else x / 2 if x.dim() == 4 else x
+        >>> print(symbolic_trace(nn.Sequential(Halved())).code.strip().splitlines()[-2].strip())
+        _0 = getattr(self, "0")(input_1);  input_1 = None
     """
     return x.tracer.create_proxy("call_module", x.tracer.path_of_module(layer), (x,), {})

@@ -58,6 +58,12 @@ class CifarResNet(nn.Module):
 
     Raises:
         ModelError: `depth` is not 6n + 2.
+
+    Examples:
+        >>> import torch
+        >>> from surgeon.zoo import CifarResNet
+        >>> CifarResNet(depth=8)(torch.rand(2, 3, 32, 32)).shape
+        torch.Size([2, 10])
     """
 
     def __init__(self, depth: int = 20, num_classes: int = 10, in_chans: int = 3) -> None:

@@ -42,6 +42,12 @@ class PlainCNN(nn.Module):
 
     Raises:
         ModelError: The kernel is even or too small, or nothing would be left of the images.
+
+    Examples:
+        >>> import torch
+        >>> from surgeon.zoo import PlainCNN
+        >>> PlainCNN(widths=(4, 4), kernel_size=9, hidden=8)(torch.rand(2, 1, 28, 28)).shape
+        torch.Size([2, 10])
     """
 
     def __init__(

@@ -27,6 +27,12 @@ class LeNet5(nn.Module):
 
     Raises:
         ModelError: The images are too small for two convolutions and two poolings.
+
+    Examples:
+        >>> import torch
+        >>> from surgeon.zoo import LeNet5
+        >>> LeNet5(num_classes=3)(torch.rand(2, 1, 28, 28)).shape
+        torch.Size([2, 3])
     """
 
     def __init__(

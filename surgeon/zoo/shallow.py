@@ -27,6 +27,12 @@ class Shallow(nn.Module):
 
     Raises:
         ModelError: `depth` is below 1, or the kernel is even.
+
+    Examples:
+        >>> import torch
+        >>> from surgeon.zoo import Shallow
+        >>> Shallow(depth=2, width=8)(torch.rand(2, 3, 16, 16)).shape
+        torch.Size([2, 10])
     """
 
     def __init__(

@@ -52,6 +52,12 @@ class WeightMapDenseNet(nn.Module):
 
     Raises:
         ModelError: A number is below 1.
+
+    Examples:
+        >>> import torch
+        >>> from surgeon.zoo import WeightMapDenseNet
+        >>> WeightMapDenseNet(layers=(1, 1, 1, 1), growth=4)(torch.rand(2, 1, 16, 16)).shape
+        torch.Size([2, 10])
     """
 
     def __init__(

@@ -63,6 +63,12 @@ class WeightMapResNet(nn.Module):
 
     Raises:
         ModelError: `widths` and `blocks` have different lengths, or a number is below 1.
+
+    Examples:
+        >>> import torch
+        >>> from surgeon.zoo import WeightMapResNet
+        >>> WeightMapResNet()(torch.rand(2, 1, 28, 28)).shape
+        torch.Size([2, 10])
     """
 
     def __init__(

@@ -2,7 +2,6 @@
 no graph can be made of it, an error says so."""
 
 import copy
-import functools
 import pickle
 
 import pytest
@@ -13,7 +12,7 @@ from torch.nn.utils import parametrize
 
 import surgeon
 from surgeon.errors import SurgeryError
-from tests.own_models.checks import SIZE, images
+from tests.own_models.checks import images, noisy
 
 
 class Block(nn.Module):
@@ -55,16 +54,9 @@ class Net(nn.Module):
         return self.fc(self.forward_features(x).mean((2, 3)))
 
 
-@functools.cache
-def _made():
-    torch.manual_seed(0)
-    stock = Net().eval()
-    return stock, surgeon.apply(stock, {"op": "noise", "sigma": 0.1}, input_size=SIZE)
-
-
 @pytest.fixture
 def both():
-    return copy.deepcopy(_made())
+    return copy.deepcopy(noisy(Net))
 
 
 def _give(network, kind):

@@ -9,7 +9,7 @@ from surgeon.publishing import pushing
 from surgeon.store import hub as surgeon_hub
 from tests.chain.changes import failures, verified
 from tests.cli.commandline import invoke
-from tests.test_lineage import ORDER, evaluated, pictures, trained
+from tests.lineages import ORDER, evaluated, pictures, trained
 
 for package in ("accelerate", "torchattacks"):
     pytest.importorskip(package)

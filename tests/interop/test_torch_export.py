@@ -4,15 +4,13 @@ torch.export interprets the graph of a GraphModule instead, and leaves those out
 """
 
 import copy
-import functools
 
 import pytest
 import torch
 from torch import nn
 from torch.export import export, unflatten
 
-import surgeon
-from tests.own_models.checks import SIZE, images
+from tests.own_models.checks import images, noisy
 
 
 class Net(nn.Module):
@@ -26,16 +24,9 @@ class Net(nn.Module):
         return y if bias is None else y + bias
 
 
-@functools.cache
-def _made():
-    torch.manual_seed(0)
-    stock = Net().eval()
-    return stock, surgeon.apply(stock, {"op": "noise", "sigma": 0.1}, input_size=SIZE)
-
-
 @pytest.fixture
 def both():
-    return copy.deepcopy(_made())
+    return copy.deepcopy(noisy(Net))
 
 
 def test_hooks_on_the_network_are_exported(both):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import functools
 
 import torch
 from torch import nn
+from torch.nn import functional as F
 
 import surgeon
 from surgeon.models.logits import first_tensor
@@ -31,6 +33,24 @@ class Plain(nn.Module):
 
     def forward(self, x):
         return self.head(self.features(x).mean((2, 3)))
+
+
+class BySize(Plain):
+    """Its code branches on the size of its input, and makes a tensor on the way."""
+
+    def features(self, x):
+        x = self.norm(self.conv(x)).relu() * torch.tensor([0.5], dtype=x.dtype)
+        if x.shape[-1] < 8:
+            x = F.interpolate(x, scale_factor=2.0) * torch.tensor([3.0], dtype=x.dtype)
+        return self.conv2(x)
+
+
+@functools.cache
+def noisy(kind):
+    """A stock network of a class, and the same with noise layers, in evaluation mode. Copy before a change."""
+    torch.manual_seed(0)
+    stock = kind().eval()
+    return stock, surgeon.apply(stock, {"op": "noise", "sigma": 0.1}, input_size=SIZE)
 
 
 def images(size=SIZE, like=None):

@@ -12,7 +12,7 @@ from surgeon.models import create_model
 from surgeon.models.facts import input_size_of
 from surgeon.pipeline.reproducing import place_of
 from surgeon.protocol import Column, load_protocol, protocol_names
-from surgeon.protocol.protocol import TIMES
+from surgeon.protocol.column import TIMES
 from surgeon.recipe import Training
 
 NAMES = protocol_names()

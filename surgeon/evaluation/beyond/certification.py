@@ -45,7 +45,14 @@ COLUMNS = {
 
 
 class Certificate(BaseModel):
-    """The certificate of one image: a class, and the L2 radius in [0, 1] pixels within which it holds."""
+    """The certificate of one image: a class, and the L2 radius in [0, 1] pixels within which it holds.
+
+    Examples:
+        >>> shared = dict(example=0, image="", label=3, sigma=0.25, count=990, n=1000)
+        >>> found = Certificate(prediction=3, radius=0.55, **shared)
+        >>> found.prediction == found.label and found.radius >= 0.5
+        True
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

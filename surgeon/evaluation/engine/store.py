@@ -39,10 +39,10 @@ class Store:
         >>> model = nn.Sequential(nn.Flatten(), nn.Linear(3 * 4 * 4, 3))
         >>> images, labels = torch.rand(8, 3, 4, 4), torch.arange(8) % 3
         >>> with tempfile.TemporaryDirectory() as folder:
-        ...     attacks = [Attack(name="fgsm", kind="own-pgd", eps=8 / 255)]
-        ...     outcome = evaluate(model, images, labels, attacks, store=Store(folder))
-        ...     len(read_outcome(folder)) == len(outcome)
-        True
+        ...     attacks, store = [Attack(name="fgsm", kind="own-pgd", eps=8 / 255)], Store(folder)
+        ...     outcome = evaluate(model, images, labels, attacks, store=store)
+        ...     len(read_outcome(folder)) == len(outcome), len(store.clean())
+        (True, 8)
     """
 
     def __init__(self, folder: str | Path, *, keep: bool = False) -> None:
@@ -61,7 +61,11 @@ class Store:
         (take if write else claim)(self.folder, MANIFEST, manifest, "an evaluation")
 
     def clean(self) -> list[Verdict] | None:
-        """Return the verdicts on the clean images, or None if they are not written yet."""
+        """Return the verdicts on the clean images.
+
+        Returns:
+            One for each image; None if they are not written yet.
+        """
         return _read(self.folder / CLEAN)
 
     def write_clean(self, rows: Sequence[Verdict]) -> None:

@@ -22,6 +22,16 @@ class ANL(GradientNoise):
     Raises:
         LayerError: A setting is invalid; in forward, the batch has no gradient, or there was a second call in
             one recording.
+
+    Examples:
+        >>> import torch
+        >>> layer, h = ANL(0.1, seed=0), torch.tensor([[0.0, 1.0], [2.0, 3.0]], requires_grad=True)
+        >>> layer.enter("record")
+        >>> loss = (layer(h) ** 2).sum()
+        >>> layer.set_gradient(torch.autograd.grad(loss, layer.batch.recorded)[0])
+        >>> layer.enter("perturb")
+        >>> torch.equal(layer(h), h), torch.equal(layer.eval()(h), h)
+        (False, True)
     """
 
     source: ClassVar[str] = "anl"

@@ -39,6 +39,20 @@ class NoiseLayer(Drawing, nn.Module):
 
     Raises:
         LayerError: `epsilon` is not finite.
+
+    Examples:
+        >>> import torch
+        >>> class Doubling(NoiseLayer):
+        ...     def perturb(self, h):
+        ...         return h * (1 + self.epsilon)
+        >>> layer, h = Doubling(1.0), torch.ones(2)
+        >>> layer.begin(None)
+        >>> layer.enter("perturb")
+        >>> layer(h)
+        tensor([2., 2.])
+        >>> layer.end()
+        >>> layer(h) is h
+        True
     """
 
     source: ClassVar[str]

@@ -27,15 +27,29 @@ class CANL(GradientNoise):
     underflow. Here: activations of another shape than the cache's start a new cache.
 
     Args:
-        epsilon: As for `GradientNoise`, as are per_sample, momentum and seed.
+        epsilon: As for `GradientNoise`, as are per_sample, momentum, seed, deviation and magnitude.
         num_classes: Number of classes; required.
         per_sample: One magnitude per sample instead of per batch.
         momentum: Weight of the current batch in a running s(h).
         cache_dtype: Data type of the cache. Default: that of the activations.
         seed: Seed of the layer's own random stream.
+        deviation: Multiply by s(h), eq. 4.
+        magnitude: "drawn" (eq. 2), or "fixed" at its mean.
 
     Raises:
         LayerError: A setting is invalid; labels are not class indices; in forward, the batch has no labels.
+
+    Examples:
+        >>> import torch
+        >>> layer, h = CANL(0.1, num_classes=2, seed=0), torch.rand(4, 3, requires_grad=True)
+        >>> for round in range(2):
+        ...     layer.enter("perturb")
+        ...     layer.set_labels(torch.tensor([0, 1, 0, 1]))
+        ...     out = layer(h)
+        ...     print(torch.equal(out, h))  # the first batch finds no gradients in the cache
+        ...     (out**2).sum().backward()
+        True
+        False
     """
 
     source: ClassVar[str] = "canl"

@@ -18,6 +18,13 @@ class LAT(NoiseLayer):
     If the previous batch was smaller, the samples beyond it get no noise.
     `epsilon` is in units of the activations.
     Here: activations of another shape than the previous batch's start anew, without noise.
+
+    Examples:
+        >>> import torch
+        >>> layer, h = LAT(0.5), torch.tensor([[1.0, -1.0]], requires_grad=True)
+        >>> (layer(h) ** 2).sum().backward()
+        >>> layer(h)
+        tensor([[ 1.5000, -1.5000]], grad_fn=<AddBackward0>)
     """
 
     source: ClassVar[str] = "lat"
@@ -63,7 +70,14 @@ class LAT(NoiseLayer):
 
 
 class GaussianControl(NoiseLayer):
-    """h' = h + N(0, (ε/4)²), from torch's global random stream; `epsilon` is in units of the activations."""
+    """h' = h + N(0, (ε/4)²), from torch's global random stream; `epsilon` is in units of the activations.
+
+    Examples:
+        >>> import torch
+        >>> layer, h = GaussianControl(0.4), torch.zeros(1000, 10)
+        >>> bool((layer(h).std() - 0.1).abs() < 0.01), torch.equal(layer.eval()(h), h)
+        (True, True)
+    """
 
     source: ClassVar[str] = "gaussian"
     resting: ClassVar[str] = "perturb"

@@ -39,6 +39,13 @@ class AdversarialNoiseLayers(Operation):
         magnitude: "drawn": r by eq. 2; "fixed": r = ε/2, its mean (anl and canl).
         cache_dtype: Data type of canl's cache. Default: that of the activations.
         num_classes: Classes of canl's cache. Default: those of the model.
+
+    Examples:
+        >>> import surgeon
+        >>> from torch import nn
+        >>> network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
+        >>> surgeon.apply(network, "anl", input_size=(3, 8, 8), epsilon=0.05).get_submodule("1.anl")
+        ANL(epsilon=0.05)
     """
 
     op: Literal["adversarial-noise"] = "adversarial-noise"

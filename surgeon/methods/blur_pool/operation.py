@@ -27,6 +27,14 @@ class BlurPooling(Operation):
         filter_size: m: number of the filter's weights along each axis that has a stride. The paper's filters are 2
             (Rect-2), 3 (Tri-3) and 5 (Bin-5).
         at: "conv" leaves max poolings alone, "pool" convolutions.
+
+    Examples:
+        >>> import surgeon
+        >>> from torch import nn
+        >>> network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.MaxPool2d(2))
+        >>> plan = surgeon.plan(network, "blur-pool", input_size=(3, 9, 9), filter_size=5)
+        >>> [(edit.site, edit.settings) for edit in plan.edits]
+        [('1', {'pooling': True, 'sizes': [5, 5], 'stride': [2, 2]})]
     """
 
     shows_slope = True  # and behind a pooling, it gives another size than it takes

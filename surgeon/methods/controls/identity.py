@@ -18,6 +18,14 @@ class Identity(Operation):
 
     Attributes:
         at: Kind of site.
+
+    Examples:
+        >>> import surgeon
+        >>> from torch import nn
+        >>> network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
+        >>> model = surgeon.apply(network, {"op": "identity", "at": "activation"}, input_size=(3, 8, 8))
+        >>> model.surgery.effect, model.get_submodule("1.identity")
+        ('exact', Identity())
     """
 
     op: Literal["identity"] = "identity"

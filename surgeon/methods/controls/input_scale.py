@@ -15,7 +15,15 @@ if TYPE_CHECKING:
 
 
 class InputScaleMap(Operation):
-    """Multiply the input by a learned map, (C, H, W), that starts with ones."""
+    """Multiply the input by a learned map, (C, H, W), that starts with ones.
+
+    Examples:
+        >>> import surgeon
+        >>> from torch import nn
+        >>> network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
+        >>> surgeon.apply(network, "wm-input-scale", input_size=(3, 8, 8)).get_submodule("input_scale")
+        InputScale(3x8x8)
+    """
 
     kind = "input"
     binds = True

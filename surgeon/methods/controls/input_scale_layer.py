@@ -14,9 +14,21 @@ from surgeon.tensors.traced import Proxy, called
 class InputScale(OptionalState):
     """Multiplies an input (N, C, H, W) by a learned map `weight` (C, H, W), ones at the start: the identity.
 
-    The "input-scale" row of Table 4 in the weight map paper ("Weight Map Layer for Noise and Adversarial
-    Attack Robustness"). The map has no unit. The size is fixed: another input raises LayerError; `resize`
-    interpolates. A state dict without the map leaves it as it is.
+    Args:
+        channels: C.
+        height: H.
+        width: W.
+
+    Raises:
+        LayerError: A size is below 1; in forward, the input has another size, to which `resize` interpolates.
+
+    Examples:
+        >>> import torch
+        >>> layer = InputScale(1, 2, 2)
+        >>> layer(torch.tensor([[[[1.0, 2.0], [3.0, 4.0]]]])).flatten().tolist()
+        [1.0, 2.0, 3.0, 4.0]
+        >>> layer.resize(4, 4)
+        InputScale(1x4x4)
     """
 
     of_one_size = True
@@ -46,7 +58,15 @@ class InputScale(OptionalState):
         return x * self.weight
 
     def resize(self, height: int, width: int) -> InputScale:
-        """Interpolate the map to (C, height, width) in place (a new parameter); warns; returns self."""
+        """Interpolate the map to (C, height, width), in place, as a new parameter; a warning is issued.
+
+        Args:
+            height: New height of the input.
+            width: New width of the input.
+
+        Returns:
+            The layer itself.
+        """
         _, *old = self.weight.shape
         self.weight = resized_parameter(self.weight, height, width)
         warn_resized("input scale", (old[0], old[1]), (height, width))

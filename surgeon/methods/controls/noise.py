@@ -26,6 +26,13 @@ class NoiseTraining(Operation):
         input_sigma: σ at the input, in units of [0, 1] pixels. Default: `sigma`.
         pixel_std: Standard deviation, per channel, that pixels are divided by before the network. "auto"
             takes it from the network's configuration; None means not at all.
+
+    Examples:
+        >>> import surgeon
+        >>> from torch import nn
+        >>> network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 6))
+        >>> [edit.layer for edit in surgeon.plan(network, "noise", input_size=(3, 8, 8), sigma=0.2).edits]
+        ['input_noise', '0.noise']
     """
 
     op: Literal["noise"] = "noise"

@@ -24,6 +24,13 @@ class SmallImageStem(Operation):
 
     Attributes:
         kernel_size: Side of the new kernel.
+
+    Examples:
+        >>> import surgeon
+        >>> from torch import nn
+        >>> network = nn.Sequential(nn.Conv2d(3, 4, 7, stride=2, padding=3), nn.BatchNorm2d(4), nn.ReLU())
+        >>> surgeon.apply(network, "small-image", input_size=(3, 32, 32)).get_submodule("0")
+        Conv2d(3, 4, kernel_size=(3, 3), stride=(1, 1), padding=(1, 1))
     """
 
     reshapes = True

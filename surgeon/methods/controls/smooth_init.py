@@ -27,6 +27,14 @@ class SmoothInit(Operation):
     Attributes:
         kernel_size: Side of the window on the sheet of channels; odd.
         dims: 2 for a sheet, 1 for a line of channels.
+
+    Examples:
+        >>> import surgeon
+        >>> from torch import nn
+        >>> network = nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 2, 6))
+        >>> edit = surgeon.plan(network, "smooth-init", input_size=(3, 8, 8)).edits[0]
+        >>> edit.site, edit.replaces, edit.layer
+        ('0', True, None)
     """
 
     op: Literal["smooth-init"] = "smooth-init"

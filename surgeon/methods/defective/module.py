@@ -19,13 +19,29 @@ from surgeon.tensors.traced import Proxy, called
 
 
 class DefectiveMask(OptionalState):
-    """Replaces the masked neurons of (N, C, H, W) activations by the constant `value`, always.
+    """Replaces the masked neurons of (N, C, H, W) activations by the constant `value`, in training and evaluation.
 
-    The same in training and evaluation. `mask` (C, H, W) is a persistent bool buffer drawn from `seed`,
-    without touching torch's global random stream; a state dict without it leaves it as it is. `value` is in
-    the units of the activations. Kept neurons are not rescaled.
-    Here: with `chosen` a buffer `rank` says in which order neurons stay, set by `choose`; random before that.
-    Raises LayerError as `defective_mask`, and in forward for another size, naming the expected one.
+    Args:
+        channels: C.
+        height: H.
+        width: W.
+        keep: Share of the neurons that work, in [0, 1].
+        mode: "neuron" masks each on its own, "same" one map for all channels, "channel" whole channels.
+        value: The constant, in the units of the activations.
+        seed: Seed of the mask.
+        chosen: Here: a buffer `rank` says in which order neurons stay, set by `choose`; random before that.
+
+    Raises:
+        LayerError: As from `defective_mask`; in forward for another size, and the message names the expected one.
+
+    Examples:
+        >>> layer = DefectiveMask(1, 2, 2, keep=0.5, chosen=True)
+        >>> layer.choose(torch.tensor([[[4.0, 1.0], [3.0, 2.0]]]))
+        >>> layer(torch.tensor([[[[4.0, 1.0], [3.0, 2.0]]]])).flatten().tolist()
+        [4.0, 0.0, 3.0, 0.0]
+        >>> layer.set_keep(0.75)
+        >>> layer.mask.flatten().tolist()
+        [True, False, True, True]
     """
 
     of_one_size = True
@@ -104,10 +120,13 @@ class DefectiveMask(OptionalState):
         return self.mask.double().mean().item()
 
     def choose(self, importance: Tensor) -> None:
-        """Keep the most important neurons: `importance` (C, H, W), larger is kept longer; of a
-        position or channel, its sum.
+        """Keep the most important neurons; of a position or channel, the sum of its neurons' importance counts.
 
-        Raises LayerError for a layer that was not made with chosen=True, and for another shape.
+        Args:
+            importance: (C, H, W); the larger, the longer a neuron is kept.
+
+        Raises:
+            LayerError: The layer was not made with chosen=True, or the importance has another shape.
         """
         if self.rank is None:
             raise LayerError("this mask is random; make it with chosen=True to choose its neurons")
@@ -135,9 +154,11 @@ class DefectiveMask(OptionalState):
     def set_keep(self, keep: float) -> None:
         """Redraw the mask at another share: a subset of the present one if smaller, a superset if larger.
 
-        Here: the paper has no such anneal.
-        Raises LayerError if the present mask was loaded and is not one of this seed's, for then the two would
-        not be nested.
+        Args:
+            keep: Share of the neurons that work, in [0, 1].
+
+        Raises:
+            LayerError: The present mask was loaded and is not one of this seed's, so that the two would not be nested.
         """
         new = self._draw(keep)
         old = self.mask.cpu()

@@ -37,6 +37,14 @@ class DefectiveNeurons(Operation):
             "random", as in the paper.
         choice: Which neurons are masked: "random" as in the paper, or by "importance", first those whose mean
             square after a ReLU is least on the calibration images.
+
+    Examples:
+        >>> import surgeon
+        >>> from torch import nn
+        >>> network = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU())
+        >>> model = surgeon.apply(network, "defective", input_size=(3, 8, 8), keep=0.75)
+        >>> model.get_submodule("1.mask").mask.float().mean()
+        tensor(0.7500)
     """
 
     binds = True

@@ -23,9 +23,10 @@ class AuxiliaryNorm(OptionalState):
     Examples:
         >>> import torch
         >>> main = torch.nn.BatchNorm1d(2)
-        >>> auxiliary = AuxiliaryNorm(main)
-        >>> auxiliary.weight is main.weight, sorted(auxiliary.state_dict())[0]
-        (False, 'bias')
+        >>> auxiliary, weight = AuxiliaryNorm(main), main.weight
+        >>> auxiliary.swap(main)
+        >>> auxiliary.weight is weight, main.weight is weight
+        (True, False)
     """
 
     swapped = False

@@ -24,7 +24,15 @@ _IDLE = Note(
 
 
 class DualNorm(Operation):
-    """Give each batch norm an auxiliary one, which training uses for attacked images."""
+    """Give each batch norm an auxiliary one, which training uses for attacked images.
+
+    Examples:
+        >>> import surgeon
+        >>> from torch import nn
+        >>> network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
+        >>> [edit.layer for edit in surgeon.plan(network, "advprop", input_size=(3, 8, 8)).edits]
+        ['1.auxiliary']
+    """
 
     kind = "norm"
     op: Literal["dual-norm"] = "dual-norm"

@@ -54,6 +54,12 @@ def has_auxiliary_norms(model: nn.Module) -> bool:
 
     Returns:
         Whether it has.
+
+    Examples:
+        >>> import surgeon
+        >>> network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+        >>> has_auxiliary_norms(network), has_auxiliary_norms(surgeon.apply(network, "advprop", input_size=(3, 4, 4)))
+        (False, True)
     """
     return any(True for _ in _pairs(model))
 

@@ -30,26 +30,43 @@ from surgeon.torch_private import is_functorch_wrapped_tensor
 
 
 class KernelAveragePool(Drawing, Blending, OptionalState):
-    """Pooling along channels, to stand directly after a convolution: (1-alpha) z + alpha KAP(z), then noise.
+    """Pooling along channels, to stand directly after a convolution: (1 − alpha) z + alpha KAP(z), then noise.
 
-    Input (N, channels, *spatial), output (N, out_channels, *spatial). `sigma`, in the units of the
-    activations, is the standard deviation of the Gaussian noise added after the pooling in training only
-    (section 4 of the paper).
-    Here: `alpha` in [0, 1] blends the pooling in, so that a trained network can be annealed from unchanged
-    (0) to exactly KAP (1); the paper trains from scratch at 1. It is a buffer, saved with the weights; a
-    state dict without it leaves it as it is.
-    Here: noise is off in evaluation, as the paper's text says.
-    Here: `order` says which channel lies at each place of the sheet, (channels,) int64; None is row by row, as
-    in the paper. See `order.py`. It needs as many channels after the pooling as before it.
-    Here: with `spatial_dims`, how many spatial axes the convolution before it has, an input of one axis less
-    is one image without a batch, (channels, *spatial), as torch's convolutions take it; without, the second
-    axis always is that of the channels.
+    Args:
+        channels: Number of channels that come in.
+        kernel_size: Side K of the window on the sheet of channels.
+        stride: Stride on the sheet.
+        dims: 2 for a sheet of rows and columns, 1 for a line of channels.
+        pool: "mean" (KAP), or "max" (KMP).
+        sigma: Standard deviation of the Gaussian noise after the pooling, in training only (section 4 of the paper), in
+            the units of the activations.
+        sheet: (rows, columns) of the sheet. Default: the most square one.
+        alpha: Share of the pooling, in [0, 1].
+        order: Which channel lies at each place of the sheet, (channels,) int64; see `order.py`. It needs as many
+            channels after the pooling as before it. Default: row by row, as in the paper.
+        spatial_dims: How many spatial axes the convolution before it has: an input of one axis less is then one image
+            without a batch, (channels, *spatial), as torch's convolutions take it. Default: the second axis always is
+            that of the channels.
+        even: Allow an even window.
+        divisor: "channels" divides by the real channels of a window (Algorithm 1), "window" by its size at the sheet's
+            border too (eq. 2 and 10 as they are written); see `sheet.pooling_matrix`.
 
-    Here: `even` allows an even window, and `divisor` "window" divides by the window's size at the sheet's border too
-    (eq. 2 and 10 as they are written; Algorithm 1 counts real channels alone): see `sheet.pooling_matrix`.
+    Raises:
+        LayerError: The settings do not fit `channels`, alpha is outside [0, 1], or alpha is below 1 where the pooling
+            changes the number of channels, so that there is nothing to blend with.
 
-    Raises LayerError for settings that do not fit `channels`, alpha outside [0, 1], or alpha < 1 where the
-    pooling changes the number of channels, so that there is nothing to blend with.
+    Examples:
+        >>> import torch
+        >>> layer, x = KernelAveragePool(4, dims=1), torch.tensor([1.0, 2.0, 6.0, 4.0]).view(1, 4, 1, 1)
+        >>> layer(x).flatten().tolist()
+        [1.5, 3.0, 4.0, 5.0]
+        >>> torch.equal(layer.fold(x[0]), layer(x)[0]), layer.matrix().shape, len(layer.factors())
+        (True, torch.Size([4, 4]), 2)
+        >>> layer.set_order(torch.tensor([3, 2, 1, 0]))
+        >>> conv = torch.nn.Conv2d(3, 4, 3)
+        >>> image = torch.rand(1, 3, 8, 8)
+        >>> torch.allclose(layer.after(conv, image), layer(conv(image)), atol=1e-6)
+        True
     """
 
     _ends = ": 0 leaves the input as it is, 1 is the pooling alone"
@@ -125,9 +142,13 @@ class KernelAveragePool(Drawing, Blending, OptionalState):
             self._made_with = (self._made_with[0], None)
 
     def set_order(self, order: Tensor) -> None:
-        """Lay the channels on the sheet so that place k holds channel `order[k]`; a permutation, (channels,) int64.
+        """Lay the channels on the sheet so that place k holds channel `order[k]`.
 
-        Raises LayerError for one that is not a permutation, and where pooling changes the number of channels.
+        Args:
+            order: A permutation, (channels,) int64.
+
+        Raises:
+            LayerError: It is not a permutation, or the pooling changes the number of channels.
         """
         if self.out_channels != self.channels:
             raise LayerError(
@@ -180,11 +201,25 @@ class KernelAveragePool(Drawing, Blending, OptionalState):
         return self.out_channels == self.channels and self._share.of(self.alpha) != 1
 
     def factors(self) -> tuple[Tensor, Tensor]:
-        """The two factors of A, without alpha; see `sheet.side_matrices`."""
+        """Return the two factors of A, without alpha; see `sheet.side_matrices`.
+
+        Returns:
+            A_rows and A_columns, with A = A_rows ⊗ A_columns.
+        """
         return side_matrices(self.channels, self.kernel_size, self.stride, self.dims, **self._window)
 
     def fold(self, weight: Tensor) -> Tensor:
-        """((1-alpha) I + alpha A) W, eq. 3: `weight` (channels, ...), a convolution's kernels or bias, as pooled."""
+        """Return ((1 − alpha) I + alpha A) W, eq. 3: a convolution's kernels or bias, as pooled.
+
+        Args:
+            weight: W, (channels, ...).
+
+        Returns:
+            (out_channels, ...).
+
+        Raises:
+            LayerError: The layer has `pool="max"`, which is not linear.
+        """
         if self.pool == "max":
             raise LayerError(
                 "pool='max' is not linear, so it has no matrix and does not fold; pool='mean' does"
@@ -197,10 +232,16 @@ class KernelAveragePool(Drawing, Blending, OptionalState):
         return torch.lerp(weight, pooled, self.alpha.to(weight)) if self._blends else pooled
 
     def matrix(self, dtype: torch.dtype = torch.float64) -> Tensor:
-        """(out_channels, channels) matrix of the layer in evaluation mode: (1-alpha) I + alpha A (eq. 3).
+        """Return the matrix of the layer in evaluation mode: (1 − alpha) I + alpha A (eq. 3).
 
-        On the device of the layer.
-        Raises LayerError for `pool="max"`, which is not linear.
+        Args:
+            dtype: Data type of the result.
+
+        Returns:
+            (out_channels, channels), on the device of the layer.
+
+        Raises:
+            LayerError: The layer has `pool="max"`, which is not linear.
         """
         if self.pool == "max":
             raise LayerError(
@@ -233,8 +274,15 @@ class KernelAveragePool(Drawing, Blending, OptionalState):
         return self._pooled(x)
 
     def after(self, conv: nn.Module, x: Tensor) -> Tensor:
-        """`self(conv(x))`, by pooling the convolution's weights (eq. 3) where those are fewer numbers
-        than its outputs."""
+        """Return `self(conv(x))`. Weights that are fewer numbers than the outputs are pooled instead (eq. 3).
+
+        Args:
+            conv: The convolution, with `channels` outputs.
+            x: (N, C_in, *spatial).
+
+        Returns:
+            (N, out_channels, *spatial).
+        """
         own: Any = conv
         if (
             self.pool != "mean"

@@ -45,6 +45,16 @@ class PreNormKernelAveragePool(nn.Module):
 
     Raises:
         LayerError: `spatial_dims` is another number.
+
+    Examples:
+        >>> import torch
+        >>> layer = PreNormKernelAveragePool(KernelAveragePool(16), 16).eval()
+        >>> layer.set_alpha(0.5)
+        >>> scale, shift = layer.affine()
+        >>> x = torch.rand(2, 16, 1, 1)
+        >>> by_hand = (x.flatten(1) * scale + shift).double() @ layer.matrix().T
+        >>> torch.allclose(layer(x).flatten(1).double(), by_hand, atol=1e-5)
+        True
     """
 
     def __init__(self, pool: KernelAveragePool, channels: int, spatial_dims: int = 2) -> None:
@@ -66,13 +76,21 @@ class PreNormKernelAveragePool(nn.Module):
         return self.pool(self.norm(x))
 
     def affine(self) -> tuple[Tensor, Tensor]:
-        """Return scale and shift, each (C,), that the norm applies in evaluation mode."""
+        """Return what the norm applies in evaluation mode.
+
+        Returns:
+            Scale and shift, each (C,).
+        """
         mean, variance = self.norm.get_buffer("running_mean"), self.norm.get_buffer("running_var")
         scale = (variance + self.norm.eps).rsqrt() * self.norm.weight
         return scale.detach(), (self.norm.bias - mean * scale).detach()
 
     def matrix(self) -> Tensor:
-        """Return the pooling's matrix, (C', C)."""
+        """Return the pooling's matrix.
+
+        Returns:
+            (C', C).
+        """
         return self.pool.matrix()
 
     def set_alpha(self, value: float) -> None:

@@ -60,6 +60,11 @@ def pool_weight(weight: Tensor, factors: Factors) -> Tensor:
 
     Returns:
         (C_out, ...), in the dtype of `weight`.
+
+    Examples:
+        >>> rows, columns = torch.tensor([[1.0]]), torch.tensor([[0.5, 0.5, 0.0], [0.0, 0.5, 0.5]])
+        >>> pool_weight(torch.tensor([[1.0], [3.0], [5.0]]), (rows, columns)).flatten()
+        tensor([2., 4.])
     """
     rows, cols = (f.to(weight) for f in factors)
     sheet = weight.reshape(rows.shape[1], cols.shape[1], -1)

@@ -21,6 +21,13 @@ class KWinnersTakeAll(Operation):
 
     Attributes:
         share: γ: the share of activations that stay.
+
+    Examples:
+        >>> import surgeon
+        >>> from torch import nn
+        >>> network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
+        >>> surgeon.apply(network, "kwta", input_size=(3, 8, 8), share=0.2).get_submodule("1")
+        KWinners(share=0.2)
     """
 
     kind = "activation"

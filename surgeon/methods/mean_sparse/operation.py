@@ -30,6 +30,14 @@ class MeanSparse(Operation):
         budget: For the search: largest share of predictions that may change.
         step: For the search: distance of the values that are tried, from 0 on.
         most: For the search: the largest value that is tried.
+
+    Examples:
+        >>> import surgeon
+        >>> from torch import nn
+        >>> network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
+        >>> model = surgeon.apply(network, "meansparse", input_size=(3, 8, 8), start="identity", alpha=0.2)
+        >>> model.get_submodule("1.meansparse")
+        MeanSparsification(4, axis=1)
     """
 
     kind = "activation"

@@ -14,6 +14,13 @@ def spread(v: Tensor, *, each: bool = False) -> Tensor:
 
     Returns:
         (), or (N, 1, ...).
+
+    Examples:
+        >>> import torch
+        >>> v = torch.tensor([[1.0, 3.0], [0.0, 8.0]])
+        >>> spread(v, each=True)
+        tensor([[1.],
+                [4.]])
     """
     still = v.detach()
     if not each:

@@ -155,6 +155,11 @@ class NoisyOutputs(Drawing, OptionalState):
 
     Args:
         alpha: What `alpha` starts with.
+
+    Examples:
+        >>> layer, x = NoisyOutputs(0.0), torch.rand(2, 3)
+        >>> torch.equal(layer(x), x)
+        True
     """
 
     alpha: nn.Parameter

@@ -26,6 +26,15 @@ class ParametricNoise(Operation):
     Attributes:
         on: "weights" (PNI-W), or "outputs" (PNI-A).
         alpha: α, the size of the noise in standard deviations of what it is added to. It is trained from there.
+
+    Examples:
+        >>> import surgeon
+        >>> from torch import nn
+        >>> network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
+        >>> model = surgeon.apply(network, "parametric-noise", input_size=(3, 8, 8), alpha=0.1)
+        >>> model.get_submodule("0").alpha
+        Parameter containing:
+        tensor(0.1000, requires_grad=True)
     """
 
     op: Literal["parametric-noise"] = "parametric-noise"

@@ -26,6 +26,13 @@ class SmoothActivation(Operation):
         to: f: "silu", "gelu" or "softplus".
         beta: β. Default: searched on the calibration images if there are any, otherwise 1.
         budget: For the search: largest share of predictions that may change.
+
+    Examples:
+        >>> import surgeon
+        >>> from torch import nn
+        >>> network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
+        >>> surgeon.apply(network, "smooth-activation", input_size=(3, 8, 8), to="gelu").get_submodule("1.smooth")
+        SmoothReLU(gelu)
     """
 
     kind = "activation"

@@ -44,6 +44,15 @@ def fitted_kernels(
 
     Returns:
         Kernels like the given ones, in float64; biases (C,), or None; and the relative error of the outputs.
+
+    Examples:
+        >>> windows = torch.tensor([[0.0, 1.0], [2.0, 0.0], [1.0, 1.0]], dtype=torch.float64)
+        >>> sums = windows.sum(1, keepdim=True)
+        >>> gram, cross = windows.T @ windows / 3, sums.T @ windows / 3
+        >>> problem = Equations(gram[None], cross[None], sums.square().mean())
+        >>> kernels, bias, error = fitted_kernels(problem, mean_kernels(1, [2]), 1e-9, biased=False)
+        >>> kernels.round(decimals=4).tolist(), bias
+        ([[[1.0, 1.0]]], None)
     """
     groups, each, width = problem.cross.shape
     start = kernels.double().reshape(groups, each, -1)

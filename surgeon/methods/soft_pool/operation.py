@@ -27,6 +27,13 @@ class SoftPooling(Operation):
         start: Of convolutions. "fitted": least squares on calibration images, which are needed. "mean": the average.
             "auto" is "fitted" with calibration images, otherwise "mean".
         ridge: Regularisation of the least squares, towards the average.
+
+    Examples:
+        >>> import surgeon
+        >>> from torch import nn
+        >>> network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.MaxPool2d(2))
+        >>> surgeon.apply(network, "soft-pool", input_size=(3, 8, 8), to="average").get_submodule("1")
+        AvgPool2d(kernel_size=2, stride=2, padding=0)
     """
 
     kind = "pool"

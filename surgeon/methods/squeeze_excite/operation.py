@@ -24,6 +24,13 @@ class SqueezeExcitation(Operation):
 
     Attributes:
         reduction: r: how many channels there are for each hidden number.
+
+    Examples:
+        >>> import surgeon
+        >>> from torch import nn
+        >>> network = nn.Sequential(*(nn.Conv2d(3, 3, 3) for _ in range(3)))
+        >>> [edit.layer for edit in surgeon.plan(network, "squeeze-excite", input_size=(3, 8, 8), reduction=2).edits]
+        ['1.excite']
     """
 
     shows_slope = True  # its gates are smooth

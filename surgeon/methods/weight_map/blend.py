@@ -17,11 +17,25 @@ from surgeon.tensors.traced import Proxy, called
 class WeightMapBlend(Instead, Blending):
     """(1 − alpha) conv(x) + alpha map(x), until `alpha` is 1 and the convolution is dropped.
 
-    Input (N, C_in, H, W), output (N, C_out, H_out, W_out), the same of both. At alpha = 0 it is the convolution, whose
-    weights are the child `conv`; the map is the child `map`.
-    Here: the paper trains from scratch; annealing is ours. `alpha` is a buffer, saved with the weights.
+    Args:
+        conv: The convolution.
+        weight_map: The weight map that takes its place.
+        alpha: Share of the weight map, in [0, 1].
 
-    Raises LayerError for alpha outside [0, 1], and for one below 1 when the convolution is gone.
+    Raises:
+        LayerError: alpha is outside [0, 1], or below 1 when the convolution is gone.
+
+    Examples:
+        >>> conv = nn.Conv2d(3, 8, 3, padding=1)
+        >>> layer, x = WeightMapBlend(conv, WeightMap2d(3, 8, (4, 4), 3, padding=1)), torch.rand(1, 3, 4, 4)
+        >>> torch.equal(layer(x), conv(x))
+        True
+        >>> layer.set_alpha(1.0)
+        >>> torch.equal(layer(x), layer.map(x)), layer.conv is None
+        (True, True)
+        >>> finished = WeightMapBlend(conv, layer.map).absent(layer.state_dict(), "")
+        >>> sorted(finished)
+        ['conv.bias', 'conv.weight']
     """
 
     traced_whole = True
@@ -68,7 +82,15 @@ class WeightMapBlend(Instead, Blending):
         return f"alpha={float('nan') if self.alpha.is_meta else float(self.alpha):g}"
 
     def absent(self, weights: Mapping[str, Tensor], prefix: str) -> set[str]:
-        """The keys of this layer that a state dict lacks by right: those of the convolution, once it was dropped."""
+        """Say which keys of this layer a state dict lacks by right: those of the convolution, once it was dropped.
+
+        Args:
+            weights: The state dict.
+            prefix: Prefix of the layer's names in it.
+
+        Returns:
+            The keys, with the prefix.
+        """
         value = weights.get(f"{prefix}alpha")
         if value is None or float(value) != 1 or self.conv is None:
             return set()

@@ -47,8 +47,10 @@ class WeightMap2d(Instead):
     Examples:
         >>> import torch
         >>> layer = WeightMap2d(3, 8, (16, 16), 3, padding=1)
-        >>> layer(torch.zeros(2, 3, 16, 16)).shape
-        torch.Size([2, 8, 16, 16])
+        >>> layer(torch.zeros(2, 3, 16, 16)).shape, layer.output_size(16, 16)
+        (torch.Size([2, 8, 16, 16]), (16, 16))
+        >>> layer.by_channels().shape, layer.resize(8, 8).maps.shape
+        (torch.Size([8, 3, 16, 16]), torch.Size([64, 3, 8]))
     """
 
     of_one_size = True
@@ -102,6 +104,9 @@ class WeightMap2d(Instead):
         """Return the maps as the equations index them, (C_out, C_in/groups, H, W).
 
         It is a view: writing into it changes the maps.
+
+        Returns:
+            (C_out, C_in/groups, H, W).
         """
         return self.maps.unflatten(0, self.input_size).permute(3, 2, 0, 1)
 

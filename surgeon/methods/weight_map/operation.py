@@ -39,6 +39,14 @@ class WeightMap(Operation):
         fan_in: Number that "random" takes s from. Default: that of the convolution.
         max_parameters: Largest number of parameters that may be added in all; a layer adds C_out · C_in /
             groups · H · W.
+
+    Examples:
+        >>> import surgeon
+        >>> from torch import nn
+        >>> network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU())
+        >>> edit = surgeon.plan(network, {"op": "weight-map", "mode": "unsharp"}, input_size=(3, 8, 8)).edits[0]
+        >>> edit.site, edit.replaces, edit.growth.parameters
+        ('0', True, 800)
     """
 
     consumes = True

@@ -17,8 +17,8 @@ from surgeon.pipeline.measuring import columns_of_run, labelled_in, tested_in
 from surgeon.pipeline.reproducing import RUNS, SETTINGS, TABLE, WORK, place_of, settings_of
 from surgeon.pipeline.training import SETTINGS as OF_RUN
 from surgeon.protocol import Protocol, Ran, Runs, check_budget, load_protocol, tabulated
+from surgeon.protocol.column import ON_LAYERS
 from surgeon.protocol.markdown import page
-from surgeon.protocol.protocol import ON_LAYERS
 from surgeon.reading import read_as
 from surgeon.results.files import RESULT as EVALUATED
 from surgeon.verification import Check

@@ -24,7 +24,13 @@ from surgeon.verification import FOLD_TOLERANCE, Check
 
 
 class Exported(BaseModel):
-    """A file that was written, and how far its outputs are from the network's."""
+    """A file that was written, and how far its outputs are from the network's.
+
+    Examples:
+        >>> import surgeon
+        >>> done = surgeon.export(model, "kap.onnx")  # doctest: +SKIP
+        >>> done.path, done.folded, done.difference  # doctest: +SKIP
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
