@@ -553,3 +553,12 @@ def test_whatever_runs_first_runs_the_longer_head(run):
             RUNS[run](fresh, IMAGES)
         fresh(IMAGES)
     torch.testing.assert_close(RUNS[run](fresh, IMAGES), expected)
+
+
+def test_folding_says_which_site_is_gone_with_its_stage(cut):
+    model = cut("wm-unsharp")
+    model.layer4 = nn.Identity()
+    with pytest.raises(
+        SurgeryError, match=r"cannot be folded: at layer4\.0\.conv2 .* nothing stands there now"
+    ):
+        surgeon.fold(model)
