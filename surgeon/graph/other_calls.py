@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import torch
 
 from surgeon.errors import SurgeryError, TraceError, either
-from surgeon.graph import coding, held_tensors, making
+from surgeon.graph import coding, held_tensors, making, told_places
 from surgeon.graph.asked import of_types, types_of
 from surgeon.graph.compiled import compiled, numbers
 from surgeon.graph.exporting import with_demand_plain
@@ -46,7 +46,7 @@ def otherwise(network: Rewritten, inputs: tuple[str, ...], given: dict[str, Any]
         held = defaults | network._held
         given = at_defaults(network._stock_class.__name__, given, held)
         if all(n in inputs or (n in held and same(v, held[n])) for n, v in given.items()):
-            return network._code_of["forward", network.training, ()][0](network, *(given[n] for n in inputs))
+            return _recorded(network, [given[n] for n in inputs])
     call = call_of(network._stock_class.forward, given, inputs, defaults)
     if isinstance(call, str):
         _refuse_argument(network, call, given[call])
@@ -63,8 +63,10 @@ def otherwise(network: Rewritten, inputs: tuple[str, ...], given: dict[str, Any]
 def unlike(network: Rewritten, given: dict[str, Any]) -> Any:
     """`forward` for a required input that is not a tensor, which the graphs take where the code
     hands it on as it is."""
+    if traced_by_fx(given):
+        return _recorded(network, [*given.values()])
     run = network._forward_train if network.training else network._forward_eval
-    if traced_elsewhere() or traced_by_fx(given):
+    if traced_elsewhere():
         return run(*given.values())
     try:
         return run(*given.values())
@@ -76,6 +78,16 @@ def unlike(network: Rewritten, given: dict[str, Any]) -> Any:
             f"{name} was at the cut ({' '.join(str(error).split())[:120]}): call it with "
             "a tensor, part by part where there are more"
         ) from error
+
+
+def _recorded(network: Rewritten, inputs: list[Any]) -> Any:
+    """`forward` in a tracer of torch.fx: by the code of its graph, or by the graph itself, which knows the modules
+    of its calls, where the tracer writes those down."""
+    key = ("forward", network.training, ())
+    tracer = told_places.writer(inputs)
+    if tracer is None:
+        return network._code_of[key][0](network, *inputs)
+    return told_places.run_told(network, network._programs[key], inputs, tracer)
 
 
 def more_than_traced(network: Rewritten, rest: tuple[Any, ...]) -> NoReturn:

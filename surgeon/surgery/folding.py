@@ -58,6 +58,8 @@ def fold(model: nn.Module, *, partial: bool = False) -> nn.Module:
         ('Shallow', None, 'kap')
     """
     record = record_of(model, "fold")
+    changed = {f.site: f for f in findings(model)}
+    demand([f for f in changed.values() if f.site and not has(model, f.site)], "folded")
     tree, displaced = bare(model)
     # Replacing modules would lose hooks that are bound to the network, and the sharing of parameters.
     bound, tied = bound_in(tree), ties(tree)
@@ -68,7 +70,6 @@ def fold(model: nn.Module, *, partial: bool = False) -> nn.Module:
         norm = links().get(site)
         return tree.get_submodule(norm) if norm else None
 
-    changed = {f.site: f for f in findings(model)}
     beside, shared = read_by_functions(model), shared_in(tree)
     stood = {e.site: tree.get_submodule(e.site) for e in record.edits if e.site != INPUT}
     stuck: list[tuple[Edit, str]] = []

@@ -397,3 +397,12 @@ def test_a_compiled_block_keeps_the_surgery(cut, batch, recipe):
     outputs = model(batch[0])
     model.layer1[0] = torch.compile(model.layer1[0], backend="eager")
     torch.testing.assert_close(model(batch[0]), outputs)
+
+
+def test_folding_says_which_site_is_gone_with_its_stage(cut):
+    model = cut("wm-unsharp")
+    model.layer4 = nn.Identity()
+    with pytest.raises(
+        SurgeryError, match=r"cannot be folded: at layer4\.0\.conv2 .* nothing stands there now"
+    ):
+        surgeon.fold(model)

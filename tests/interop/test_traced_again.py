@@ -79,3 +79,45 @@ def test_an_export_names_the_class_that_stands_at_the_site_now(cut, batch):
     maps = [e.site for e in cut("wm-unsharp").surgery.edits if e.replaces]
     stacks = [v for n in program.graph.nodes for v in n.meta.get("nn_module_stack", {}).values()]
     assert not [path for path, kind in stacks if path in maps and str(kind).endswith("Conv2d")]
+
+
+def _features(model, node):
+    from torchvision.models.feature_extraction import create_feature_extractor
+
+    return create_feature_extractor(model, {node: "f"}).eval()
+
+
+@pytest.mark.parametrize("name", ["test_convnext", "test_resnet"])
+def test_a_block_means_to_a_feature_extractor_what_it_means_in_the_stock_network(name):
+    import timm
+
+    import surgeon
+
+    torch.manual_seed(0)
+    stock = timm.create_model(name, num_classes=4).eval()
+    for parameter in stock.parameters():  # so that a block's sum is not its shortcut
+        torch.nn.init.normal_(parameter, std=0.3)
+    images = torch.randn(2, 3, 32, 32)
+    cut = surgeon.apply(stock, "noise", input_size=(3, 32, 32)).eval()
+    blocks = (
+        ("stages.0", "stages.1.blocks.0", "stages") if name == "test_convnext" else ("layer1.0.add", "layer2")
+    )
+    for block in blocks:
+        torch.testing.assert_close(
+            _features(cut, block)(images)["f"], _features(stock, block)(images)["f"], msg=block
+        )
+
+
+def test_a_block_of_a_rewritten_part_means_to_a_feature_extractor_what_it_means_in_the_stock_network(
+    stock, cut, batch
+):
+    class Within(torch.nn.Module):
+        def __init__(self, part):
+            super().__init__()
+            self.part = part
+
+        def forward(self, x):
+            return self.part(x + 1)
+
+    found = [_features(Within(m), "part.layer1.0.add")(batch[0])["f"] for m in (cut("noise"), stock)]
+    torch.testing.assert_close(*found)
