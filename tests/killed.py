@@ -1,19 +1,13 @@
-"""Processes that kill themselves at a checkpoint, so that no clock and no load of the machine decides whether they do.
-
-`python -m tests.killed train …` is `surgeon train …` until its third checkpoint lies on the disk.
-"""
+"""Processes that kill themselves at a checkpoint, so that no clock and no load decides whether they do."""
 
 from __future__ import annotations
 
 import itertools
 import os
 import signal
-import subprocess
-import sys
 import threading
-from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from tests.started import Started, command_line
 
 
 def at_checkpoint(number: int, delay: float | None = None) -> None:
@@ -33,15 +27,12 @@ def at_checkpoint(number: int, delay: float | None = None) -> None:
     loop.store = stored
 
 
-def killed(*command: object, environment: dict[str, str]) -> None:
+def killed(*command: object) -> None:
     """Run surgeon's command line in a process that dies at its third checkpoint."""
-    arguments = [sys.executable, "-m", "tests.killed", *map(str, command)]
-    done = subprocess.run(arguments, env=environment, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
+    done = Started(_dying, *map(str, command))
+    assert done.wait(600) == -signal.SIGKILL, done.said()[-2000:]
 
 
-if __name__ == "__main__":
-    from surgeon.cli import main
-
+def _dying(*arguments: str) -> None:
     at_checkpoint(3)
-    main(sys.argv[1:])
+    command_line(*arguments)

@@ -24,7 +24,8 @@ SIZE = (3, 64, 64)
 @pytest.fixture(scope="module")
 def stock():
     torch.manual_seed(0)
-    return surgeon.create_model("resnet18", num_classes=6, input_size=SIZE).eval()
+    few = {"channels": (8, 16, 32, 64)}
+    return surgeon.create_model("resnet18", num_classes=6, input_size=SIZE, model_args=few).eval()
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 
 import pytest
 import torch
@@ -113,8 +112,7 @@ def test_a_killed_run_ends_like_one_that_was_not(tmp_path):
         "--set",
         "evaluation.steps=2",
     ]
-    env = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
-    killed(*args, "-o", tmp_path / "killed", environment=env)
+    killed(*args, "-o", tmp_path / "killed")
     assert not (tmp_path / "killed" / "evaluation").exists()
     for folder in ("killed", "whole"):
         with pytest.raises(SystemExit) as stop:

@@ -9,7 +9,7 @@ from torch import nn
 
 import surgeon
 from surgeon.cli import main
-from surgeon.pipeline import examine
+from surgeon.pipeline import doctor, examine
 
 SIZE = (3, 32, 32)
 
@@ -71,14 +71,17 @@ def test_numbers_that_are_none_and_the_state_of_torch():
     assert "autocast on" in found["torch"].detail and "gradients off" in found["torch"].detail
 
 
-@pytest.mark.parametrize("as_json", [False, True])
-def test_the_command(tmp_path, capsys, as_json):
+def test_the_command(tmp_path, capsys, monkeypatch):
     surgeon.save(cut("defective"), tmp_path / "out")
-    with pytest.raises(SystemExit) as stop:
-        main(["doctor", str(tmp_path / "out"), *(["--json"] if as_json else [])])
-    out = capsys.readouterr().out
-    assert stop.value.code == 1
-    if as_json:
-        assert {c["name"]: c["ok"] for c in json.loads(out)}["fold"] is False
-    else:
-        assert "FAILED" in out and "fold" in out
+    found = examine(surgeon.load(tmp_path / "out"))
+    asked = []
+    monkeypatch.setattr(doctor, "examine", lambda network, **more: asked.append(type(network)) or found)
+    said = []
+    for more in ([], ["--json"]):
+        with pytest.raises(SystemExit) as stop:
+            main(["doctor", str(tmp_path / "out"), *more])
+        assert stop.value.code == 1
+        said.append(capsys.readouterr().out)
+    assert "FAILED" in said[0] and "fold" in said[0]
+    assert {c["name"]: c["ok"] for c in json.loads(said[1])}["fold"] is False
+    assert len(asked) == 2

@@ -2,14 +2,14 @@
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 
 import pytest
 
-from surgeon import interrupts
+import surgeon
+from surgeon import interrupts, surgery
 from surgeon.interrupts import Stopped, asked, check, deferred, handled
+from tests.started import Started, command_line
 
 
 @pytest.fixture(autouse=True)
@@ -78,15 +78,13 @@ def test_what_is_ignored_stays_ignored_and_other_threads_touch_nothing():
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_command_that_cannot_go_on_says_that_nothing_was_written(tmp_path, number):
-    code = (
-        "import os, surgeon.surgery as s\n"
-        f"def apply(*a, **k): os.kill(os.getpid(), {int(number)})\n"
-        "s.apply = apply\n"
-        "import surgeon; surgeon.apply = apply\n"
-        "from surgeon.cli import main\n"
-        f"main(['apply', 'kap', 'test_resnet', '-o', '{tmp_path}/out'])\n"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 128 + number
-    assert done.stderr == f"stopped by {number.name}: nothing was written\n"
+    done = Started(stopped, str(int(number)), f"{tmp_path}/out")
+    assert done.wait(300) == 128 + number, done.said()
+    assert done.said() == f"stopped by {number.name}: nothing was written\n"
     assert os.listdir(tmp_path) == []
+
+
+def stopped(number, folder):
+    """`surgeon apply`, into which the signal comes."""
+    surgeon.apply = surgery.apply = lambda *_, **__: send(int(number))
+    command_line("apply", "kap", "test_resnet", "-o", folder)

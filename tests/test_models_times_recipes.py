@@ -84,7 +84,14 @@ VARIANTS = ("lat", "gaussian", "input-noise", "defective-same")
 saved in the first network."""
 SURGERY = tuple(r for r in shipped() if load_recipe(r).surgery)
 WHOLE, TURNS, IDENTITY_TURNS = bool(os.environ.get("SURGEON_MATRIX")), 4, 6
-WIDE = ("resnet50", "nf_resnet50", "torchvision/deeplabv3_resnet50", "torchvision/r3d_18", "inception_v3")
+WIDE = (
+    "resnet50",
+    "mobilenetv2_100",
+    "nf_resnet50",
+    "torchvision/deeplabv3_resnet50",
+    "torchvision/r3d_18",
+    "inception_v3",
+)
 """Networks whose convolutions, with nine kernels for each old one, take seconds to draw: widened in the
 bottom alone."""
 

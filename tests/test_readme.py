@@ -14,19 +14,23 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 CONVERSION = (ROOT / "docs" / "conversion.md").read_text(encoding="utf-8")
 EVALUATION = (ROOT / "docs" / "evaluation.md").read_text(encoding="utf-8")
 INTEROP = (ROOT / "docs" / "interop.md").read_text(encoding="utf-8")
-START = (
-    (ROOT / "docs" / "start.md").read_text(encoding="utf-8").replace("training.epochs=8", "training.epochs=1")
-)
+START = (ROOT / "docs" / "start.md").read_text(encoding="utf-8")
 QUICK_START = START.replace("--suite quick", "--suite quick --samples 32 --set diagnostics=32")
 """The page's commands at sizes that end at once: what they print there is of the page's own sizes."""
 TRAINING = (ROOT / "docs" / "training.md").read_text(encoding="utf-8")
+FEW = "channels=[16,16,16,16]"
 
 
 def small(command):
-    """The command at a budget for a test: an epoch, and images enough to go through every step. The
-    README has the numbers of whole ones."""
-    command = re.sub(r"--epochs \d+", "--epochs 1", command)
-    return re.sub(r"(samples[ =]|diagnostics=)\d\d+", r"\g<1>16", command)
+    """The command at a budget for a test: an epoch, images enough to go through every step, and a ResNet-18 of few
+    channels for small images. The README has the numbers of whole ones."""
+    command = re.sub(r"\b(epochs[ =])\d+", r"\g<1>1", command)
+    command = re.sub(r"(samples[ =]|diagnostics=)\d\d+", r"\g<1>16", command)
+    if re.match(r"surgeon evaluate .*--suite (?!.*--samples)", command):
+        command += " --samples 16"
+    if re.match(r"surgeon (apply|train) \S+ resnet18 (?!.*channels=)", command):
+        command = f"{command} --model-arg {FEW}".replace("1,32,32", "1,16,16")
+    return re.sub(r"channels=\[[\d,]+\]", FEW, command)
 
 
 def blocks(language, text=README):

@@ -176,16 +176,19 @@ def test_a_name_that_is_taken_and_a_folder_with_files_are_refused(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["thesis.tex"]
 
 
-@pytest.mark.parametrize("name", ["cut", "edit", "operation", "literal", "limit"])
-def test_a_name_that_the_skeleton_itself_uses_works_too(name, tmp_path):
-    new_operation(name, tmp_path / "new")
-    code = f"import {name}, torch; from surgeon.selection import Site; o = {name}.{name.capitalize()}Operation(); "
-    code += "s = Site(name='a', kind='activation', cls='ReLU', index=0, channels=2, channel_axis=0); "
-    code += "p = o.propose([s], None); print(o.build(p.edits[0], None, torch.Generator()).layer)"
+def test_a_name_that_the_skeleton_itself_uses_works_too(tmp_path):
+    names = ("cut", "edit", "operation", "literal", "limit")
+    code = "import sys, torch; from surgeon.selection import Site\n"
+    code += "s = Site(name='a', kind='activation', cls='ReLU', index=0, channels=2, channel_axis=0)\n"
+    for name in names:
+        new_operation(name, tmp_path / f"new-{name}")
+        code += f"sys.path.insert(0, {str(tmp_path / f'new-{name}')!r}); import {name}\n"
+        code += f"o = {name}.{name.capitalize()}Operation(); p = o.propose([s], None)\n"
+        code += f"print({name!r}, o.build(p.edits[0], None, torch.Generator()).layer)\n"
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path / "new"
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path
     )
-    assert done.stdout.strip() == "Limit()", done.stderr[-1000:]
+    assert done.stdout.splitlines() == [f"{name} Limit()" for name in names], done.stderr[-1000:]
 
 
 @pytest.mark.parametrize(

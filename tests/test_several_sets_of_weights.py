@@ -1,8 +1,5 @@
 """A checkpoint with averaged weights beside the raw ones: which are taken can be said, and is told where it was not."""
 
-import subprocess
-import sys
-
 import pytest
 import torch
 
@@ -10,6 +7,7 @@ import surgeon
 from surgeon.errors import ArgumentError, ArtifactError, ArtifactWarning, ModelError
 from surgeon.models.checkpoints import read_weights
 from tests.cli.commandline import invoke
+from tests.started import Started, command_line
 
 ONE, OTHER = {"a.weight": torch.ones(2)}, {"a.weight": torch.zeros(2)}
 
@@ -59,10 +57,9 @@ def test_the_command_line_tells_it_in_one_line(tmp_path):
     network = surgeon.create_model("zoo/lenet5")
     torch.save({"model": network.state_dict(), "model_ema": network.state_dict()}, tmp_path / "w.pth")
     command = ["plan", "kap", "zoo/lenet5", "--weights", str(tmp_path / "w.pth")]
-    done = subprocess.run(
-        [sys.executable, "-m", "surgeon", *command], capture_output=True, text=True, check=True
-    )
-    (line,) = done.stderr.splitlines()
+    done = Started(command_line, *command)
+    assert done.wait(300) == 0
+    (line,) = done.said().splitlines()
     assert line.startswith("warning: ") and "'model' was taken, and not 'model_ema'" in line
     assert line.endswith("; --weights-entry model_ema takes another")
 

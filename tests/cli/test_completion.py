@@ -6,14 +6,20 @@ import sys
 
 import pytest
 
+from surgeon.cli import main
+from tests.started import Started
 
-def completed(line, shell="bash"):
+
+def asked(line, shell="bash"):
     words = line.split(" ")
-    asked = {
+    return {
         "_SURGEON_COMPLETE": f"{shell}_complete",
         "COMP_WORDS": line,
         "COMP_CWORD": words[-1] if shell == "fish" else str(len(words) - 1),
     }
+
+
+def completed(line, shell="bash"):
     done = subprocess.run(
         [
             sys.executable,
@@ -23,7 +29,7 @@ def completed(line, shell="bash"):
                 "in sys.modules, file=sys.stderr)"
             ),
         ],
-        env={**os.environ, **asked},
+        env={**os.environ, **asked(line, shell)},
         capture_output=True,
         text=True,
         check=False,
@@ -58,9 +64,19 @@ def test_where_nothing_fits_nothing_is_said(line):
 
 
 def test_models_by_name_and_folders():
-    assert "plain,zoo/lenet5\n" in completed("surgeon apply kap zoo/l")[0]
-    assert "plain,resnet18\n" in completed("surgeon inspect resnet1")[0]
-    assert "dir,./o\n" in completed("surgeon inspect ./o")[0]
+    for line, wanted in (
+        ("surgeon apply kap zoo/l", "plain,zoo/lenet5\n"),
+        ("surgeon inspect resnet1", "plain,resnet18\n"),
+        ("surgeon inspect ./o", "dir,./o\n"),
+    ):
+        assert wanted in Started(completing, line).communicate(300)[0]
+
+
+def completing(line):
+    """The command line as a shell asks it, with everything imported."""
+    os.environ.update(asked(line))
+    sys.argv = ["surgeon"]
+    main()
 
 
 @pytest.mark.parametrize("shell, begins", [("zsh", "plain\nkap\n"), ("fish", "plain,kap\t")])

@@ -11,6 +11,8 @@ import time
 import pytest
 import torch
 
+from tests.started import Started, command_line
+
 for package in ("accelerate", "sklearn"):
     pytest.importorskip(package)
 
@@ -31,21 +33,24 @@ TRAIN = [
 ]
 
 
-def start(*command, launcher=()):
+def start(*command):
+    return Started(command_line, *map(str, command))
+
+
+def launched(*command):
+    """Two processes of torch's launcher."""
     environment = {
         **os.environ,
         "OMP_NUM_THREADS": str(torch.get_num_threads()),
         "ACCELERATE_USE_CPU": "true",
     }
+    two = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
     return subprocess.Popen(
-        [sys.executable, *launcher, "-m", "surgeon", *map(str, command)],
+        [sys.executable, *two, "-m", "surgeon", *map(str, command)],
         env=environment,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        preexec_fn=lambda: signal.signal(
-            signal.SIGINT, signal.SIG_DFL
-        ),  # ignored in the background of a script
     )
 
 
@@ -61,7 +66,7 @@ def whole(tmp_path_factory):
     """The network of a run that nothing stopped."""
     folder = tmp_path_factory.mktemp("whole") / "run"
     done = start(*TRAIN, "-o", folder)
-    assert done.wait(200) == 0, done.stderr.read()
+    assert done.wait(200) == 0, done.said()
     return (folder / "trained" / "model.safetensors").read_bytes()
 
 
@@ -75,11 +80,11 @@ def test_two_trainings_in_one_folder_are_one_and_a_refusal(tmp_path, whole):
         if one.poll() is None:
             assert other.returncode == 2 and len(err.splitlines()) == 1, err
             assert f"{folder} is in use by process {one.pid} on " in err
-    assert one.wait(200) == 0, one.stderr.read()
+    assert one.wait(200) == 0, one.said()
     assert json.loads((folder / "settings.json").read_text())["seed"] == 0
     assert (folder / "trained" / "model.safetensors").read_bytes() == whole
     again = start(*TRAIN, "--seed", "1", "-o", folder)
-    assert again.wait(200) == 2 and "holds a run with other settings (seed)" in again.stderr.read()
+    assert again.wait(200) == 2 and "holds a run with other settings (seed)" in again.said()
     assert sorted(os.listdir(tmp_path)) == ["run"]
 
 
@@ -99,7 +104,7 @@ def test_a_signal_ends_the_step_and_the_same_command_goes_on_to_the_same_network
     state = torch.load(folder / "training" / "checkpoint.pt", weights_only=True)["progress"]
     assert f"up to epoch {state['epoch']}, step {state['step']} of 34" in told
     again = start(*TRAIN, "-o", folder)
-    assert again.wait(200) == 0, again.stderr.read()
+    assert again.wait(200) == 0, again.said()
     assert (folder / "trained" / "model.safetensors").read_bytes() == whole
     assert len(list(csv.DictReader(metrics.open()))) == 3
     assert not list(tmp_path.rglob(".surgeon-*"))
@@ -107,14 +112,13 @@ def test_a_signal_ends_the_step_and_the_same_command_goes_on_to_the_same_network
 
 def test_under_a_launcher_every_process_stops_and_they_go_on(tmp_path):
     folder = tmp_path / "run"
-    two = ("-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2")
-    pair = start(*TRAIN, "-o", folder, "--save-every", 1000, launcher=two)
+    pair = launched(*TRAIN, "-o", folder, "--save-every", 1000)
     until((folder / "training" / "metrics.csv").exists, pair)
     pair.send_signal(signal.SIGTERM)
     out, err = pair.communicate(timeout=100)
     assert pair.returncode != 0 and "keeps what was finished, up to epoch" in err, err
     assert not (folder / "trained").exists() and (folder / "training" / "checkpoint.pt").exists()
-    again = start(*TRAIN, "-o", folder, launcher=two)
+    again = launched(*TRAIN, "-o", folder)
     out, err = again.communicate(timeout=200)
     assert again.returncode == 0, err
     assert (folder / "trained").is_dir() and not list(tmp_path.rglob(".surgeon-*"))
@@ -152,9 +156,7 @@ def test_an_evaluation_that_is_stopped_goes_on(tmp_path):
     assert json.loads((tmp_path / "e" / "settings.json").read_text())["evaluation"]["steps"] == 2000
     busy = start(*command, "--set", "steps=2000")
     until((tmp_path / ".surgeon-lock-e").exists, busy)
-    busy.kill()
+    busy.send_signal(signal.SIGKILL)
     busy.wait()
     other = start(*command, "--set", "steps=2")
-    assert (
-        other.wait(100) == 2 and "holds an evaluation with other settings (evaluation)" in other.stderr.read()
-    )
+    assert other.wait(100) == 2 and "holds an evaluation with other settings (evaluation)" in other.said()

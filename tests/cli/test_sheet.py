@@ -55,7 +55,8 @@ def test_every_word_of_a_table_is_whole(network, kind, width):
         "study": lambda: study_table(study()),
     }[kind]()
     assert max(map(len, lines(made, width))) <= width
-    assert words(made, 400) == [w for w in words(made, width) if w in words(made, 400)]
+    whole = words(made, 400)
+    assert whole == [w for w in words(made, width) if w in whole]
     assert "…" not in "".join(lines(made, width))
 
 

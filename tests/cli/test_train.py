@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,11 +13,12 @@ from safetensors.torch import load_file
 
 import surgeon
 from surgeon.cli import main
-from tests.killed import ROOT, killed
+from tests.killed import killed
 
 for package in ("accelerate", "sklearn"):
     pytest.importorskip(package)
 
+ROOT = Path(__file__).parents[2]
 BATCHES = ["--set", "training.batch_size=32"]
 QUICK = ["--set", "training.epochs=4", *BATCHES]
 SMALL = ["zoo/lenet5", "--input-size", "1,28,28"]
@@ -144,7 +146,7 @@ def test_killed_it_goes_on_and_two_processes_train_the_same_network(run, tmp_pat
     }
     code, _, err = run(*command, tmp_path / "whole")
     assert code == 0, err
-    killed(*command, tmp_path / "killed", environment=environment)
+    killed(*command, tmp_path / "killed")
     assert not (tmp_path / "killed" / "trained").exists()
     code, _, err = run(*command, tmp_path / "killed")
     assert code == 0, err

@@ -18,12 +18,17 @@ from tests.graph.between import Bent, plug
 
 SIZE = (3, 32, 32)
 MAKE = {
-    "resnet": lambda: timm.create_model("resnet18", num_classes=5),
+    "resnet": lambda: timm.create_model("resnet18", num_classes=5, channels=(16, 32, 64, 128)),
     "convnext": lambda: timm.create_model(
-        "convnext_atto", num_classes=5, depths=(1, 2, 1, 1), ls_init_value=0.5, drop_path_rate=0.1
+        "convnext_atto",
+        num_classes=5,
+        depths=(1, 2, 1, 1),
+        dims=(8, 16, 24, 32),
+        ls_init_value=0.5,
+        drop_path_rate=0.1,
     ),
     "vit": lambda: timm.create_model(
-        "vit_tiny_patch16_224", num_classes=5, img_size=32, depth=2, init_values=0.5
+        "vit_tiny_patch16_224", num_classes=5, img_size=32, depth=2, embed_dim=48, init_values=0.5
     ),
     "swin": lambda: timm.create_model(
         "swin_tiny_patch4_window7_224",
@@ -184,7 +189,7 @@ def test_layers_inside_of_attention_and_behind_it_stand_together():
         bent(stock, edit.site, "out")
     assert len(cut.surgery.edits) == 4 and torch.allclose(cut(x), stock(x), rtol=1e-10, atol=1e-12)
     with pytest.raises(surgeon.errors.SurgeryError, match="called by itself"):
-        cut.blocks[0].attn(torch.randn(1, 5, 192, dtype=torch.float64))
+        cut.blocks[0].attn(torch.randn(1, 5, 48, dtype=torch.float64))
 
 
 def test_no_module_takes_the_place_of_attention():
@@ -287,7 +292,7 @@ def test_selectors_choose_among_sums_by_stage_order_and_channels():
         return [e.site for e in plan.edits]
 
     assert chosen(stages=[2]) == ["layer2.0.add()", "layer2.1.add()"]
-    assert chosen(channels=">=512") == ["layer4.0.add()", "layer4.1.add()"]
+    assert chosen(channels=">=128") == ["layer4.0.add()", "layer4.1.add()"]
     assert chosen(every=4, offset=1) == ["layer1.1.add()", "layer3.1.add()"]
     assert chosen(include="layer1.**") == ["layer1.0.add()", "layer1.1.add()"]
 

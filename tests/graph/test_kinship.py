@@ -20,6 +20,11 @@ from tests.own_models.checks import SIZE, Plain, images
 
 REFUSED = r"runs code from before the surgery and was not run"
 T = TypeVar("T")
+SMALLER = {
+    "vgg11_bn": {"mlp_ratio": 1 / 64},  # its head is a 7×7 convolution with a hundred million weights else
+    "resnet18": {"channels": (8, 16, 32, 64)},
+    "mobilenetv3_small_050": {},
+}
 
 
 class Registered(type(nn.Module)):
@@ -110,9 +115,9 @@ def cut():
 
 
 @pytest.mark.parametrize("recipe", ["kap", "anl", "defective"])
-@pytest.mark.parametrize("name", ["vgg11_bn", "resnet18", "mobilenetv3_small_050"])
+@pytest.mark.parametrize("name", SMALLER)
 def test_client_code_that_asks_for_the_class_finds_it(name, recipe):
-    model = timm.create_model(name, num_classes=3)
+    model = timm.create_model(name, num_classes=3, **SMALLER[name])
     cut = surgeon.apply(model, recipe, input_size=(3, 64, 64))
     kind = type(model)
     assert isinstance(cut, kind) and isinstance(cut, Rewritten) and issubclass(type(cut), kind)
@@ -155,8 +160,8 @@ def test_methods_that_know_nothing_of_the_surgery_are_not_run(cut, name):
 def test_no_function_of_a_real_network_is_the_stock_ones():
     from surgeon.graph.kinship import PASSIVE_METHODS
 
-    for name in ("vgg11", "resnet18", "vit_tiny_patch16_224", "convnext_atto", "efficientnet_b0"):
-        model = timm.create_model(name, num_classes=3)
+    for name in ("vgg11_bn", "resnet18", "vit_tiny_patch16_224", "convnext_atto", "efficientnet_b0"):
+        model = timm.create_model(name, num_classes=3, **SMALLER.get(name, {}))
         cut = surgeon.apply(model, "noise", input_size=(3, 224, 224) if "vit" in name else (3, 64, 64))
         stock = {
             n: f

@@ -1,10 +1,8 @@
 """A training that is killed at any moment ends, when it is called again, as one that was not."""
 
 import itertools
-import os
 import signal
-import subprocess
-import sys
+from pathlib import Path
 
 import numpy
 import pytest
@@ -16,28 +14,24 @@ import surgeon
 from surgeon.data import Images
 from surgeon.recipe import Adversary, Training, WeightAverage, WeightPerturbation
 from surgeon.training import fit, loop
-from tests.killed import ROOT
+from tests.conftest import Tiny
+from tests.killed import at_checkpoint
+from tests.started import Started
 
 pytest.importorskip("accelerate")
 SIZE = (3, 8, 8)
 
-SCRIPT = """
-import sys, torch, surgeon
-from tests.conftest import Tiny
-from tests.killed import at_checkpoint
-from surgeon.data import Images
-from surgeon.recipe import Training
-from surgeon.training import fit
-torch.manual_seed(0)
-torch.set_num_threads(1)
-model = surgeon.apply(Tiny(), sys.argv[2], input_size=(3, 8, 8), seed=1)
-if len(sys.argv) > 3:
-    at_checkpoint(7, float(sys.argv[3]))
-data = Images(torch.rand(160, 3, 8, 8), torch.arange(160) % 5)
-settings = Training(epochs=4, batch_size=16, lr=0.05, pad=1, flip=True, ema=0.9, noise_share=0.7)
-fit(model, data, data, settings, folder=sys.argv[1], seed=5, save_every=0)
-torch.save(model.state_dict(), sys.argv[1] + "/end.pt")
-"""
+
+def training(folder, *delay):
+    """Four epochs into a folder; with a delay the process kills itself at its seventh checkpoint."""
+    torch.manual_seed(0)
+    model = surgeon.apply(Tiny(), "canl", input_size=SIZE, seed=1)
+    if delay:
+        at_checkpoint(7, float(*delay))
+    data = Images(torch.rand(160, *SIZE), torch.arange(160) % 5)
+    settings = Training(epochs=4, batch_size=16, lr=0.05, pad=1, flip=True, ema=0.9, noise_share=0.7)
+    fit(model, data, data, settings, folder=folder, seed=5, save_every=0)
+    torch.save(model.state_dict(), Path(folder, "end.pt"))
 
 
 @pytest.fixture(scope="module")
@@ -102,23 +96,14 @@ def test_stopped_in_an_epochs_middle_it_goes_on_at_that_step(tiny, data, tmp_pat
         assert all(torch.equal(v, two[k]) for k, v in one.items())
 
 
-def trained(folder, *delay):
-    """The process that trains into a folder, at its end; with a delay it kills itself at its seventh step."""
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-c", SCRIPT, str(folder), "canl", *map(str, delay)]
-    return subprocess.run(
-        command, env=environment, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False
-    )
-
-
 def test_killed_again_and_again_it_ends_with_the_same_weights(tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     for delay in (0.0, 0.02):  # in the middle of a step, or of writing
-        done = trained(killed, delay)
-        assert done.returncode == -signal.SIGKILL, done.stdout.decode()
+        done = Started(training, str(killed), str(delay))
+        assert done.wait(600) == -signal.SIGKILL, done.said()
     for folder in (killed, whole):
-        done = trained(folder)
-        assert done.returncode == 0, done.stdout.decode()
+        done = Started(training, str(folder))
+        assert done.wait(600) == 0, done.said()
     one, two = (torch.load(f / "end.pt", weights_only=True) for f in (whole, killed))
     assert all(torch.equal(v, two[k]) for k, v in one.items())
     assert (whole / "last.safetensors").read_bytes() == (killed / "last.safetensors").read_bytes()
