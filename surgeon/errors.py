@@ -235,6 +235,10 @@ class CalibrationWarning(UserWarning):
     """
 
 
+class SurgeryWarning(UserWarning):
+    """Other code did something to a rewritten network that has no effect there, such as a hook on a block."""
+
+
 class ArtifactWarning(UserWarning):
     """A saved network cannot be made again by name alone; `surgeon.load` then needs it as `model=…`.
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from torch import fx
 
-from surgeon.graph import anchors, asked, checkpointing, classes, exchanged, geometry, ties
+from surgeon.graph import anchors, asked, checkpointing, classes, exchanged, geometry, ties, unheard
 from surgeon.graph.compiled import Code, compiled
 from surgeon.graph.dispatch import dispatcher
 from surgeon.graph.joined import joined
@@ -60,6 +60,7 @@ def listen(network: Rewritten) -> None:
         *asked.watched(network, network._asked),
         classes.watched(network, network._opened, network._stock_class),
         *geometry.watched(network),
+        unheard.watched(network._opened),
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import nn
 
+from surgeon.errors import SurgeryWarning
 from surgeon.graph import tree
 from surgeon.graph.exchanged import Change
 from surgeon.graph.hooks_of_others import without_hooks_of_others
@@ -64,7 +65,8 @@ class Geometry:
         if self.replaced:
             warn(
                 f"{path}: {text}, after the surgery. {_listed(self.replaced)} no convolution: a loop over convolutions "
-                f"leaves such layers as they are. Where they should change too, {_WAY}"
+                f"leaves such layers as they are. Where they should change too, {_WAY}",
+                SurgeryWarning,
             )
         return None
 

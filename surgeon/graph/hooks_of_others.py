@@ -8,19 +8,25 @@ from typing import Any
 
 from torch import nn
 
-_CALLS = tuple(
+CALLS = tuple(
     k
     for k, v in nn.Module().__dict__.items()
     if k.startswith(("_forward", "_backward")) and k.endswith("hooks") and isinstance(v, dict)
 )
+"""Where a module has the hooks on its calls and their gradients."""
 _OURS = ("torch", "surgeon")
+
+
+def of_others(module: nn.Module) -> bool:
+    """Whether a module has a hook on its calls that belongs neither to surgeon nor to torch."""
+    return any(not _belongs(hook, set()) for name in CALLS for hook in module.__dict__[name].values())
 
 
 def without_hooks_of_others(network: nn.Module) -> None:
     """Take off the hooks of a network that belong neither to it nor to torch: theirs may count, write or print."""
     own = set(network.modules())
     for module in own:
-        for name in _CALLS:
+        for name in CALLS:
             hooks = module.__dict__[name]
             for key, hook in list(hooks.items()):
                 if not _belongs(hook, own):

@@ -1,11 +1,13 @@
 """Features from inside of a rewritten network, by the libraries' own ways."""
 
+import warnings
+
 import pytest
 import timm
 import torch
 
 import surgeon
-from surgeon.errors import SurgeryError
+from surgeon.errors import SurgeryError, SurgeryWarning
 from tests.interop.conftest import RECIPES, SIZE
 
 LARGE = pytest.param("vgg11_bn", marks=pytest.mark.processes)
@@ -106,3 +108,30 @@ def test_torchvisions_feature_extractor_of_a_folded_network_needs_nothing(cut, b
     x, _ = batch
     folded = surgeon.fold(cut("kap"))
     assert torch.allclose(create_feature_extractor(folded, ["fc"]).eval()(x)["fc"], folded(x))
+
+
+@pytest.mark.parametrize("way", ["forward_pre_hook", "forward_hook", "full_backward_hook"])
+def test_hooks_on_a_block_are_told_once_and_those_from_before_are_called(way):
+    images, calls = torch.rand(2, 3, 32, 32), []
+    stock = timm.create_model("test_resnet").eval()
+    for put_before in (True, False):
+        model = stock if put_before else surgeon.apply(stock, "anl", input_size=SIZE).eval()
+        handle = getattr(model.layer4[0], f"register_{way}")(lambda *_: calls.append(way))
+        if put_before:
+            cut = surgeon.apply(model, "anl", input_size=SIZE).eval()
+            handle.remove()
+            calls.clear()
+            cut(images).sum().backward()
+            assert calls == [way]
+            continue
+        calls.clear()
+        with pytest.warns(
+            SurgeryWarning, match=r"hooks that were put on layer4\.0 after the surgery are not"
+        ):
+            model(images).sum().backward()
+        assert not calls
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            model(images)
+            handle.remove()
+            model(images)
