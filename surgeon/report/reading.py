@@ -178,7 +178,7 @@ def read_run(folder: str | Path) -> Run:
 
 
 def _check_own(place: Path, found: Assessment) -> None:
-    """Raise ArtifactError where a run's folder has the evaluation of another network: it would be shown as the run's."""
+    """Raise ArtifactError where a run has the evaluation of another network, which would be shown as its own."""
     run = place.resolve().parent
     file = run / TRAINED / WEIGHTS
     if place.resolve().name != EVALUATION or not file.is_file():
