@@ -9,7 +9,9 @@ RUN python -m build --wheel
 
 FROM python:3.11-slim
 COPY --from=built /src/dist/*.whl /tmp/
-RUN pip install --no-cache-dir /tmp/*.whl && rm /tmp/*.whl && surgeon --version
+RUN pip install --no-cache-dir "$(ls /tmp/*.whl)[train,report,export]" && \
+    pip install --no-cache-dir --no-deps torchattacks==3.5.1 adv-lib==0.2.8 && \
+    rm /tmp/*.whl && surgeon --version
 RUN useradd --create-home worker
 USER worker
 WORKDIR /home/worker

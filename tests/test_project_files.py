@@ -10,7 +10,8 @@ from ruamel.yaml import YAML
 import surgeon
 
 ROOT = Path(__file__).parents[1]
-PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+_SETTINGS = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+PROJECT, BUILT = _SETTINGS["project"], _SETTINGS["tool"]["hatch"]["build"]["targets"]
 FORMS = sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"))
 
 
@@ -32,12 +33,24 @@ def test_the_author_is_the_notices():
 
 def test_what_is_told_to_be_installed_is_the_distribution_and_has_the_extra():
     extras, told = PROJECT["optional-dependencies"], []
+    places = [ROOT / "README.md", ROOT / "docs/index.md", ROOT / "Dockerfile"]
+    alike = [re.findall(r"\[([\w,]+)\]['\"]", p.read_text(encoding="utf-8")) for p in places]
+    assert all("train,report,export" in found for found in alike)
+    assert {"train", "report", "export"} <= extras.keys()
     for path in [ROOT / "README.md", *(ROOT / "surgeon").rglob("*.py"), *(ROOT / "docs").rglob("*.md")]:
         for name, extra in re.findall(r"['\"]([\w-]*surgeon)\[([\w,]+)\]", path.read_text(encoding="utf-8")):
             told.append((path.name, name))
             assert name == PROJECT["name"], path
             assert set(extra.split(",")) <= extras.keys(), path
     assert len(told) > 5
+
+
+def test_the_source_distribution_has_what_its_tests_import_and_what_runs_them():
+    there = {p.name for p in ROOT.iterdir() if p.is_dir()}
+    texts = [p.read_text(encoding="utf-8") for p in (ROOT / "tests").rglob("*.py")]
+    imported = {name for t in texts for name in re.findall(r"^ *(?:from|import) (\w+)", t, re.M)} & there
+    assert {"surgeon", "experiments"} <= imported
+    assert imported | {"Makefile", ".ci"} <= set(BUILT["sdist"]["include"])
 
 
 def test_continuous_integration_is_one_script():

@@ -42,7 +42,7 @@ def test_the_python_block_runs(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize(
     ("text", "least"),
-    [(README, 11), (CONVERSION, 4), (TRAINING, 2), (EVALUATION, 6), (INTEROP, 4), (QUICK_START, 7)],
+    [(README, 11), (CONVERSION, 4), (TRAINING, 2), (EVALUATION, 6), (INTEROP, 4), (QUICK_START, 9)],
 )
 def test_the_commands_run(tmp_path, monkeypatch, capsys, text, least):
     for package in ("accelerate", "sklearn", "torchattacks", "scipy", "onnxscript", "onnxruntime"):
