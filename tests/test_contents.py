@@ -209,3 +209,19 @@ def test_a_conversion_asks_again_what_its_images_and_its_checkpoint_hold(tmp_pat
     surgeon.save(model, tmp_path / "net", overwrite=True)
     again = convert()
     assert again.exit_code == 2 and "the checkpoint itself" in again.output
+
+
+def test_images_that_change_while_they_are_trained_on_are_told(tmp_path, monkeypatch):
+    folder = pictures(tmp_path / "data", 0)
+    read, seen = Records.__getitem__, []
+
+    def changing(records, index):
+        seen.append(index)
+        if len(seen) == 3:
+            (folder / "a" / "0.png").write_bytes((folder / "b" / "0.png").read_bytes())
+        return read(records, index)
+
+    monkeypatch.setattr(Records, "__getitem__", changing)
+    with pytest.raises(ArtifactError, match=rf"images \(.*\) of {folder} changed while they were trained on"):
+        start(tmp_path / "run", data=str(folder), more=["data.in_memory=never", "data.test_share=0.1"])
+    assert not (tmp_path / "run" / "trained").exists()

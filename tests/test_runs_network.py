@@ -165,6 +165,25 @@ def test_a_page_is_made_of_an_untouched_evaluation(run, tmp_path):
     report([tmp_path / "e"], tmp_path / "after.html")
 
 
+def test_no_page_shows_the_evaluation_of_another_network_as_a_runs(run, tmp_path):
+    pytest.importorskip("jinja2")
+    from surgeon.report import report
+
+    copy = shutil.copytree(run, tmp_path / "run")
+    evaluated(copy, copy / "evaluation")
+    report([copy], tmp_path / "own.html")
+    other = surgeon.load(run / "trained")
+    with torch.no_grad():
+        next(other.parameters()).add_(0.5)
+    surgeon.save(other, tmp_path / "other")
+    shutil.copy(tmp_path / "other" / "model.safetensors", copy / "trained")
+    for place in (copy, copy / "evaluation"):
+        with pytest.raises(
+            ArtifactError, match=r"evaluation is the evaluation of other weights .* than the run"
+        ):
+            report([place], tmp_path / "page.html")
+
+
 def test_a_finished_evaluation_keeps_its_name_and_says_so_where_the_network_is_called_otherwise(
     run, tmp_path, capsys
 ):

@@ -24,6 +24,8 @@ from surgeon.selection import Selector
         (Training, {"lr": "fast"}, RecipeError, "lr: .* \\(got 'fast'\\)"),
         (Training, {"epoch": 3}, RecipeError, "unknown key 'epoch'; did you mean 'epochs'"),
         (Evaluation, {"suite": "fast"}, RecipeError, "suite"),
+        (Evaluation, {"eps": 0}, RecipeError, "eps: .* greater than 0"),
+        (Evaluation, {"norm": "union", "union": {"l2": 0}}, RecipeError, "union.l2: .* greater than 0"),
         (Data, {"classes": ("a", "a")}, RecipeError, "names a class twice"),
         (Data, {"classes": ("a", 1)}, RecipeError, "classes.1"),
         (Recipe, {"name": "r", "training": {"lr": "x"}}, RecipeError, "training.lr"),

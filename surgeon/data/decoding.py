@@ -75,6 +75,8 @@ def _decoded(source: Any, gray: bool | None) -> Any:
         # Opening reads the header alone, so that a decompression bomb is refused before it is decoded.
         opened: Image.Image = Image.open(source, formats=FORMATS)
     with opened, _strict:
+        if _signed(opened):
+            raise ValueError("its values have a sign, and 8 or 16 bits without one are read")
         width, height = opened.size
         most = min(PIXELS, Image.MAX_IMAGE_PIXELS or PIXELS)
         if width * height > most:
@@ -149,6 +151,12 @@ def whole(picture: Any) -> Any:
     if picture.mode == "F":
         raise ValueError("its values are floats, of a range that nothing tells")
     return _eight_bits(picture) if picture.mode.startswith("I") else picture
+
+
+def _signed(picture: Any) -> bool:
+    """Whether a TIFF says that its values of at most 16 bits have a sign; Pillow reads them as if they had none."""
+    told = getattr(picture, "tag_v2", {}).get(339, 1)
+    return 2 in (told if isinstance(told, tuple) else (told,)) and _bits(picture) <= 16
 
 
 def _bits(picture: Any) -> int:

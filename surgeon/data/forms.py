@@ -27,7 +27,7 @@ def check_one_form(folder: Path, read: str) -> None:
         DataError: nothing of this form is there, or images of any form lie in a sub-folder or tables beside it.
     """
     own = _FORMS[read]
-    if not any(p.suffix in own for p in folder.iterdir()):
+    if not any(p.suffix.lower() in own for p in folder.iterdir()):
         raise DataError(
             f"{shown(folder)} has no {read}, and the other splits beside it have: give all one form"
         )

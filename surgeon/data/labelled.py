@@ -101,7 +101,7 @@ def labelled(
             entries: list[tuple[Any, int]] = list(folder_entries(path, split))
             if entries:
                 check_no_tables(path)
-        elif path.suffix == ".parquet" and path.is_file():
+        elif path.suffix.lower() == ".parquet" and path.is_file():
             entries = list(parquet_entries(path))
         else:
             why = "" if path.exists() else " (nothing is there)"

@@ -10,7 +10,9 @@ from typing import Any
 
 from surgeon.data.decoding import start_no_programs
 from surgeon.data.images import SYNONYMS
+from surgeon.data.members import check_members
 from surgeon.data.names import shown
+from surgeon.data.shards import ending
 from surgeon.errors import ArtifactError, DataError
 from surgeon.reading import read_json
 
@@ -63,12 +65,12 @@ def tars_at(path: Path) -> Any:
         path: a tar or a folder of tars.
 
     Raises:
-        DataError: there is no readable tar with images, or one ends before its end.
+        DataError: there is no readable tar with images, one ends before its end, or as for `check_members`.
     """
     from timm.data import ImageDataset
     from timm.data.readers.reader_image_in_tar import ReaderImageInTar
 
-    for tar in [path] if path.is_file() else sorted(path.glob("*.tar")):
+    for tar in [path] if path.is_file() else ending(path, ".tar"):
         _check_whole(tar)
     try:
         return ImageDataset(
@@ -89,6 +91,8 @@ def _check_whole(path: Path) -> None:
             file: Any = tar.fileobj
             file.seek(tar.offset)
             end = file.read(tarfile.BLOCKSIZE)
+        if end == bytes(tarfile.BLOCKSIZE):
+            check_members(path)
     except (OSError, EOFError, tarfile.TarError) as error:
         reason = shown(str(error).partition("\n")[0])[:200] or type(error).__name__
         raise DataError(f"{shown(path)} holds no tar of images that can be read: {reason}") from error

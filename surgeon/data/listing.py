@@ -26,8 +26,29 @@ UNREAD = (
     ".exr",
     ".dng",
     ".dcm",
+    ".pbm",
+    ".pnm",
+    ".pfm",
+    ".dib",
+    ".psd",
+    ".svg",
+    ".j2k",
+    ".j2c",
+    ".jpf",
+    ".jpx",
+    ".pcx",
+    ".sgi",
+    ".dds",
+    ".hdr",
+    ".cr2",
+    ".cr3",
+    ".nef",
+    ".arw",
 )
 """How the names of images end that are not read. Among images they are refused: passed over, they would be missed."""
+
+_SHARDS = (".parquet", ".tar")
+_ARCHIVES = (".zip", ".tgz", ".tar.gz", ".tar.xz", ".tar.bz2", ".tar.zst", ".7z", ".rar")
 
 
 def split_folders(path: Path, asked: str | None = None) -> dict[str, Path]:
@@ -105,11 +126,11 @@ def folder_entries(path: Path, split: str) -> Iterator[tuple[Path, int]]:
         (file, class); class −1 for an image that lies in no sub-folder.
 
     Raises:
-        DataError: the folder lacks the split, holds an image of a kind that is not read, or as for
-            `split_folders` and `files_below`.
+        DataError: the folder lacks the split, holds an image of a kind that is not read, a parquet file or tar
+            among its images, or an archive in the place of a class, or as for `split_folders` and `files_below`.
     """
     there = split_folders(path, split)
-    siblings = [path]
+    siblings, source = [path], path
     if split in there or (path / split).is_dir():
         own = there.get(split, path / split)
         siblings = list({*there.values(), own})
@@ -118,7 +139,14 @@ def folder_entries(path: Path, split: str) -> Iterator[tuple[Path, int]]:
         found = f"the splits {', '.join(there)}" if there else "no splits"
         raise DataError(f"{path} has {found}, not {split!r}")
     place = {name: number for number, name in enumerate(class_names(siblings))}
-    for file in files_below(path, (*SUFFIXES, *UNREAD)):
+    _check_archives(path, split in there)
+    for file in files_below(path, (*SUFFIXES, *UNREAD, *_SHARDS)):
+        if file.suffix.lower() in _SHARDS:
+            if file.parent == source:
+                continue  # whether it is read is decided before image files are
+            raise DataError(
+                f"{shown(file)} lies among image files, which are read, and would be passed over: keep one form there"
+            )
         if file.suffix.lower() in UNREAD:
             kinds = ", ".join(SUFFIXES[:6])
             raise DataError(
@@ -126,3 +154,16 @@ def folder_entries(path: Path, split: str) -> Iterator[tuple[Path, int]]:
             )
         parts = file.relative_to(path).parts
         yield file, place[parts[0]] if len(parts) > 1 else -1
+
+
+def _check_archives(folder: Path, is_split: bool) -> None:
+    """Raise DataError for an archive beside the classes of a split that none of them was unpacked from."""
+    if not is_split:
+        return
+    classes = {p.name for p in folder.iterdir() if p.is_dir()}
+    for file in sorted(p for p in folder.iterdir() if p.is_file() and not p.name.startswith(".")):
+        ends = next((e for e in _ARCHIVES if file.name.lower().endswith(e)), "")
+        if ends and file.name[: -len(ends)] not in classes:
+            raise DataError(
+                f"{shown(file)} lies beside the classes and would be passed over: unpack it, or move it away"
+            )

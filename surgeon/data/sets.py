@@ -12,6 +12,7 @@ from surgeon.arguments import checked_seed
 from surgeon.data.faults import CLASSES, Faults, inspect
 from surgeon.data.images import SPLITS, Images
 from surgeon.data.leaving import without_untrained
+from surgeon.data.names import shown
 from surgeon.data.records import Records, Stream
 from surgeon.data.scans import DIGITS_SIZE, digits_as
 from surgeon.data.sources import Source, open_source
@@ -97,7 +98,10 @@ def load_sets(
     chosen, classes = _chosen(opened, settings)
     # A class of any split is one, also where classes have no names.
     names = classes or tuple(str(c) for c in range(_highest(chosen) + 1))
-    size = _size(input_size, settings, next(e for part in chosen.values() for e in part))
+    first = next((e for part in chosen.values() for e in part), None)
+    if first is None:
+        raise DataError(f"{shown(source)} has no images" + (" of these classes" if settings.classes else ""))
+    size = _size(input_size, settings, first)
     total = sum(map(len, chosen.values())) * size[0] * size[1] * size[2]
     inside = settings.in_memory == "always" or (settings.in_memory == "auto" and total < IN_MEMORY)
     faults = Faults()

@@ -28,10 +28,11 @@ def files_by_split(path: Path, suffix: str) -> dict[str, list[Path]]:
         Split → files; all are training images where no name is a split's. Empty without such files.
 
     Raises:
-        DataError: files of other names lie beside those of splits, a file of a numbered set is missing, or
-            files of two such sets are of one split.
+        DataError: files of other names lie beside those of splits, a file of a numbered set is missing,
+            files of two such sets are of one split, or one is packed or was not copied to its end.
     """
-    files = sorted(p for p in path.glob(f"*{suffix}") if not p.name.startswith("."))
+    files = ending(path, suffix)
+    _check_endings(path, suffix, files)
     named = _grouped(files, [split_of(f.stem.split("-")[0]) for f in files])
     if not named:
         inside = _grouped(
@@ -48,6 +49,36 @@ def files_by_split(path: Path, suffix: str) -> dict[str, list[Path]]:
     for split, those in grouped.items():
         _check_complete(path, split, those)
     return grouped
+
+
+def ending(path: Path, suffix: str) -> list[Path]:
+    """The visible files of a folder whose names end so, in any case.
+
+    Args:
+        path: the folder.
+        suffix: the suffix in lower case, with the dot.
+    """
+    found = (p for p in path.iterdir() if p.suffix.lower() == suffix and not p.name.startswith("."))
+    return sorted(found)
+
+
+def _check_endings(path: Path, suffix: str, files: Sequence[Path]) -> None:
+    """Raise DataError where a file lacks that lies there packed or in part: `test.parquet.gz`, `test.tar.part`."""
+    if not files:
+        return
+    there = {f.name.lower() for f in files}
+    for file in sorted(path.iterdir()):
+        name = file.name.lower()
+        plain = name.partition(f"{suffix}.")[0] + suffix
+        if suffix == ".tar" and name.endswith(".tgz"):
+            plain = name.removesuffix(".tgz") + suffix
+        elif f"{suffix}." not in name:
+            continue
+        if plain not in there and not name.startswith(".") and file.is_file():
+            raise DataError(
+                f"{shown(file)} is packed or was not copied to its end, and would be passed over: unpack it, copy "
+                "it again, or move it away"
+            )
 
 
 def _grouped(files: Sequence[Path], splits: Sequence[str | None]) -> dict[str, list[Path]]:

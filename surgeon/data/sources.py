@@ -17,7 +17,7 @@ from surgeon.data.listing import class_names, folder_entries, split_folders
 from surgeon.data.names import readable, shown
 from surgeon.data.records import Borrowed
 from surgeon.data.refusals import TORCH, meant, no_images, unlocated
-from surgeon.data.shards import files_by_split
+from surgeon.data.shards import ending, files_by_split
 from surgeon.data.tables import parquet_classes, parquet_entries
 from surgeon.disk.files import absolute
 from surgeon.errors import DataError, either
@@ -67,9 +67,9 @@ def _opened(source: str | Path, root: str | None) -> Source:
     path = Path(source)
     if text.lower().startswith(LIBRARY) and not path.exists():
         return _library(text, root)
-    if path.is_file() and path.suffix == ".parquet":
+    if path.is_file() and path.suffix.lower() == ".parquet":
         return Source(text, {"train": list(parquet_entries(path))}, parquet_classes(path))
-    if path.is_file() and path.suffix == ".tar":
+    if path.is_file() and path.suffix.lower() == ".tar":
         return _read(text, {"train": tars_at(path)})
     if not path.is_dir():
         why = "" if path.exists() else " (nothing is there)"
@@ -90,7 +90,7 @@ def _opened(source: str | Path, root: str | None) -> Source:
     if files and not are_left_over(files, there):
         check_one_form(path, "tars")
         return _tars(text, files) if len(files) > 1 else _read(text, {s: tars_at(path) for s in files})
-    if any(any(p.glob("*.tar")) for p in there.values()):
+    if any(ending(p, ".tar") for p in there.values()):
         for folder in there.values():
             check_one_form(folder, "tars")
         return _read(text, {s: tars_at(p) for s, p in there.items()})

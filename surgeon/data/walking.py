@@ -21,7 +21,8 @@ def files_below(folder: Path, suffixes: Collection[str]) -> Iterator[Path]:
         suffixes: suffixes in lower case, with the dot.
 
     Raises:
-        DataError: a folder is reached twice, such as by a link to one above it.
+        DataError: a folder is reached twice, such as by a link to one above it, or a link leads nowhere that
+            may have led to a folder.
         OSError: a folder cannot be read.
     """
     yield from _below(folder, suffixes, {})
@@ -44,6 +45,11 @@ def _below(folder: Path, suffixes: Collection[str], known: dict[tuple[int, int],
             yield from _below(folder / entry.name, suffixes, known)
         elif Path(entry.name).suffix.lower() in suffixes and (entry.is_file() or _leads_nowhere(entry)):
             yield folder / entry.name
+        elif _leads_nowhere(entry) and not Path(os.readlink(entry.path)).suffix:
+            raise DataError(
+                f"{shown(folder / entry.name)} is a link to {shown(os.readlink(entry.path))}, where nothing is: a "
+                "folder of images that is not there would be passed over; mend the link or remove it"
+            )
 
 
 def _leads_nowhere(entry: os.DirEntry[str]) -> bool:

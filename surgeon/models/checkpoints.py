@@ -61,9 +61,9 @@ def read_weights(
     path = Path(path)
     if not path.is_file():
         raise ArtifactError(f"{path} is not a file")
-    if path.suffix == ".safetensors":
+    if path.suffix.lower() == ".safetensors":
         loaded: Any = _safetensors(path)
-    elif path.suffix in PICKLED:
+    elif path.suffix.lower() in PICKLED:
         loaded = _pickled(path)
     else:
         raise ArtifactError(

@@ -34,7 +34,7 @@ def of_timm(name: str) -> bool:
     """
     import timm
 
-    return Path(name).suffix not in _FILES and timm.is_model(name.split(".")[0])
+    return Path(name).suffix.lower() not in _FILES and timm.is_model(name.split(".")[0])
 
 
 def unknown(name: str, valid: Callable[[], Iterable[str]]) -> str:
@@ -46,7 +46,7 @@ def unknown(name: str, valid: Callable[[], Iterable[str]]) -> str:
     """
     path = Path(name)
     rest = name.rpartition("/")[2]
-    if path.suffix in _FILES:
+    if path.suffix.lower() in _FILES:
         there = "a file of weights" if path.is_file() else "not a file here"
         how = either("create_model(NAME, weights=FILE)", "give the network's name, and the file as --weights")
         return f"{name} is {there}, and no name of a network: {how}"

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from surgeon.data import Sets, contents_of, differing
+from surgeon.data import Records, Sets, contents_of, differing
 from surgeon.disk.files import absolute, json_text
 from surgeon.disk.hashes import own_hash
 from surgeon.errors import ArtifactError, DataError
@@ -91,6 +91,39 @@ def check_contents(
     if changed:
         raise ArtifactError(
             f"{work} was made from something else than what is there now: {', '.join(changed)}; {instead}"
+        )
+
+
+def check_unchanged(before: Mapping[str, Any], sets: Sets, place: str) -> None:
+    """Check that images which a training reads one by one are still those that it began with.
+
+    Args:
+        before: contents of `made_from`, at the beginning.
+        sets: the images; those in memory cannot change.
+        place: where they lie, for the message.
+
+    Raises:
+        ArtifactError: they changed meanwhile, so that the network has seen what no record names.
+        DataError: an image has disappeared.
+    """
+    try:
+        now = {
+            name: contents_of(images)
+            for name, images in zip(IMAGES[:2], (sets.train, sets.val), strict=True)
+            if isinstance(images, Records)
+        }
+    except OSError as error:
+        raise DataError(f"{error.filename} cannot be read: {error.strerror or error}") from error
+    plain = json.loads(json_text({"before": {n: before[n] for n in now}, "now": now}))
+    changed = [
+        f"the {n} ({differing_of(plain['before'][n], plain['now'][n])})"
+        for n in now
+        if plain["before"][n] != plain["now"][n]
+    ]
+    if changed:
+        raise ArtifactError(
+            f"{' and '.join(changed)} of {place} changed while they were trained on: no record says what the network "
+            "has seen. Choose another folder, and leave the images alone meanwhile"
         )
 
 

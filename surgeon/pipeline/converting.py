@@ -219,7 +219,7 @@ def checkpoints_in(folder: Path) -> list[Path]:
     Raises:
         ArtifactError: there is no checkpoint, or two would share a result's folder.
     """
-    found = sorted(p for p in folder.iterdir() if p.suffix in _SUFFIXES and p.is_file())
+    found = sorted(p for p in folder.iterdir() if p.suffix.lower() in _SUFFIXES and not p.is_dir())
     if not found:
         raise ArtifactError(f"{folder} holds no checkpoint ({', '.join(_SUFFIXES)})")
     stems = [p.stem for p in found]

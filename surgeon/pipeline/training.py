@@ -21,7 +21,7 @@ from surgeon.models.preparation import trained_on_stretched
 from surgeon.ownership import check_apart, claim, owned, seal, taken
 from surgeon.ownership.parts import TRAINING
 from surgeon.pipeline import shown_images
-from surgeon.pipeline.contents import absolute_model, check_contents, made_from
+from surgeon.pipeline.contents import absolute_model, check_contents, check_unchanged, made_from
 from surgeon.pipeline.demands import (
     check_classes,
     check_names,
@@ -301,6 +301,7 @@ def train(
                 label=label or folder.name,
                 normalize=normalization_of(network),
             )
+            check_unchanged(now, sets, absolute_source(data))
             with PartialState().main_process_first():
                 if not trained.is_dir():
                     save(network.eval(), trained, beside=lineage)

@@ -20,9 +20,9 @@ _Name = Annotated[str, WithJsonSchema({"type": "string", "enum": list(NAMED)})]
 class Sizes(Strict):
     """ε of each norm of the union, in [0, 1] pixels."""
 
-    linf: Quantity = Field(default=8 / 255, ge=0)
-    l2: Quantity = Field(default=0.5, ge=0)
-    l1: Quantity = Field(default=12.0, ge=0)
+    linf: Quantity = Field(default=8 / 255, gt=0)
+    l2: Quantity = Field(default=0.5, gt=0)
+    l1: Quantity = Field(default=12.0, gt=0)
 
     @field_validator("linf")
     @classmethod
@@ -53,7 +53,7 @@ class Evaluation(WithinPixels, Strict):
     )
     eps: Quantity | None = Field(
         default=None,
-        ge=0,
+        gt=0,
         description="by default 8/255 in linf, 0.5 in l2, 12 in l1; in the suite paper the paper's",
     )
     union: Sizes = Field(default=Sizes(), description="ε by norm, where norm is union")

@@ -15,7 +15,7 @@ from surgeon.disk.folder_kinds import NETWORK
 from surgeon.errors import ArtifactError, SurgeonError, either
 from surgeon.evaluation.suites import asked_for
 from surgeon.evaluation.untouched import check_untouched
-from surgeon.ownership.parts import EVALUATION
+from surgeon.ownership.parts import EVALUATION, TRAINED
 from surgeon.reading import read_as
 from surgeon.results.assessment import Assessment, Drawn
 from surgeon.results.differences import Difference
@@ -24,6 +24,7 @@ from surgeon.results.statistics import Paired, mcnemar
 from surgeon.results.study import Study, below, tabulate, unlike
 from surgeon.results.threat import Threat
 from surgeon.results.verdict import standing
+from surgeon.store.configuration import WEIGHTS
 
 PICTURES = "pictures"
 STUDY, ARMS = "study.json", "table.json"
@@ -155,7 +156,8 @@ def read_run(folder: str | Path) -> Run:
         The run.
 
     Raises:
-        ArtifactError: The folder has no finished evaluation, or one that was changed after it had ended.
+        ArtifactError: The folder has no finished evaluation, one that was changed after it had ended, or, as a
+            run, the evaluation of another network than its own.
 
     Examples:
         >>> from surgeon.report import read_run
@@ -170,10 +172,33 @@ def read_run(folder: str | Path) -> Run:
     assessment = read_as(place / RESULT, Assessment)
     check_untouched(place, assessment)
     whole = path.resolve()
+    _check_own(place, assessment)
     name = whole.parent.name if whole.name == EVALUATION else whole.name
     rows = read_parquet(place / VERDICTS) if (place / VERDICTS).is_file() else []
     right = standing(rows, assessment.summary.main, "image")[1] if rows else {}
     return Run(name, place, assessment, right, labels=_labels(rows))
+
+
+def _check_own(place: Path, found: Assessment) -> None:
+    """Raise ArtifactError where a run has the evaluation of another network, which would be shown as its own."""
+    run = place.resolve().parent
+    file = run / TRAINED / WEIGHTS
+    if place.resolve().name != EVALUATION or not file.is_file():
+        return
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    from surgeon.evaluation.engine.fingerprints import state_hash
+
+    try:
+        own = state_hash(load_file(file))
+    except (SafetensorError, OSError) as error:
+        raise ArtifactError(f"{file} is damaged: {' '.join(str(error).split())}") from error
+    if found.subject.weights != own:
+        raise ArtifactError(
+            f"{place} is the evaluation of other weights ({found.subject.weights}) than the run {run} has "
+            f"({own}), and would be shown as the run's: move it out of the run's folder"
+        )
 
 
 def _why_none(path: Path) -> str:
