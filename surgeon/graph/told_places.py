@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from torch import fx, nn
+from torch.fx.proxy import TracerBase
 
 from surgeon.graph.owners import owner_of
 
@@ -19,20 +20,20 @@ _WHERE = "current_module_qualname"
 """Where a tracer has the path of the module whose code runs."""
 
 
-def writer(values: Iterable[Any]) -> fx.Tracer | None:
+def writer(values: Iterable[Any]) -> TracerBase | None:
     """The tracer that records a call with these arguments, where it writes down the module of each function; else
     None."""
     tracers = (v.tracer for v in values if isinstance(v, fx.Proxy))
     return next((t for t in tracers if isinstance(getattr(t, _WHERE, None), str)), None)
 
 
-def run_told(network: nn.Module, graph: fx.Graph, inputs: Iterable[Any], tracer: fx.Tracer) -> Any:
+def run_told(network: nn.Module, graph: fx.Graph, inputs: Iterable[Any], tracer: TracerBase) -> Any:
     """Run a graph of a network under another tracer, which is told of each function in which module it was called."""
     return _Told(network, graph, tracer).run(*inputs)
 
 
 class _Told(fx.Interpreter):
-    def __init__(self, network: nn.Module, graph: fx.Graph, tracer: fx.Tracer) -> None:
+    def __init__(self, network: nn.Module, graph: fx.Graph, tracer: TracerBase) -> None:
         super().__init__(network, graph=graph)
         self.tracer = tracer
         self.root = getattr(tracer, _WHERE)  # the network may be a part of another
