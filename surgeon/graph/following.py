@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from surgeon.graph.network import Rewritten
 
 _OFTEN = 8
+_TRACED = "it is recorded by other code"
 _log = logging.getLogger(__name__)
 
 
@@ -69,7 +70,7 @@ def _remake(network: Rewritten, changes: list[exchanged.Change]) -> None:
     elif network._by_hand:
         reason = "its graph was edited by hand"
     elif traced_elsewhere():
-        reason = "it is traced by other code now: call it once before"
+        reason = _TRACED
     else:
         before = {
             k: network.__dict__[k]
@@ -108,6 +109,11 @@ def _remake(network: Rewritten, changes: list[exchanged.Change]) -> None:
             if hasattr(network._stock_class, "reset_classifier")
             else ""
         )
+        if reason == _TRACED:
+            raise SurgeryError(
+                f"{binding[0]}{more}, and no graph can be made while torch.compile, torch.export or torch.jit.trace "
+                "records the network: call it once on images before that"
+            )
         way = binding[0].way or (
             f"change modules before surgeon.apply, or fold or revert, change, and apply again{head}"
         )

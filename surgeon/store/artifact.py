@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import ValidationError
 from torch import Tensor, nn
 
 from surgeon.disk.files import path_given
@@ -25,6 +24,7 @@ from surgeon.disk.writing import shared, telling
 from surgeon.errors import ArtifactWarning, SurgeonError, either
 from surgeon.extra_state import in_tensors, left_out
 from surgeon.graph.implants import changed
+from surgeon.graph.network import Rewritten
 from surgeon.host import in_own_state
 from surgeon.models import own
 from surgeon.models.checkpoints import check_fit, lay_on, read_weights, renamed_for, versioned
@@ -32,9 +32,10 @@ from surgeon.models.creating import create_model
 from surgeon.models.tensor_files import same_tensors
 from surgeon.ownership import new_folder
 from surgeon.processes import device_named
-from surgeon.store import hub, unnamed
-from surgeon.store.beyond_name import beyond_name, can_be_set
-from surgeon.store.configuration import LINEAGE, ORIGINAL, Configuration
+from surgeon.store import hub
+from surgeon.store.after_its_name import after_its_name
+from surgeon.store.beyond_name import can_be_set
+from surgeon.store.configuration import LINEAGE, ORIGINAL
 from surgeon.store.displaced import displaced_state, restore_displaced
 from surgeon.store.folder import (
     CONFIG,
@@ -50,7 +51,7 @@ from surgeon.store.folder import (
     tell_unverified,
 )
 from surgeon.store.hooks import told_of_hooks
-from surgeon.store.rebuilding import listed, rebuilt, stock_of
+from surgeon.store.rebuilding import rebuilt
 from surgeon.surgery.standing import demand, findings
 from surgeon.warned import warn
 
@@ -83,13 +84,15 @@ def save(
     Raises:
         ArtifactError: the folder exists or is in use, the disk is full, or a weight cannot be stored as a
             plain tensor (quantised, distributed, sparse, on the meta device). Nothing is left half-written.
-        SurgeryError: a site is no longer what the surgery left there, so that the folder would not load.
+        SurgeryError: a site is no longer what the surgery left there, or code changed the network so that it no
+            longer runs; the folder would not load.
 
     Warns:
         ArtifactWarning: the network differs from what its name and arguments make (channels pruned, modules
-            exchanged, own code without a name), so that `surgeon.load` needs it as `model=…`; hooks on its modules
-            change its outputs or gradients, which is tried on two images where there are hooks; or a module's
-            extra state (`get_extra_state`) is not a tensor and was left out.
+            exchanged or added, own code without a name), so that `surgeon.load` needs a network with the same
+            changes, before any surgery, as `model=…`; hooks on its modules change its outputs or gradients, which
+            is tried on two images where there are hooks; or a module's extra state (`get_extra_state`) is not a
+            tensor and was left out.
 
     Examples:
         >>> import tempfile, surgeon
@@ -100,6 +103,9 @@ def save(
         ['config.json', 'model.safetensors']
     """
     demand([f for f in findings(model) if not f.loads], "saved")
+    for part in model.modules():
+        if isinstance(part, Rewritten):
+            part.anchor()  # a network whose next call is refused would not load
     with new_folder(folder, overwrite=overwrite) as work:
         state = model.state_dict()
         _write(stored(in_tensors(state)), work / WEIGHTS, Path(folder) / WEIGHTS)
@@ -107,7 +113,7 @@ def save(
         if displaced:
             _write(displaced, work / ORIGINAL, Path(folder) / ORIGINAL)
         config = config_of(model, dict(model_args or {}))
-        config |= _beyond_name(model, config, Path(folder))
+        config |= after_its_name(model, config, Path(folder))
         config |= _implants(model, Path(folder))
         config |= hashed_entries(model, work, bool(displaced))
         (work / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
@@ -135,26 +141,6 @@ def _lineage(model: nn.Module, work: Path) -> dict[str, str]:
         return {LINEAGE: (source / LINEAGE).read_text(encoding="utf-8").rstrip("\n")}
     except (OSError, SurgeonError):  # the folder is gone, has no record, or was damaged since
         return {}
-
-
-def _beyond_name(model: nn.Module, config: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """Compare a network with what its name makes: keys for its configuration, {} where no name makes it."""
-    try:
-        made = stock_of(Configuration.model_validate(config), folder)
-        found = beyond_name(model, made)
-    except (SurgeonError, ValidationError):
-        warn(unnamed.at_saving(config["architecture"], folder), ArtifactWarning)
-        return {}
-    if found.exchanged:
-        warn(
-            f"this network is not {config['architecture']} as its name makes it: "
-            f"{listed(found.exchanged)}. It was written to "
-            f"{folder}: give it to surgeon.load as model=…, since timm, too, would make "
-            "another one; where arguments made it so, save it "
-            "with model_args={…}",
-            ArtifactWarning,
-        )
-    return {"settings": found.settings, "exchanged": found.exchanged}
 
 
 def _implants(model: nn.Module, folder: Path) -> dict[str, Any]:
@@ -205,8 +191,8 @@ def load(
         folder: the folder; that of a run, whose trained network is loaded; or `hf-hub:owner/name` for a
             repository of the Hugging Face Hub, with `@revision` appended for another revision than the main
             branch. timm loads a repository that surgeon did not write.
-        model: the network as it was before any surgery, for one that cannot be made by name. It is not
-            changed.
+        model: the network as it was before any surgery, for one that cannot be made by name; with what code
+            changed of it after the surgery, as `surgeon.revert` gives it. It is not changed.
         device: the device to put the network on.
         mapped: map the parameters from the file instead of copying them. Processes that load the same folder
             then share memory, and a page is copied when it is written to. The file must not change while the

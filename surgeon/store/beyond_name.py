@@ -1,4 +1,4 @@
-"""How a network differs from what its name makes: changed settings, exchanged modules, pruned channels.
+"""How a network differs from what its name makes: changed settings, exchanged and added modules, pruned channels.
 
 Most such changes leave the names and shapes of all weights as they were (another stride or epsilon, a
 pooling layer replaced by an identity). The network made by name would then accept the weights and compute
@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from surgeon.errors import ArtifactError
 from surgeon.graph.implants import FUNCTIONS, same, settings_of
-from surgeon.graph.module_tree import bare, close_all
+from surgeon.store.added import added_modules, added_tensors
+from surgeon.surgery.before import as_before
 from surgeon.torch_private import BatchNorm
 from surgeon.values import has_values
 
@@ -28,8 +29,8 @@ class Beyond(NamedTuple):
 
     Attributes:
         settings: `module.name` → plain value, of modules that the name makes too. They can be set again.
-        exchanged: module or setting → a text with what it is and what the name makes. These cannot be set
-            again.
+        exchanged: module, tensor or setting → a text with what it is and what the name makes. These cannot be
+            set again.
     """
 
     settings: dict[str, Any]
@@ -48,14 +49,8 @@ def beyond_name(model: nn.Module, made: nn.Module) -> Beyond:
     Returns:
         The differences.
     """
-    tree, displaced = bare(model, share=True)
-    close_all(tree)
-    old, new = (
-        dict(made.named_modules(remove_duplicate=False)),
-        dict(tree.named_modules(remove_duplicate=False)),
-    )
-    for site, module in displaced.modules.items():
-        new |= {f"{site}.{n}" if n else site: m for n, m in module.named_modules(remove_duplicate=False)}
+    old = dict(made.named_modules(remove_duplicate=False))
+    new = dict(as_before(model).named_modules(remove_duplicate=False))
     found = Beyond({}, {})
     for name, stock in old.items():
         now = new.get(name)
@@ -81,6 +76,11 @@ def beyond_name(model: nn.Module, made: nn.Module) -> Beyond:
             found.exchanged[f"{name}.{key}" if name else key] = (
                 f"a function of its own, not that of {_called(now)}"
             )
+        for key, size in added_tensors(now, stock):  # type: ignore[arg-type]  # a module, as above
+            found.exchanged[f"{name}.{key}" if name else key] = f"{size}, which its name does not make"
+    for name, module in added_modules(new, old):
+        if not any(_holds(other, name) for other in found.exchanged):
+            found.exchanged[name] = f"{_called(module)}, which its name does not make"
     return found
 
 

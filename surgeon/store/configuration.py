@@ -124,6 +124,10 @@ class Configuration(Strict):
         max_length=65_536,
         description="settings of modules that the surgery put in, where code changed them after it",
     )
+    structure: Word | None = Field(
+        default=None,
+        description="fingerprint without the surgery, where code changed the network's structure after it",
+    )
     format: Literal[1] | None = None
     hashes: Hashes = Field(default_factory=dict, description="of a stock network; of a cut one, in surgery")
     surgery: Surgery | None = None

@@ -57,7 +57,7 @@ def rebuilt(folder: Path, config: Configuration, record: Plan | None, model: nn.
                 stock = stock if ours else bare(stock)[0]
                 set_again(stock, config.settings, place)
             if record:
-                network = replay(stock, record, consume=ours)
+                network = replay(stock, record, consume=ours, structure=config.structure)
                 set_again(network, config.implants, place)
             else:
                 network = stock if ours else bare(stock)[0]
@@ -89,8 +89,8 @@ def _check_exchanged(model: nn.Module | None, config: Configuration, folder: Pat
             raise ArtifactError(
                 f"{folder}: the network was changed in code after it was made: {listed(wanted)}; "
                 + either(
-                    "pass the stock network: surgeon.load(folder, model=…)",
-                    "load it from Python, with the stock network",
+                    "pass a network with the same changes, before any surgery: surgeon.load(folder, model=…)",
+                    "load it from Python, with a network of the same changes, before any surgery",
                 )
             )
         return
@@ -100,7 +100,7 @@ def _check_exchanged(model: nn.Module | None, config: Configuration, folder: Pat
     if other:
         raise ArtifactError(
             f"{folder}: model is not the network that was written: {', '.join(other[:3])} "
-            f"{'is' if len(other) == 1 else 'are'} not as there"
+            f"{'is' if len(other) == 1 else 'are'} not as there; make the same changes to it before, and no others"
         )
 
 

@@ -20,19 +20,25 @@ def is_unnamed(architecture: str) -> bool:
     return ":" not in architecture and not own.is_own(architecture) and not is_known(architecture)
 
 
-def at_saving(architecture: str, folder: Path) -> str:
+def at_saving(architecture: str, folder: Path, *, changed: bool = False) -> str:
     """The warning for a network that cannot be made from what its folder says.
 
     Args:
         architecture: the network's name.
         folder: the folder that was written.
+        changed: whether code changed the network's structure after its surgery.
     """
+    also = ", changed as this one was after it" if changed else ""
     if not is_unnamed(architecture):
-        return f"{architecture} as it is cannot be made by name: {folder} loads as surgeon.load(folder, model=…) alone"
+        what = f", with a network before any surgery{also}" if changed else ""
+        return (
+            f"{architecture} as it is cannot be made by name: {folder} loads as surgeon.load(folder, model=…) "
+            f"alone{what}"
+        )
     return (
         f"{architecture} is of own code, and its class is not a name that makes it: {folder} "
         "loads as surgeon.load(folder, model=…) alone, "
-        f"with a fresh {architecture} before any surgery; {_NAMED}"
+        f"with a fresh {architecture} before any surgery{also}; {_NAMED}"
     )
 
 

@@ -198,6 +198,33 @@ def check_plan(subject: Subject, made: Plan) -> None:
             f"the plan was made for {made.model} (fingerprint {made.fingerprint}), not for this "
             f"{type(subject.model).__name__} (fingerprint {subject.fingerprint}); make it anew with surgeon.plan"
         )
+    _refuse_large(made)
+
+
+def check_executed(subject: Subject, record: Plan, structure: str | None) -> None:
+    """Check that the cuts of a record can be made again on a network.
+
+    Args:
+        subject: The network.
+        record: The record.
+        structure: The fingerprint of what code made of the network after its surgery, or None if it is as it was.
+
+    Raises:
+        SurgeryError: The network is neither the one that was cut nor what code made of it, or as for
+            `check_plan`.
+    """
+    _refuse_empty(subject.model)
+    if subject.fingerprint not in (record.fingerprint, structure):
+        later = f" and changed in code after it (then {structure})" if structure else ""
+        raise SurgeryError(
+            f"the surgery was done on {record.model} (fingerprint {record.fingerprint}){later}, and this "
+            f"{type(subject.model).__name__} is another network (fingerprint {subject.fingerprint})"
+        )
+    _refuse_large(record)
+
+
+def _refuse_large(made: Plan) -> None:
+    """Raise SurgeryError if a plan adds too much."""
     large = [n.text for n in made.notes if n.code == "too-large"]
     if large:
         raise SurgeryError(large[0])

@@ -13,24 +13,26 @@ from surgeon.graph.standing import remember
 from surgeon.host import in_own_state
 from surgeon.methods.registry import parse
 from surgeon.surgery.cutting import carved, cut_tree
-from surgeon.surgery.door import admitted, check_plan
+from surgeon.surgery.door import admitted, check_executed
 
 
 @one_at_a_time
 @in_own_state()
-def replay(model: nn.Module, record: Plan, *, consume: bool) -> nn.Module:
+def replay(model: nn.Module, record: Plan, *, consume: bool, structure: str | None = None) -> nn.Module:
     """Make the cuts of an executed plan on a stock network whose weights are loaded afterwards.
 
     Args:
         model: The stock network.
         record: The plan.
         consume: The network belongs to no one else and may be cut itself; False cuts a copy.
+        structure: The fingerprint of what code made of the network after the surgery; such a network is taken
+            too. None if it is as it was.
 
     Returns:
         The rewritten network, with values that are yet to be loaded.
 
     Raises:
-        SurgeryError: The plan is for another network.
+        SurgeryError: The plan is for another network, or too large.
 
     Examples:
         >>> import surgeon
@@ -40,7 +42,7 @@ def replay(model: nn.Module, record: Plan, *, consume: bool) -> nn.Module:
         >>> rewritten.surgery == record
         True
     """
-    check_plan(admitted(model, record.input_size, stack=True), record)
+    check_executed(admitted(model, record.input_size, stack=True), record, structure)
     operations = {k: parse(o) for k, o in record.operations.items()}
     tree, displaced = (model, Displaced()) if consume else bare(model)
     regions = regions_of(tree, record)
