@@ -77,7 +77,7 @@ def _by_name(plain: nn.Module, config: Mapping[str, Any], folder: Path) -> tuple
 
 
 def _outputs(plain: nn.Module, made: nn.Module, classes: int | None) -> int | None:
-    """The number of rows in tensors of which the name makes one a class; None where it is no other number, or several."""
+    """The rows of tensors of which the name makes one a class; None where there are no other numbers, or several."""
     now, rows = dict(plain.named_parameters()), set()
     for name, was in made.named_parameters():
         shape = now[name].shape if name in now else was.shape
