@@ -2,10 +2,11 @@
 
 import pytest
 import torch
+from pydantic import TypeAdapter
 from torch import nn
 
 from surgeon.errors import RecipeError, SurgeonError
-from surgeon.quantities import number
+from surgeon.quantities import Quantity, number
 from surgeon.recipe import Adversary, Evaluation, load_recipe, schema
 from tests.cli.commandline import invoke
 
@@ -39,7 +40,7 @@ def test_a_text_is_a_number_or_a_fraction():
 
 def test_zero_has_no_sign():
     for given in ("-0", "-0/255", "0/-255", -0.0):
-        assert str(Evaluation(eps=given).eps) == "0.0"
+        assert str(TypeAdapter(Quantity).validate_python(given)) == "0.0"
 
 
 def test_fractions_are_read_wherever_a_size_is_given(tmp_path):

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from surgeon.errors import either
 
-NETWORK = "config.json"
+NETWORK, WEIGHTS, ORIGINAL = "config.json", "model.safetensors", "original.safetensors"
+"""The files of a network's folder."""
 
 
 def instead(folder: str | Path) -> str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from surgeon.disk.files import write_text
+from surgeon.disk.folder_kinds import WEIGHTS
 from surgeon.edits import Plan
 from surgeon.errors import ArtifactError, RecipeError
 from surgeon.markdown import code, text
@@ -115,7 +116,7 @@ def _read_run(evaluation: str | Path, folder: Path) -> Run:
     from surgeon.report.reading import read_run
 
     run = read_run(evaluation)
-    weights = state_hash(load_file(folder / "model.safetensors"))
+    weights = state_hash(load_file(folder / WEIGHTS))
     if run.found.subject.weights != weights:
         raise ArtifactError(
             f"{evaluation} is an evaluation of other weights ({run.found.subject.weights}) "

@@ -11,7 +11,7 @@ from surgeon.publishing.card import write_card
 from surgeon.publishing.lineage import as_published
 from surgeon.store.artifact import load
 from surgeon.store.configuration import LINEAGE
-from surgeon.store.hub import LIBRARY, WEIGHTS, check_name, files_of, refuse, split
+from surgeon.store.hub import LIBRARY, OF_WEIGHTS, check_name, files_of, refuse, split
 
 if TYPE_CHECKING:
     from torch import nn
@@ -77,7 +77,7 @@ def push(
                 allow_patterns=files_of(place),
                 commit_message=message,
                 revision=revision,
-                delete_patterns=[*WEIGHTS, LINEAGE],
+                delete_patterns=[*OF_WEIGHTS, LINEAGE],
             )
     except ArtifactError:
         raise

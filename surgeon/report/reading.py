@@ -11,7 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from surgeon.disk.files import read_parquet
-from surgeon.disk.folder_kinds import NETWORK
+from surgeon.disk.folder_kinds import NETWORK, WEIGHTS
 from surgeon.errors import ArtifactError, SurgeonError, either
 from surgeon.evaluation.suites import asked_for
 from surgeon.evaluation.untouched import check_untouched
@@ -24,7 +24,6 @@ from surgeon.results.statistics import Paired, mcnemar
 from surgeon.results.study import Study, below, tabulate, unlike
 from surgeon.results.threat import Threat
 from surgeon.results.verdict import standing
-from surgeon.store.configuration import WEIGHTS
 
 PICTURES = "pictures"
 STUDY, ARMS = "study.json", "table.json"

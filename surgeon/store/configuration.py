@@ -15,11 +15,12 @@ from pydantic import (
     model_validator,
 )
 
+from surgeon.disk.folder_kinds import NETWORK, ORIGINAL, WEIGHTS
 from surgeon.edits import Plan
 from surgeon.store.model_arguments import refusal
 from surgeon.strict import Strict
 
-WEIGHTS, ORIGINAL, CONFIG = "model.safetensors", "original.safetensors", "config.json"
+CONFIG = NETWORK
 LINEAGE = "lineage.json"
 """What the network was trained on; it lies in the network's folder, so that it goes wherever that goes."""
 FORMAT = 1

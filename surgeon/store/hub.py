@@ -11,14 +11,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NoReturn
 
+from surgeon.disk.folder_kinds import NETWORK, ORIGINAL, WEIGHTS
 from surgeon.errors import ArtifactError
 from surgeon.models.fetching import reason
 from surgeon.reading import read_json
 from surgeon.store.configuration import LINEAGE
 
 PREFIX = "hf-hub:"
-CONFIG, CARD = "config.json", "README.md"
-WEIGHTS = ("model.safetensors", "original.safetensors")
+CARD = "README.md"
+OF_WEIGHTS = (WEIGHTS, ORIGINAL)
 LIBRARY = "surgeon"
 
 
@@ -54,7 +55,7 @@ def split(name: str | Path) -> tuple[str, str | None]:
 
 
 def fetch(
-    name: str | Path, revision: str | None = None, *, files: Iterable[str] = (CONFIG, *WEIGHTS, LINEAGE)
+    name: str | Path, revision: str | None = None, *, files: Iterable[str] = (NETWORK, *OF_WEIGHTS, LINEAGE)
 ) -> Path:
     """Download a repository's files into huggingface_hub's cache, unless they are there already.
 
@@ -100,16 +101,16 @@ def folder_of(name: str | Path) -> Path | None:
     """
     if not is_hub(name):
         return None
-    folder = fetch(name, files=[CONFIG])
+    folder = fetch(name, files=[NETWORK])
     if not _is_ours(folder):
         return None
     return fetch(split(name)[0], folder.name)  # the same commit, even if the branch moves meanwhile
 
 
 def _is_ours(folder: Path) -> bool:
-    if not (folder / CONFIG).is_file():
+    if not (folder / NETWORK).is_file():
         return False
-    config = read_json(folder / CONFIG)
+    config = read_json(folder / NETWORK)
     return isinstance(config, dict) and "architecture" in config and "format" in config
 
 
@@ -119,7 +120,7 @@ def files_of(folder: str | Path) -> list[str]:
     Args:
         folder: the folder.
     """
-    return [n for n in (CARD, CONFIG, *WEIGHTS, LINEAGE) if (Path(folder) / n).is_file()]
+    return [n for n in (CARD, NETWORK, *OF_WEIGHTS, LINEAGE) if (Path(folder) / n).is_file()]
 
 
 def pull(name: str, folder: str | Path, *, revision: str | None = None, overwrite: bool = False) -> Path:
@@ -152,7 +153,7 @@ def pull(name: str, folder: str | Path, *, revision: str | None = None, overwrit
     repository, own = split(name)
     check_name(repository)
     with reserved(folder, overwrite=overwrite):
-        place = fetch(repository, revision or own, files=(CARD, CONFIG, *WEIGHTS, LINEAGE))
+        place = fetch(repository, revision or own, files=(CARD, NETWORK, *OF_WEIGHTS, LINEAGE))
         if not _is_ours(place):
             raise ArtifactError(
                 f"{repository} holds no network that surgeon wrote; if it is timm's, name it "

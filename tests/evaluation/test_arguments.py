@@ -240,7 +240,7 @@ def test_a_sigma_of_nothing_and_an_alpha_of_one(data):
     [
         ({"eps": math.inf}, "eps.*finite number"),
         ({"eps": math.nan}, "eps.*finite number"),
-        ({"eps": -1.0}, "eps.*greater than or equal to 0"),
+        ({"eps": -1.0}, "eps.*greater than 0"),
         ({"certify": (0.25, math.nan)}, "certify.*(finite number|greater than 0)"),
         ({"certify": (0.0,)}, "certify.*greater than 0"),
         ({"certify": (0.25, 0.25)}, r"certify=\(0.25, 0.25\) has a σ twice"),
