@@ -30,7 +30,7 @@ RANKS = (
     ("execution",),
     ("edits",),
     # torch's state, and what is true of any tensor
-    ("host", "values", "extra_state"),
+    ("host", "values", "extra_state", "kept_modes"),
     # files, and the processes that share a work
     ("disk", "interrupts", "processes"),
     ("progress", "machine", "ownership"),

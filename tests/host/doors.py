@@ -76,6 +76,7 @@ PLAIN = {
             "host",
             "images",
             "interrupts",
+            "kept_modes",
             "lazy",
             "machine",
             "markdown",
