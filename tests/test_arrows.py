@@ -9,6 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 RANKS = (
     ("errors", "lazy", "torch_private", "warned", "conditions"),
+    ("namesake",),
     # text and numbers from outside, and how they are written
     ("told_settings",),
     ("strict",),
@@ -64,6 +65,7 @@ TOGETHER = {("models", "zoo"), ("zoo", "models")}
 NO_TORCH = (
     "errors",
     "lazy",
+    "namesake",
     "told_settings",
     "conditions",
     "strict",

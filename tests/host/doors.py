@@ -81,6 +81,7 @@ PLAIN = {
             "machine",
             "markdown",
             "merging",
+            "namesake",
             "numerals",
             "processes",
             "progress",
