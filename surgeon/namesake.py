@@ -52,11 +52,12 @@ def tell(how: Callable[[str], object] | None = None) -> None:
         return
     _told = True
     line = beside()
-    if not line:
-        return
-    if how is None:
-        from surgeon.warned import warn as how
-    how(line)
+    if line and how is not None:
+        how(line)
+    elif line:
+        from surgeon.warned import warn
+
+        warn(line)
 
 
 def _is_ours(points: str) -> bool:
