@@ -76,4 +76,10 @@ if TYPE_CHECKING:  # what type checkers and editors see of the lazy names
     from surgeon.verification import verify as verify
 
 
-__getattr__, __dir__ = lazily(__name__, _HOME, _ROOMS)
+def _first() -> None:
+    from surgeon.namesake import tell  # only now: the import of this package stays as fast as it is
+
+    tell()
+
+
+__getattr__, __dir__ = lazily(__name__, _HOME, _ROOMS, _first)

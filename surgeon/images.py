@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from surgeon.errors import ArgumentError, DataError, either
+from surgeon.kept_modes import modes_kept
 from surgeon.torch_private import ConvNd
 from surgeon.values import has_values
 
@@ -160,10 +161,9 @@ def check_taken(x: Tensor, model: nn.Module, name: str = "images", *, sizes: boo
     other = first is not None and x.dim() >= 3 and x.shape[1] != first.in_channels
     if len(x) == 0 or like is None or not (other or sizes):
         return
-    old_modes = [(m, m.training) for m in model.modules()]
-    model.eval()
     try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+        with modes_kept(model), torch.no_grad(), torch.random.fork_rng(devices=[]):
+            model.eval()
             two = x[:2].expand(2, *x.shape[1:])  # one image alone may be too few for the network's own norms
             two = (two / 255 if x.dtype == torch.uint8 else two).to(like)
             try:
@@ -180,9 +180,6 @@ def check_taken(x: Tensor, model: nn.Module, name: str = "images", *, sizes: boo
             f"{name} have {x.shape[1]} channels ({times(x.shape[1:])}), and the network takes {first.in_channels}: "
             f"{_remedy(x.shape[1], first.in_channels)}"
         ) from error
-    finally:
-        for module, training in old_modes:
-            module.training = training
 
 
 def channels_of(model: nn.Module) -> int | None:

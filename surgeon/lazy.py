@@ -9,7 +9,10 @@ from typing import Any
 
 
 def lazily(
-    package: str, homes: Mapping[str, str], rooms: Collection[str] = ()
+    package: str,
+    homes: Mapping[str, str],
+    rooms: Collection[str] = (),
+    first: Callable[[], object] | None = None,
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """Make `__getattr__` and `__dir__` for a package.
 
@@ -17,6 +20,7 @@ def lazily(
         package: the package's name.
         homes: public name → the module that defines it.
         rooms: modules of the package that are reached as its attributes.
+        first: called before a name is loaded.
 
     Returns:
         The two functions.
@@ -28,10 +32,12 @@ def lazily(
     """
 
     def get(name: str) -> Any:
+        if name not in rooms and name not in homes:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        if first is not None:
+            first()
         if name in rooms:
             return importlib.import_module(f"{package}.{name}")
-        if name not in homes:
-            raise AttributeError(f"module {package!r} has no attribute {name!r}")
         value = getattr(importlib.import_module(homes[name]), name)
         setattr(sys.modules[package], name, value)
         return value

@@ -13,8 +13,8 @@ from surgeon.errors import FoldError, SurgeonError, VerificationError
 from surgeon.extra_state import without_extra
 from surgeon.graph.measure import images_of
 from surgeon.graph.network import Rewritten
-from surgeon.graph.one_mode import mode
 from surgeon.host import in_own_state
+from surgeon.kept_modes import mode
 from surgeon.models.facts import input_size_of
 from surgeon.models.logits import first_tensor
 from surgeon.selection import is_call

@@ -40,6 +40,7 @@ NUMERIC = (
     "interop/test_containers_changed.py",
     "interop/test_distributed.py",
     "interop/test_exchanged.py",
+    "interop/test_exchanged_norms.py",
     "interop/test_exported_files.py",
     "interop/test_features.py",
     "interop/test_loops.py",

@@ -9,6 +9,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 RANKS = (
     ("errors", "lazy", "torch_private", "warned", "conditions"),
+    ("namesake",),
     # text and numbers from outside, and how they are written
     ("told_settings",),
     ("strict",),
@@ -30,7 +31,7 @@ RANKS = (
     ("execution",),
     ("edits",),
     # torch's state, and what is true of any tensor
-    ("host", "values", "extra_state"),
+    ("host", "values", "extra_state", "kept_modes"),
     # files, and the processes that share a work
     ("disk", "interrupts", "processes"),
     ("progress", "machine", "ownership"),
@@ -64,6 +65,7 @@ TOGETHER = {("models", "zoo"), ("zoo", "models")}
 NO_TORCH = (
     "errors",
     "lazy",
+    "namesake",
     "told_settings",
     "conditions",
     "strict",

@@ -13,7 +13,7 @@ import torch
 
 import surgeon
 from surgeon.errors import CalibrationWarning, FoldError, RecipeError, SelectionError
-from surgeon.graph.one_mode import mode
+from surgeon.kept_modes import mode
 from surgeon.methods.records import needs_data
 from surgeon.models.logits import first_tensor
 from surgeon.recipe import load_recipe, shipped

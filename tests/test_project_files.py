@@ -82,3 +82,10 @@ def test_links_outside_of_the_site_lead_somewhere(page):
     named = re.findall(r"`((?:docs|tests|surgeon|\.github)/[\w./]+\.\w+)`", text)
     assert not [path for path in named if not (ROOT / path).exists()]
     assert links or named
+
+
+@pytest.mark.parametrize("folder", ["surgeon", "tests", "experiments", "benchmarks", "examples", "docs"])
+def test_no_file_is_longer_than_400_lines(folder):
+    lines = {p: len(p.read_text(encoding="utf-8").splitlines()) for p in (ROOT / folder).rglob("*.py")}
+    assert lines, folder
+    assert not {str(p.relative_to(ROOT)): n for p, n in lines.items() if n > 400}

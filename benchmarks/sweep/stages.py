@@ -18,7 +18,7 @@ from surgeon.edits import Plan
 from surgeon.errors import FoldError
 from surgeon.graph.function_modules import hang_functions
 from surgeon.graph.module_tree import bare, carve
-from surgeon.graph.one_mode import mode
+from surgeon.kept_modes import mode
 from surgeon.methods.records import needs_data
 from surgeon.methods.registry import parse
 from surgeon.recipe import Recipe, load_recipe

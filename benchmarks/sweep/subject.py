@@ -18,7 +18,7 @@ from benchmarks.sweep.order import all_models, family_of
 from surgeon.errors import ModelError
 from surgeon.graph.module_tree import bare
 from surgeon.graph.norm_shapes import NormsKeepShapes
-from surgeon.graph.one_mode import mode
+from surgeon.kept_modes import mode
 from surgeon.models.facts import ORIGIN
 from surgeon.models.libraries import TORCHVISION
 from surgeon.models.logits import first_tensor

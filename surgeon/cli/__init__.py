@@ -12,9 +12,9 @@ from typing import Any
 import click
 
 import surgeon
-from surgeon.cli.namesake import warn_of_a_namesake
 from surgeon.errors import ArtifactWarning, CalibrationWarning, SurgeonError, at_the_command_line, line_of
 from surgeon.interrupts import Stopped, handled
+from surgeon.namesake import tell
 
 COMMANDS = {
     "apply": "Rewrite a model by a recipe, and save it to a folder.",
@@ -151,6 +151,6 @@ def main(args: list[str] | None = None) -> None:
         sys.stdout.reconfigure(
             errors="replace"
         )  # a sign that the terminal's encoding does not have is shown as ?
-    warn_of_a_namesake()
+    tell(lambda line: click.echo(f"warning: {line}", err=True))
     with handled():
         group.main(args, prog_name="surgeon")

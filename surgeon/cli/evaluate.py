@@ -1,4 +1,4 @@
-"""`surgeon evaluate TARGET --data SOURCE --suite quick|standard|paper`."""
+"""`surgeon evaluate TARGET --data SOURCE --suite quick|lean|standard|plus|rand|paper|basic`."""
 
 from __future__ import annotations
 

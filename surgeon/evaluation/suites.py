@@ -174,7 +174,8 @@ def samples_of(settings: Evaluation, classes: int | None) -> int | None:
 
     Args:
         settings: Settings of the evaluation; `settings.samples` takes precedence.
-        classes: Number of classes, None if unknown. standard and paper use 5,000 images for 1,000 classes.
+        classes: Number of classes, None if unknown. All suites but quick and basic use 5,000 images for 1,000
+            classes.
 
     Returns:
         The number of images; None for all.

@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from surgeon.kept_modes import modes_kept
+
 _OF_TORCH = frozenset(nn.Module().__dict__)
 
 
@@ -22,14 +24,10 @@ def throw_away(network: nn.Module) -> None:
     keep = {m for m in network.modules() if _keeps(m)}
     if not keep:
         return
-    modes = {m: m.training for m in network.modules()}
-    try:
-        for module in modes:
+    with modes_kept(network):
+        for module in [*network.modules()]:
             if type(module).train is not nn.Module.train and keep & set(module.modules()):
                 module.train(module.training)
-    finally:
-        for module, training in modes.items():
-            module.training = training
 
 
 def _keeps(module: nn.Module) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from surgeon.graph.one_mode import mode
+from surgeon.kept_modes import mode
 from surgeon.torch_private import FakeTensorMode
 
 

@@ -19,9 +19,9 @@ from surgeon.graph.functional import Watch
 from surgeon.graph.kept import Kept
 from surgeon.graph.leaves import is_leaf
 from surgeon.graph.norm_shapes import NormsKeepShapes
-from surgeon.graph.one_mode import mode
 from surgeon.graph.signatures import needed_inputs
 from surgeon.graph.streams import draws_again
+from surgeon.kept_modes import mode
 from surgeon.torch_private import FakeTensorMode, NormBase, reparametrized
 from surgeon.values import has_values
 

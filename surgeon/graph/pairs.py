@@ -14,7 +14,7 @@ from surgeon.graph.kept import keep, keep_in
 from surgeon.graph.left_alone import left_alone
 from surgeon.graph.lifting import FUNCTION
 from surgeon.graph.network import Rewritten
-from surgeon.graph.one_mode import mode
+from surgeon.kept_modes import mode, modes_kept
 
 
 class Pair(NamedTuple):
@@ -166,15 +166,10 @@ def run_side_by_side(
     sees the change. After it, `seen(name, outputs)` is told what both networks' modules gave. Returns both
     networks' outputs.
     """
-    was = [(m, m.training) for root in (network, stock) for m in root.modules()]
-    try:
+    with modes_kept(network, stock), torch.no_grad():
         network.eval()
         stock.eval()
-        with torch.no_grad():
-            result = _SideBySide(network, stock, visit, seen).run(images)
-    finally:
-        for module, training in was:
-            module.training = training
+        result = _SideBySide(network, stock, visit, seen).run(images)
     return result if isinstance(result, Pair) else Pair(_pick(result, 0), _pick(result, 1))
 
 

@@ -13,10 +13,10 @@ from surgeon.graph.calls import Given
 from surgeon.graph.kept import keep, keep_in
 from surgeon.graph.measure import BATCH, Measured, Pretence, Shape, on_fakes, on_meta, silent
 from surgeon.graph.norm_shapes import NormsKeepShapes
-from surgeon.graph.one_mode import mode
 from surgeon.graph.places import Mode, Place
 from surgeon.graph.streams import draws_again
 from surgeon.graph.traced import Traced
+from surgeon.kept_modes import mode
 from surgeon.torch_private import NormBase
 
 

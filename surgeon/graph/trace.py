@@ -18,11 +18,11 @@ from surgeon.errors import TraceError
 from surgeon.graph import exporting
 from surgeon.graph.checkpointing import switched_off
 from surgeon.graph.one_at_a_time import LOCK
-from surgeon.graph.one_mode import mode
 from surgeon.graph.one_trace import trace_once
 from surgeon.graph.traced import Asked, Behind, Example, Traced
 from surgeon.graph.tracer import LeafTracer
 from surgeon.graph.value_tracer import ValueTracer
+from surgeon.kept_modes import mode
 from surgeon.values import has_values
 
 

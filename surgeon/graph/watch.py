@@ -22,8 +22,8 @@ from torch import nn
 
 from surgeon.errors import TraceError
 from surgeon.graph.exporting import listening
+from surgeon.graph.global_stream import asked
 from surgeon.graph.memory import Owned, storage_of, written_by
-from surgeon.graph.stream import asked
 from surgeon.graph.streams import Streams, held_by, of_numpy, of_process
 from surgeon.torch_private import TorchDispatchMode, tree_leaves
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from surgeon.effects import Drift
 from surgeon.graph.left_alone import left_alone
 from surgeon.graph.measure import images_of
-from surgeon.graph.one_mode import mode
+from surgeon.kept_modes import mode
 
 
 def first_tensor(output: object) -> Tensor | None:

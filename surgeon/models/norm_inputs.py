@@ -17,8 +17,8 @@ from surgeon.edits import Note, Plan
 from surgeon.errors import DataError
 from surgeon.graph.left_alone import left_alone
 from surgeon.graph.measure import images_of
-from surgeon.graph.one_mode import mode
 from surgeon.images import check_taken, times
+from surgeon.kept_modes import mode
 from surgeon.models.facts import input_size_of, input_std_of, normalization_of
 from surgeon.models.logits import logits_of
 from surgeon.torch_private import BatchNorm

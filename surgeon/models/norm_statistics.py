@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from surgeon.errors import DataError, SurgeryError
 from surgeon.graph.left_alone import left_alone
-from surgeon.graph.one_mode import mode
 from surgeon.images import check_inputs
+from surgeon.kept_modes import mode
 from surgeon.torch_private import BatchNorm
 
 BATCH = 128

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from surgeon.host import full_precision
+from surgeon.kept_modes import modes_kept
 
 
 @contextlib.contextmanager
@@ -22,20 +23,17 @@ def held_still(model: nn.Module, seed: int = 0) -> Iterator[None]:
         model: the model.
         seed: start of the random stream.
     """
-    modes = [(m, m.training) for m in model.modules()]
     grads = [(p, p.requires_grad) for p in model.parameters()]
     devices = sorted(
         {p.device.index for p in model.parameters() if p.device.type == "cuda" and p.device.index is not None}
     )
     try:
-        with torch.random.fork_rng(devices=devices), full_precision():
+        with modes_kept(model), torch.random.fork_rng(devices=devices), full_precision():
             torch.manual_seed(seed)
             model.eval()
             for p, _ in grads:
                 p.requires_grad_(False)
             yield
     finally:
-        for m, training in modes:
-            m.training = training
         for p, needed in grads:
             p.requires_grad_(needed)

@@ -30,9 +30,9 @@ from surgeon.edits import Plan
 from surgeon.effects import Accuracy, measured_effect
 from surgeon.errors import ArgumentError, ArtifactError, SurgeonError, either
 from surgeon.execution import Execution
-from surgeon.graph.one_mode import mode
 from surgeon.host import in_own_state
 from surgeon.images import image_size
+from surgeon.kept_modes import mode
 from surgeon.models.calibration import MOST
 from surgeon.models.checkpoints import PICKLED
 from surgeon.models.facts import input_size_of, normalized

@@ -28,7 +28,9 @@ class Check(BaseModel):
     failed: bool
     reason: str = Field(default="", description="what a failure means")
     p: float | None = Field(
-        default=None, description="of the test that a comparison of attacks is; None for another check"
+        default=None,
+        description="of a check that compares attacks, corrected for the number of its comparisons; "
+        "None for another check",
     )
     advice: str = Field(
         default="", description="what to do where nothing failed, but something should be done"

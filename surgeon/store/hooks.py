@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from surgeon.graph.left_alone import left_alone
 from surgeon.graph.made_weights import makes
 from surgeon.graph.measure import Shape, images_of
-from surgeon.graph.one_mode import mode
+from surgeon.kept_modes import mode
 from surgeon.models.facts import input_size_of
 from surgeon.surgery.door import surgery_of
 from surgeon.torch_private import tree_leaves

@@ -15,7 +15,7 @@ from surgeon.effects import Drift
 from surgeon.errors import SurgeonError, SurgeryError
 from surgeon.graph.left_alone import left_alone
 from surgeon.graph.measure import BATCH, Shape, images_of, on_fakes, on_meta
-from surgeon.graph.one_mode import mode
+from surgeon.kept_modes import mode
 from surgeon.models.logits import compare_logits
 from surgeon.surgery.attempt import Attempt
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from surgeon.ball import STEP, direction, project, random_offset
+from surgeon.kept_modes import modes_kept
 from surgeon.recipe import PAIRED, Adversary
 from surgeon.tensors.shard import Shard
 from surgeon.training.objective import divergence, outputs_of
@@ -103,15 +104,13 @@ def _start(shape: tuple[int, ...], s: Adversary, generator: torch.Generator) -> 
 
 @contextlib.contextmanager
 def _held_still(model: nn.Module) -> Iterator[None]:
-    modes = [(m, m.training) for m in model.modules()]
     trained = [p for p in model.parameters() if p.requires_grad]
     try:
-        model.eval()
-        for p in trained:
-            p.requires_grad_(False)
-        yield
+        with modes_kept(model):
+            model.eval()
+            for p in trained:
+                p.requires_grad_(False)
+            yield
     finally:
-        for m, training in modes:
-            m.training = training
         for p in trained:
             p.requires_grad_(True)

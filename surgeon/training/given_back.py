@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
+from surgeon.kept_modes import modes_kept
 from surgeon.tensors.memory_format import lay
 from surgeon.training.noise import set_noise
 
@@ -27,7 +28,6 @@ def given_back(model: nn.Module) -> Iterator[None]:
     Yields:
         None.
     """
-    old_modes = [(m, m.training) for m in model.modules()]
     old_device = next((p.device for p in model.parameters()), torch.device("cpu"))
     marks = {name: vars(model)[name] for name in _MARKS if name in vars(model)}
     # accelerate skips a model that it prepared before, and would leave it on another accelerator's device.
@@ -35,12 +35,11 @@ def given_back(model: nn.Module) -> Iterator[None]:
     if vars(model).pop("_original_forward", None) is not None:
         del model.forward
     try:
-        yield
+        with modes_kept(model):
+            yield
     finally:
         for name in _MARKS:
             vars(model).pop(name, None)
         vars(model).update(marks)
         set_noise(model, True)
         lay(model.to(old_device), torch.contiguous_format)
-        for module, training in old_modes:
-            module.training = training

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 import torch
 from torch import Tensor, nn
 
+from surgeon.kept_modes import modes_kept
 from surgeon.torch_private import BatchNorm
 
 
@@ -23,22 +24,20 @@ def update_norms(network: nn.Module, batches: Iterable[Tensor], inputs: Callable
         inputs: Normalises pixels on their way to the network.
     """
     norms = [m for m in network.modules() if isinstance(m, BatchNorm) and m.running_mean is not None]
-    modes = [(m, m.training) for m in network.modules()]
     momenta = [norm.momentum for norm in norms]
     kept = [[b.clone() for b in norm.buffers(recurse=False)] for norm in norms]
     try:
-        network.eval()
-        for norm in norms:
-            norm.reset_running_stats()
-            norm.momentum = None  # the mean of all batches
-            norm.training = True
-        for images in batches:
-            network(inputs(images))
+        with modes_kept(network):
+            network.eval()
+            for norm in norms:
+                norm.reset_running_stats()
+                norm.momentum = None  # the mean of all batches
+                norm.training = True
+            for images in batches:
+                network(inputs(images))
     finally:
         for norm, momentum, buffers in zip(norms, momenta, kept, strict=True):
             norm.momentum = momentum
             if norm.num_batches_tracked is not None and not int(norm.num_batches_tracked):
                 for own, old in zip(norm.buffers(recurse=False), buffers, strict=True):
                     own.copy_(old)
-        for module, mode in modes:
-            module.training = mode

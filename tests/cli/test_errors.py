@@ -127,7 +127,7 @@ def test_a_disk_that_fills_up_leaves_nothing(tmp_path):
         sys.executable,
         "-B",
         "-m",
-        "surgeon.cli",
+        "surgeon",
         "apply",
         "noise",
         *MODEL,

@@ -17,8 +17,10 @@ from surgeon.evaluation.diagnostics.checks import (
     equally_useful,
     missed,
     not_growing,
+    of_several,
     rare,
 )
+from surgeon.evaluation.diagnostics.probes import _random_sign
 
 pytest.importorskip("scipy")
 
@@ -51,6 +53,72 @@ def test_what_is_rare_fails_at_most_once_in_a_thousand_sets_of_images():
         assert sum(comb(n, k) * STRAY**k * (1 - STRAY) ** (n - k) for k in range(worst, n + 1)) <= ERROR
         assert not rare("c", {"a": worst - 1}, n, share=STRAY, what="are odd", means="m").failed
         assert rare("c", {"a": worst}, n, share=STRAY, what="are odd", means="m").failed
+
+
+SIZES = 16, 22, 31, 43, 49, 61
+"""Numbers of images; without the correction four comparisons fail too often at each, two at 43, 49 and 61."""
+
+
+def curve_of(counts, m):
+    """Attacks at five sizes, and m images for each pair of neighbours that fall to all sizes up to the smaller one, so
+    many, or from the larger one on: what is compared of one pair is independent of the others."""
+    curve = [torch.ones(4 * m, dtype=torch.bool) for _ in range(5)]
+    for i, count in enumerate(counts):
+        for size, stands in enumerate(curve):
+            smaller, larger = slice(i * m, i * m + count), slice(i * m + count, (i + 1) * m)
+            stands[smaller if size <= i else larger] = False
+    return [Tried(f"{i} ε", stands) for i, stands in enumerate(curve)]
+
+
+@pytest.mark.parametrize("m", SIZES)
+def test_a_curve_of_four_equal_steps_fails_at_most_once_in_a_thousand_sets_of_images(m):
+    """Each image of a pair is turned by the smaller size alone, or by the larger one, by a fair coin."""
+
+    def fails(k):
+        return not_growing("c", curve_of((m // 2, k, m // 2, m // 2), m), count=m, means="m").failed
+
+    most = next(k for k in range(m, -1, -1) if not fails(k))
+    assert most < m
+    one = sum(comb(m, k) for k in range(most + 1, m + 1)) / 2**m
+    assert 1 - (1 - one) ** 4 <= ERROR
+
+
+@pytest.mark.parametrize("m", SIZES)
+def test_two_equal_losses_fail_at_most_once_in_a_thousand_sets_of_images(m):
+    def fails(k):
+        one, two = pair(m, k, m - k)
+        return equally_useful("c", Tried("one", one), Tried("two", two), count=m).failed
+
+    assert sum(comb(m, k) for k in range(m + 1) if fails(k)) / 2**m <= ERROR
+
+
+@pytest.mark.parametrize("m", SIZES)
+def test_random_signs_as_strong_as_attacks_fail_half_as_often(m):
+    """The check fails by another comparison too, which has the other half."""
+
+    def fails(k):
+        white, noise = pair(m, k, m - k)
+        return _random_sign(Tried("noise", noise), Tried("white-box", white), m).failed
+
+    assert sum(comb(m, k) for k in range(m + 1) if fails(k)) / 2**m <= ERROR / 2
+
+
+@pytest.mark.parametrize("n", [40, 72, 108, 184])
+def test_two_counts_of_what_is_rare_fail_at_most_once_in_a_thousand_sets_of_images(n):
+    """The two are independent of each other here; each case has the probability that is accepted."""
+
+    def fails(k):
+        return rare("c", {"a": 0, "b": k}, n, share=STRAY, what="are odd", means="m").failed
+
+    worst = next(k for k in range(n + 1) if fails(k))
+    one = sum(comb(n, k) * STRAY**k * (1 - STRAY) ** (n - k) for k in range(worst, n + 1))
+    assert 1 - (1 - one) ** 2 <= ERROR
+
+
+def test_the_p_of_several_comparisons_is_the_smallest_times_their_number():
+    assert of_several(0.5) == 0.5 and of_several(0.2, 0.001, 0.9) == 0.003 and of_several(0.7, 0.8) == 1.0
+    check = not_growing("c", curve_of((20, 12, 10, 10), 20), count=80, means="m")
+    assert check.p == pytest.approx(4 * sum(comb(20, k) for k in range(20, 21)) / 2**20) and check.failed
 
 
 def test_least_is_the_fewest_images_that_a_comparison_can_fail_on():

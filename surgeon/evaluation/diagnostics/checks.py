@@ -1,10 +1,10 @@
-"""Diagnostics as statistical tests: chance alone fails a comparison at most once in a thousand sets of images.
+"""Diagnostics as statistical tests: chance alone fails a check at most once in a thousand sets of images.
 
-A check that makes several comparisons (four sizes, two losses, two counts) fails by any of them, and chance alone fails
-it at most so many times as often; the p that it tells is the smallest, not corrected for their number.
+A check that makes several comparisons (four sizes, two losses, two counts) fails by any of them: their smallest p-value
+counts times their number (Bonferroni's correction, which holds however the comparisons depend on each other).
 
 Attacks are compared on the same images, image by image. An attack that should be the stronger one fails
-against another if two exact tests both say so, each at the error rate ERROR. McNemar's test (one-sided): of
+against another if two exact tests both say so, each at the error rate of the check. McNemar's test (one-sided): of
 the images that only one of the two turned, the other turned more. Binomial test: the other turned more than
 MARGIN of all images that the first left. Either test alone would fail honest networks: the first for a tiny
 difference on many images, the second for two attacks that turn different images.
@@ -24,7 +24,7 @@ from surgeon.numerals import percent
 from surgeon.results.assessment import Check
 
 ERROR = 1e-3
-"""The largest probability that chance alone fails one comparison."""
+"""The largest probability that chance alone fails a check."""
 MARGIN = 0.02
 """Share of the images by which attacks of equal strength may differ."""
 HALF = 0.5
@@ -34,7 +34,8 @@ STRAY = 0.01
 ADVICE = 0.05
 """Error rate of an advice, which does not fail a check."""
 LEAST = 10
-"""With fewer images no comparison can fail: 0.5 to this power is ERROR."""
+"""With fewer images no comparison can fail: 0.5 to this power is just below ERROR. A check that makes two needs one
+more, one that makes four two more."""
 
 
 class Tried(NamedTuple):
@@ -70,6 +71,20 @@ def beyond(k: int, n: int, share: float) -> float:
     from scipy.stats import binomtest
 
     return float(binomtest(k, n, share, alternative="greater").pvalue) if n else 1.0
+
+
+def of_several(*chances: float) -> float:
+    """Compute the p-value of a check that fails by any of several comparisons, corrected for their number.
+
+    Source: Bonferroni's inequality, P(any pᵢ ≤ α/m) ≤ α; for the smallest p-value Holm's procedure gives the same.
+
+    Args:
+        chances: The p-values of the comparisons, at least one.
+
+    Returns:
+        The smallest one times their number, at most 1.
+    """
+    return min(1.0, len(chances) * min(chances))
 
 
 def compared(this: Tensor, other: Tensor, margin: float = MARGIN) -> Compared:
@@ -148,8 +163,9 @@ def equally_useful(code: str, one: Tried, two: Tried, *, count: int) -> Check:
     Returns:
         The check.
     """
-    weak, strong = min((one, two), (two, one), key=lambda pair: missed(pair[0].stands, pair[1].stands).p)
-    found = missed(weak.stands, strong.stands)
+    both = [(missed(weak.stands, strong.stands), weak, strong) for weak, strong in ((one, two), (two, one))]
+    found, weak, strong = min(both, key=lambda way: way[0].p)
+    p = of_several(*(way[0].p for way in both))
     turned = int((~strong.stands).sum())
     only = {strong.name: found.only_other, weak.name: found.only_this}
     return Check(
@@ -160,8 +176,8 @@ def equally_useful(code: str, one: Tried, two: Tried, *, count: int) -> Check:
         },
         plain=tuple(f"only {t.name} turns" for t in (one, two)),
         rule="one misses more than half of what the other turns, and more than the other way round",
-        p=found.p,
-        failed=found.p <= ERROR,
+        p=p,
+        failed=p <= ERROR,
         reason=f"{weak.name} misses {found.only_other} of the {turned} images that {strong.name} turns (of {found.n}), "
         f"{found.only_this} the other way round: the gradient of its loss misleads",
     )
@@ -179,9 +195,12 @@ def not_growing(code: str, curve: list[Tried], *, count: int, means: str) -> Che
     Returns:
         The check.
     """
-    pairs = list(zip(curve[1:], curve, strict=False))
-    worst = min(pairs, key=lambda pair: compared(pair[0].stands, pair[1].stands).p)
-    found = compared(worst[0].stands, worst[1].stands)
+    pairs = [
+        (compared(bigger.stands, smaller.stands), bigger, smaller)
+        for bigger, smaller in zip(curve[1:], curve, strict=False)
+    ]
+    found, bigger, smaller = min(pairs, key=lambda pair: pair[0].p)
+    p = of_several(*(pair[0].p for pair in pairs))
     return Check(
         code=code,
         measured={**accuracies(curve, count)},
@@ -189,9 +208,9 @@ def not_growing(code: str, curve: list[Tried], *, count: int, means: str) -> Che
             "a size turns more of what the next larger leaves than the other way round, and more "
             f"than {percent(MARGIN)}"
         ),
-        p=found.p,
-        failed=found.p <= ERROR,
-        reason=f"{told(*worst, found)}: {means}",
+        p=p,
+        failed=p <= ERROR,
+        reason=f"{told(bigger, smaller, found)}: {means}",
     )
 
 
@@ -214,7 +233,7 @@ def rare(code: str, counts: dict[str, int], n: int, *, share: float, what: str, 
         code=code,
         measured={k: v / n for k, v in counts.items()},
         rule=f"more than {percent(share)} of the images {what}",
-        failed=beyond(counts[name], n, share) <= ERROR,
+        failed=of_several(*(beyond(k, n, share) for k in counts.values())) <= ERROR,
         reason=f"{counts[name]} of {n} images {what} ({name}): {means}",
     )
 

@@ -31,6 +31,7 @@ from surgeon.evaluation.diagnostics.checks import (
     compared,
     equally_useful,
     not_growing,
+    of_several,
     rare,
 )
 from surgeon.evaluation.diagnostics.slopes import finite_differences, zero_gradients
@@ -340,13 +341,14 @@ def _random_sign(noise: Tried, white: Tried, count: int) -> Check:
     n, left = len(noise.stands), int(noise.stands.sum())
     stronger = compared(white.stands, noise.stands)
     useless = max(beyond(n - left, n, _NOISE), beyond(int((noise.stands & white.stands).sum()), left, HALF))
+    p = of_several(stronger.p, useless)
     return Check(
         code="random-sign",
         measured=accuracies((noise, white), count),
-        p=min(stronger.p, useless),
+        p=p,
         rule=f"noise turns more than {percent(_NOISE)} of the images and attacks less than half of "
         "the others, or noise turns what attacks leave",
-        failed=min(stronger.p, useless) <= ERROR,
+        failed=p <= ERROR,
         reason=f"random signs turn {n - left} of {n} images, attacks that follow gradients "
         f"{n - int(white.stands.sum())}: "
         "they are hardly better than chance",

@@ -1,5 +1,0 @@
-"""`python -m surgeon.cli`."""
-
-from surgeon.cli import main
-
-main()
