@@ -1,25 +1,35 @@
-"""docs/results.md from the runs of the protocols in results/: `make results`."""
+"""docs/results.md from the runs of the protocols in results/: `make results`.
+
+Runs of a version that made no digests get theirs by `python -m experiments.results seal`, after a look at `git log`:
+from then on a change of a figure is noticed.
+"""
 
 from __future__ import annotations
 
 import subprocess
+import sys
 from pathlib import Path
 
 from benchmarks.page import between
 from experiments.quotable import quotable
-from surgeon.pipeline.reproducing import read_runs
+from surgeon.disk.files import write_json
+from surgeon.pipeline.runs_of_protocol import read_runs
 from surgeon.protocol import Reproduction, Runs, load_protocol, tabulated
-from surgeon.protocol.markdown import page
+from surgeon.protocol.markdown import page, unsealed
 from surgeon.reading import read_as
 
 RESULTS, PAGE = Path("results"), Path("docs/results.md")
 
 
 def main() -> None:
+    if sys.argv[1:] == ["seal"]:
+        for file in sorted(RESULTS.glob("*.json")):
+            seal(file)
+        return
     found = reproductions()
     text = PAGE.read_text(encoding="utf-8")
     text = between(text, "quotable", quotable(list(found.values())))
-    pages = [f"{page(one)}\n{dated(file)}\n" for file, one in found.items()]
+    pages = ["\n".join(filter(None, (page(o), unsealed(o.runs), f"{dated(f)}\n"))) for f, o in found.items()]
     PAGE.write_text(between(text, "reproductions", "\n".join(pages)), encoding="utf-8")
 
 
@@ -31,6 +41,18 @@ def reproductions() -> dict[Path, Reproduction]:
         known = load_protocol(told.protocol)
         found[file] = tabulated(known, told.budget, read_runs(file, known, told.budget).runs)
     return found
+
+
+def seal(file: Path) -> None:
+    """Give each run of a file that has no digest its own.
+
+    Raises:
+        ArtifactError: The file is damaged, or a run is none of its protocol.
+    """
+    told = read_as(file, Runs)
+    found = read_runs(file, load_protocol(told.protocol), told.budget)
+    runs = tuple(r if r.digest else found.sealed(r) for r in found.runs)
+    write_json(file, found.model_copy(update={"runs": runs}).model_dump(mode="json"))
 
 
 def dated(file: Path) -> str:

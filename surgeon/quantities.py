@@ -9,6 +9,9 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, WithJson
 
 from surgeon.told_settings import Told
 
+LEAST = 2.0**-24
+"""Distance of neighbouring 32-bit numbers from 1/2 to 1: what adds less leaves such a pixel as it is."""
+
 
 def number(value: Any) -> Any:
     """Convert a text such as `8/255` or `0.5` to a number; other values are returned unchanged.
@@ -59,6 +62,15 @@ def _deviation(sigma: float) -> float:
     return sigma
 
 
+def _movable(size: float) -> float:
+    if 0 < size < LEAST:
+        raise ValueError(
+            f"{size:g} is less than pixels can move: as 32-bit numbers they are {LEAST:.0e} apart; write for instance "
+            "8/255"
+        )
+    return size
+
+
 def _unsigned_zero(value: float) -> float:
     return value + 0.0
 
@@ -72,6 +84,8 @@ Quantity = Annotated[
     WithJsonSchema(_TEXT, mode="validation"),
 ]
 """A field that takes a number or a fraction."""
+Size = Annotated[Quantity, AfterValidator(_movable)]
+"""A field for the size of an attack: 0, which each model allows or not, or what can move a pixel."""
 Deviation = Annotated[Quantity, AfterValidator(_deviation), Field(ge=0)]
 """A field for the standard deviation of noise on pixels, at most their whole range."""
 Smoothing = Annotated[Quantity, AfterValidator(_deviation), Field(gt=0)]

@@ -159,7 +159,7 @@ def test_values_that_the_networks_type_cannot_hold_are_refused(tiny, state, tmp_
     torch.save({**state, key: big}, tmp_path / "big.pth")
     with pytest.raises(ArtifactError, match=f"1 of another kind: {key} has values that float32 cannot hold"):
         surgeon.load_weights(tiny, tmp_path / "big.pth")
-    big.view(-1)[0] = float("inf")  # no number became infinite
+    big.view(-1)[0] = 1e38  # no number became infinite
     torch.save({**state, key: big}, tmp_path / "big.pth")
     surgeon.load_weights(tiny, tmp_path / "big.pth")
     with pytest.raises(ArtifactError, match="has values that float16 cannot hold"):
@@ -169,6 +169,36 @@ def test_values_that_the_networks_type_cannot_hold_are_refused(tiny, state, tmp_
     check_fit(counted, {"count": torch.tensor([2**31 - 1])}, "it")
     with pytest.raises(ArtifactError, match="count has values that int32 cannot hold"):
         check_fit(counted, {"count": torch.tensor([2**31])}, "it")
+
+
+@pytest.mark.parametrize("odd", ["nan", "inf", "-inf"])
+def test_weights_that_are_not_finite_are_named(tiny, state, tmp_path, odd):
+    before = {k: v.clone() for k, v in state.items()}
+    state["conv1.weight"].view(-1)[:2] = float(odd)
+    state["head.bias"][0] = float(odd)
+    said = rf"NaN or infinite: conv1\.weight \(2 of 432 values\), head\.bias \(1 of {len(state['head.bias'])} values\);"
+    for dtype in (torch.float32, torch.bfloat16):
+        saved = {k: v.to(dtype) if v.is_floating_point() else v for k, v in state.items()}
+        torch.save(saved, tmp_path / "odd.pth")
+        with pytest.raises(ArtifactError, match=said):
+            surgeon.load_weights(tiny, tmp_path / "odd.pth")
+    assert all(torch.equal(v, before[k]) for k, v in tiny.state_dict().items())
+
+
+def test_a_mask_may_be_infinite(tmp_path):
+    masked = nn.Linear(2, 2)
+    masked.register_buffer("mask", torch.full((2, 2), -torch.inf).triu(1))
+    torch.save(masked.state_dict(), tmp_path / "masked.pth")
+    surgeon.load_weights(masked, tmp_path / "masked.pth")
+
+
+def test_a_folder_of_weights_that_are_not_finite_names_them(tmp_path):
+    network = surgeon.create_model("zoo/lenet5")
+    with torch.no_grad():
+        network.fc3.bias[1] = torch.nan
+    surgeon.save(network, tmp_path / "odd")
+    with pytest.raises(ArtifactError, match=r"NaN or infinite: fc3\.bias \(1 of 10 values\)"):
+        surgeon.load(tmp_path / "odd")
 
 
 def test_files_of_torchs_old_form_are_refused_wherever_they_end(state, tmp_path):

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from surgeon.ownership import claim
-from surgeon.pipeline.reproducing import settings_of
+from surgeon.pipeline.runs_of_protocol import settings_of
 from surgeon.protocol import load_protocol
 from surgeon.recipe import Training, available, dump, load_recipe, with_parts
 from surgeon.recipe.retelling import without_prose

@@ -26,6 +26,16 @@ from surgeon.selection import Selector
         (Evaluation, {"suite": "fast"}, RecipeError, "suite"),
         (Evaluation, {"eps": 0}, RecipeError, "eps: .* greater than 0"),
         (Evaluation, {"norm": "union", "union": {"l2": 0}}, RecipeError, "union.l2: .* greater than 0"),
+        (Evaluation, {"eps": 1e-30}, RecipeError, "eps: .*1e-30 is less than pixels can move"),
+        (Evaluation, {"norm": "l2", "eps": "1e-9"}, RecipeError, "eps: .*1e-09 is less than pixels can move"),
+        (Evaluation, {"norm": "union", "union": {"l1": 1e-9}}, RecipeError, "union.l1: .* less than pixels"),
+        (Adversary, {"eps": 1e-12}, RecipeError, "eps: .* less than pixels can move"),
+        (
+            Attack,
+            {"name": "x", "kind": "fgsm", "eps": 5e-8},
+            ArgumentError,
+            "eps: .* less than pixels can move",
+        ),
         (Data, {"classes": ("a", "a")}, RecipeError, "names a class twice"),
         (Data, {"classes": ("a", 1)}, RecipeError, "classes.1"),
         (Recipe, {"name": "r", "training": {"lr": "x"}}, RecipeError, "training.lr"),
@@ -38,6 +48,16 @@ def test_settings_that_do_not_fit_are_told_in_one_line(cls, given, error, told):
     assert "\n" not in str(caught.value) and "http" not in str(caught.value)
     with pytest.raises(ValidationError):  # what reads a file knows the place, and tells it itself
         cls.model_validate(given)
+
+
+def test_the_least_size_is_what_moves_a_pixel():
+    import numpy
+
+    from surgeon.quantities import LEAST
+
+    pixels = numpy.linspace(0.5, 1, 1001, dtype=numpy.float32)[:-1]
+    assert (pixels + numpy.float32(LEAST) > pixels).all() and Evaluation(eps=LEAST).eps == LEAST
+    assert (pixels + numpy.float32(0.49 * LEAST) == pixels).all()
 
 
 @pytest.mark.parametrize("name", names())

@@ -107,15 +107,19 @@ def page(files: tuple[str, ...]) -> None:
     """Write the files of runs (runs.json) as one page in Markdown."""
     from pathlib import Path
 
-    from surgeon.pipeline.reproducing import read_runs
+    from surgeon.pipeline.runs_of_protocol import read_runs
     from surgeon.protocol import Runs, load_protocol, tabulated
     from surgeon.protocol.markdown import page as markdown
+    from surgeon.protocol.markdown import unsealed
     from surgeon.reading import read_as
 
     for file in files:
         told = read_as(Path(file), Runs)
         known = load_protocol(told.protocol)
-        click.echo(markdown(tabulated(known, told.budget, read_runs(file, known, told.budget).runs)))
+        found = tabulated(known, told.budget, read_runs(file, known, told.budget).runs)
+        click.echo(markdown(found))
+        if missing := unsealed(found.runs):
+            click.echo(missing)
 
 
 def _told(sentence: str) -> None:

@@ -16,6 +16,9 @@ SYNONYMS = {
     "test": ("test", "testing"),
 }
 """The names that folders and files of a split may have, in lower case."""
+_UNREAD = re.compile(
+    r"dev|devel|development|eval|evaluation|hold-?out|held-?out|(fold|split|part|shard|chunk|batch)[ _-]?\d+"
+)
 _ENDING = re.compile(r"[ _-]*(set|data|images)$")
 
 
@@ -35,6 +38,20 @@ def split_of(name: str) -> str | None:
     """
     plain = _ENDING.sub("", name.lower())
     return next((split for split, names in SYNONYMS.items() if plain in names), None)
+
+
+def is_part(name: str) -> bool:
+    """Whether a name is one that a part of a set has, and no split as `split_of` knows them.
+
+    Args:
+        name: the name.
+
+    Examples:
+        >>> from surgeon.data.images import is_part
+        >>> is_part("dev"), is_part("fold_0"), is_part("cat"), is_part("train")
+        (True, True, False, False)
+    """
+    return _UNREAD.fullmatch(_ENDING.sub("", name.lower())) is not None
 
 
 class Images(NamedTuple):

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from surgeon.data.images import SPLITS, split_of
+from surgeon.data.images import SPLITS, is_part, split_of
+from surgeon.data.linked import check_one_class
 from surgeon.data.names import check_class, shown
 from surgeon.data.walking import files_below
 from surgeon.errors import DataError
@@ -101,18 +102,19 @@ def class_names(folders: list[Path]) -> tuple[str, ...]:
         folders: the folders.
 
     Raises:
-        DataError: a name is not UTF-8.
+        DataError: a name is not UTF-8, or all are those of parts, as fold0/ and fold1/, with folders in them.
     """
-    return tuple(
-        sorted(
-            {
-                check_class(p)
-                for f in folders
-                for p in f.iterdir()
-                if p.is_dir() and not p.name.startswith(".")
-            }
-        )
-    )
+    there = [p for f in folders for p in sorted(f.iterdir()) if p.is_dir() and not p.name.startswith(".")]
+    names = {check_class(p) for p in there}
+    if names and all(map(is_part, names)):
+        inside = next((q for p in there for q in sorted(p.iterdir()) if q.is_dir()), None)
+        if inside is not None:
+            raise DataError(
+                f"{shown(there[0].parent)} has {_listed(there)}, which would be taken for classes, and not the folders "
+                f"in them, such as {shown(inside.name)}/: name them after their splits, train, val or test, or name "
+                "one of them as the source"
+            )
+    return tuple(sorted(names))
 
 
 def folder_entries(path: Path, split: str) -> Iterator[tuple[Path, int]]:
@@ -127,7 +129,8 @@ def folder_entries(path: Path, split: str) -> Iterator[tuple[Path, int]]:
 
     Raises:
         DataError: the folder lacks the split, holds an image of a kind that is not read, a parquet file or tar
-            among its images, or an archive in the place of a class, or as for `split_folders` and `files_below`.
+            among its images, an archive in the place of a class, or one file in two classes; or as for
+            `split_folders` and `files_below`.
     """
     there = split_folders(path, split)
     siblings, source = [path], path
@@ -140,6 +143,7 @@ def folder_entries(path: Path, split: str) -> Iterator[tuple[Path, int]]:
         raise DataError(f"{path} has {found}, not {split!r}")
     place = {name: number for number, name in enumerate(class_names(siblings))}
     _check_archives(path, split in there)
+    found = []
     for file in files_below(path, (*SUFFIXES, *UNREAD, *_SHARDS)):
         if file.suffix.lower() in _SHARDS:
             if file.parent == source:
@@ -153,7 +157,9 @@ def folder_entries(path: Path, split: str) -> Iterator[tuple[Path, int]]:
                 f"{shown(file)} is an image that is not read; convert it (read are {kinds}, …) or move it away"
             )
         parts = file.relative_to(path).parts
-        yield file, place[parts[0]] if len(parts) > 1 else -1
+        found.append((file, place[parts[0]] if len(parts) > 1 else -1))
+    check_one_class(found)
+    yield from found
 
 
 def _check_archives(folder: Path, is_split: bool) -> None:

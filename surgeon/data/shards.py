@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from surgeon.data.images import SPLITS, split_of
+from surgeon.data.images import SPLITS, is_part, split_of
 from surgeon.data.names import shown
 from surgeon.errors import DataError
 
@@ -28,7 +28,8 @@ def files_by_split(path: Path, suffix: str) -> dict[str, list[Path]]:
         Split → files; all are training images where no name is a split's. Empty without such files.
 
     Raises:
-        DataError: files of other names lie beside those of splits, a file of a numbered set is missing,
+        DataError: files of other names lie beside those of splits, one is called as a split is that is not
+            known (dev, eval), a file of a numbered set is missing,
             files of two such sets are of one split, or one is packed or was not copied to its end.
     """
     files = ending(path, suffix)
@@ -44,6 +45,12 @@ def files_by_split(path: Path, suffix: str) -> dict[str, list[Path]]:
         raise DataError(
             f"{shown(path)} has files of the splits {', '.join(named)} beside others ({_listed(others)}); name "
             "these after their split, or move them away"
+        )
+    parts = [f for f in files if any(is_part(w) and not w[-1:].isdigit() for w in _WORDS.split(f.stem))]
+    if parts and not named:
+        raise DataError(
+            f"{shown(path)} has {_listed([f.name for f in parts])}, and all would be training images: name files after "
+            "their split, train, val or test, or name one file as the source"
         )
     grouped = named or ({"train": files} if files else {})
     for split, those in grouped.items():

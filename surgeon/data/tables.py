@@ -31,7 +31,7 @@ def parquet_entries(path: Path) -> Iterator[tuple[tuple[str, bytes], int]]:
         ((name, encoded bytes), class); class −1 for a row without a label.
 
     Raises:
-        DataError: the file has another layout, or would fill the memory.
+        DataError: the file has another layout or a column twice, or would fill the memory.
         MissingPackageError: pyarrow is not installed.
     """
     with _opened(path) as file:
@@ -90,8 +90,13 @@ def _opened(path: Path) -> Iterator[Any]:
             file = parquet.ParquetFile(stack.enter_context(path.open("rb")))
         except Exception as error:  # pyarrow has many errors for a damaged file
             raise _damaged(path, error) from error
-        if "image" not in file.schema_arrow.names:
-            raise _damaged(path, f"it has {', '.join(map(shown, file.schema_arrow.names[:8])) or 'none'}")
+        names = file.schema_arrow.names
+        if "image" not in names:
+            raise _damaged(path, f"it has {', '.join(map(shown, names[:8])) or 'none'}")
+        if twice := next((c for c in ("image", "label") if names.count(c) > 1), ""):
+            raise DataError(
+                f"{shown(path)} has {names.count(twice)} columns {twice!r}: keep the one that is right"
+            )
         yield file
 
 

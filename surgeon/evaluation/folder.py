@@ -98,7 +98,7 @@ def assess(
         num_classes: The number of the network's outputs, where `class_names` are those of the first of them on purpose.
         made: Description of how the network was made, kept with the results.
         probabilities: Whether the network ends in a softmax.
-        batch_size: Images in one forward pass; by default one block, 64.
+        batch_size: Images in one forward pass; by default one block, 64. Of a random model it decides the draws.
         seed: Seed of all random choices.
         progress: Called with (part, done, total).
         remarks: Sentences to keep with the results as notes.

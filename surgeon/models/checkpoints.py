@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from surgeon.errors import ArtifactError, ArtifactWarning, either, nearest
 from surgeon.extra_state import with_extra, without_extra
 from surgeon.host import in_own_state
+from surgeon.models.finite import check_finite_weights
 from surgeon.models.sets_of_weights import Taken, stripped, taken
 from surgeon.values import has_values
 from surgeon.warned import warn
@@ -90,7 +91,8 @@ def load_weights(
 
     Raises:
         ArtifactError: the file cannot be read, or does not fit; the message names missing and unexpected keys
-            and differing shapes, or the sets of weights that the file has. Nothing has been loaded then.
+            and differing shapes, tensors that are not finite, or the sets of weights that the file has. Nothing has
+            been loaded then.
 
     Examples:
         >>> import tempfile, surgeon, torch
@@ -103,6 +105,7 @@ def load_weights(
     """
     weights = renamed_for(model, read_weights(path, ema=ema, entry=entry, names=model.state_dict()))
     check_fit(model, weights, str(path), strict=strict)
+    check_finite_weights(model, weights, str(path))
     try:
         model.load_state_dict(versioned(model, weights), strict=strict)
     except RuntimeError as error:  # from a module that refuses a tensor

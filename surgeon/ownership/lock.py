@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import platform
@@ -17,7 +18,7 @@ from pathlib import Path
 from filelock import BaseFileLock, FileLock, Timeout
 
 from surgeon.disk.files import resolved
-from surgeon.disk.hidden import MANIFEST, is_temporary, left_beside, lock_beside, lock_inside
+from surgeon.disk.hidden import MANIFEST, is_temporary, left_beside, lock_beside, lock_inside, unfinished
 from surgeon.errors import ArtifactError
 from surgeon.ownership.manifest import Manifest, read_manifest
 
@@ -54,7 +55,7 @@ def locked(path: str | Path) -> Iterator[Path]:
 
     Raises:
         ArtifactError: another process or thread writes there (the message names it), or the path cannot be
-            written.
+            written, such as where its name is too long.
     """
     shown, path = path, resolved(path)
     if not path.name:
@@ -75,6 +76,7 @@ def locked(path: str | Path) -> Iterator[Path]:
         return
     made = _make_parents(path, shown)
     try:
+        _check_length(path, shown)
         lock = _acquire(path, shown)
         try:
             _held[path] = _Hold(os.getpid(), threading.get_ident(), 1)
@@ -162,8 +164,22 @@ def _make_parents(path: Path, shown: str | Path) -> list[Path]:
     return missing
 
 
+def _check_length(path: Path, shown: str | Path) -> None:
+    """Raise ArtifactError if a new name leaves no room for what is put before it until it is written."""
+    if os.path.lexists(path) or not hasattr(os, "pathconf"):
+        return
+    number = len(os.fsencode(path.name))
+    most = os.pathconf(path.parent, "PC_NAME_MAX") + number - len(os.fsencode(unfinished(path).name))
+    if number > most:
+        raise ArtifactError(
+            f"{shown} cannot be written: its name has {number} bytes, and {most} are the most, as a longer one is "
+            "needed until all is written; choose a shorter name"
+        )
+
+
 def _no_place(shown: str | Path, error: OSError) -> ArtifactError:
-    return ArtifactError(f"{shown} cannot be written: {error.strerror or error}; {_ELSEWHERE}")
+    remedy = "choose a shorter name" if error.errno == errno.ENAMETOOLONG else _ELSEWHERE
+    return ArtifactError(f"{shown} cannot be written: {error.strerror or error}; {remedy}")
 
 
 def _acquire(path: Path, shown: str | Path) -> BaseFileLock:

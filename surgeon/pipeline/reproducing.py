@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from surgeon.data import absolute_source
-from surgeon.disk.files import absolute, json_text, write_json, write_text
-from surgeon.errors import ArgumentError, ArtifactError
+from surgeon.disk.files import absolute, write_json, write_text
+from surgeon.errors import ArgumentError
 from surgeon.host import in_own_state
 from surgeon.machine import made_by
 from surgeon.ownership import check_apart, owned, taken
@@ -19,25 +19,22 @@ from surgeon.pipeline.evaluating import PAGE
 from surgeon.pipeline.measuring import (
     check_untouched_figures,
     columns_of_run,
-    hash_of,
     labelled_in,
     tested_in,
 )
 from surgeon.pipeline.running import run
+from surgeon.pipeline.runs_of_protocol import read_runs, settings_of
 from surgeon.pipeline.training import TRAINED, train
 from surgeon.processes import first
 from surgeon.protocol import (
     Protocol,
     Ran,
     Reproduction,
-    Runs,
     check_budget,
     load_protocol,
     tabulated,
 )
 from surgeon.protocol.markdown import page
-from surgeon.reading import read_as
-from surgeon.recipe import load_recipe
 from surgeon.report import report
 from surgeon.results.files import RESULT
 
@@ -165,76 +162,6 @@ def _add_page(folder: Path, rows: Sequence[str]) -> None:
     found = [files[0].parent for files in seeds.values() if files]
     if found:
         report(found, folder / PAGE, overwrite=True)
-
-
-def read_runs(file: str | Path, protocol: Protocol, budget: str) -> Runs:
-    """Read the file of the runs of a protocol.
-
-    Args:
-        file: The file; where there is none, there are no runs.
-        protocol: The protocol.
-        budget: The budget.
-
-    Returns:
-        The runs.
-
-    Raises:
-        ArtifactError: The file is damaged, of another protocol, or a run was made with other settings.
-    """
-    if not Path(file).is_file():
-        return Runs(protocol=protocol.name, budget=budget)
-    found = read_as(Path(file), Runs)
-    if (found.protocol, found.budget) != (protocol.name, budget):
-        raise ArtifactError(
-            f"{file} has the runs of {found.protocol} at {found.budget}, not of {protocol.name} at {budget}"
-        )
-    rows = protocol.rows_of(budget)
-    other = [r for r in found.runs if r.row in rows and r.settings != settings_of(protocol, budget, r.row)]
-    if other:
-        raise ArtifactError(
-            f"{file}: {len(other)} runs ({other[0].row}, seed {other[0].seed}, …) were made with other settings than "
-            f"{protocol.name} has now at {budget}; choose another folder, and another file of runs"
-        )
-    return found
-
-
-def settings_of(protocol: Protocol, budget: str, row: str) -> str:
-    """Return the hash of what a row is made and tested with: recipes, network, images.
-
-    Args:
-        protocol: The protocol.
-        budget: The budget.
-        row: The row.
-    """
-    model, arguments = protocol.network_of(row, budget)
-    recipes = _written(protocol, budget, row)
-    columns = {n: c.identity for n, c in protocol.columns_of(budget).items()}
-    told = {"recipes": recipes, "model": model, "model_args": arguments, "columns": columns}
-    # Only where they are set: runs that were made before these settings were there keep their hash.
-    if sources := protocol.sources_of(row, budget):
-        told["sources"] = {s: _network(protocol, budget, s) for s in sources}
-    over = protocol.budgets[budget]
-    told |= over.model_dump(mode="json", include={"mixed_precision", "input_size"}, exclude_defaults=True)
-    return hash_of(json_text(told))
-
-
-def _network(protocol: Protocol, budget: str, row: str) -> list[Any]:
-    """What a row's network is made with."""
-    recipes = [{k: v for k, v in r.items() if k != "evaluation"} for r in _written(protocol, budget, row)]
-    return [recipes, *protocol.network_of(row, budget)]
-
-
-def _written(protocol: Protocol, budget: str, row: str) -> list[dict[str, Any]]:
-    """The recipes of a row as plain data, with title and source as they were written: hashes are of these, and not of
-    what a recipe says of changed settings."""
-    found = []
-    for named, recipe in zip(protocol.named_by(row, budget), protocol.recipes_of(row, budget), strict=True):
-        plain: dict[str, Any] = recipe.model_dump(mode="json", exclude_unset=True)
-        stated: dict[str, Any] = {} if isinstance(named, str) else named
-        own = load_recipe(stated.get("extends", named))
-        words = {k: stated.get(k, getattr(own, k)) for k in ("title", "source") if k in plain}
-        found.append(plain | words)
-    return found
 
 
 def _run(

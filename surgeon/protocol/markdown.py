@@ -95,6 +95,22 @@ def made(runs: Iterable[Ran]) -> str:
     return f"Made with {'; '.join(where)}; {hours:.1f} hours in all."
 
 
+def unsealed(runs: Iterable[Ran]) -> str:
+    """Write how many runs carry no digest of their record, for a page that is made of the file alone.
+
+    Args:
+        runs: The runs.
+
+    Returns:
+        A paragraph; empty where all carry one.
+    """
+    runs = list(runs)
+    without = sum(not r.digest for r in runs)
+    if not without:
+        return ""
+    return f"{without} of {len(runs)} runs carry no digest of their record: whether a figure was changed is unknown.\n"
+
+
 def machine(run: Ran) -> str:
     """Write the machine and the versions of a run."""
     versions = run.made.get("versions", {})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Sequence
 from statistics import fmean, stdev
 from typing import Any, Literal
@@ -39,6 +41,7 @@ class Ran(_Frozen):
     headline: bool = Field(description="whether a number may be quoted")
     seconds: float = Field(default=0.0, description="of training and evaluation")
     made: dict[str, Any] = Field(default_factory=dict, description="machine and versions")
+    digest: str = Field(default="", description="of all of this (`Runs.sealed`); empty where none was made")
 
 
 class Runs(_Frozen):
@@ -68,7 +71,7 @@ class Runs(_Frozen):
         return next((r for r in self.runs if (r.row, r.seed) == (row, seed)), None)
 
     def with_(self, run: Ran) -> Runs:
-        """Return these runs and one more, in place of an earlier one of its row and seed.
+        """Return these runs and one more with its digest, in place of an earlier one of its row and seed.
 
         Args:
             run: The run.
@@ -76,8 +79,24 @@ class Runs(_Frozen):
         Returns:
             The runs, sorted by row and seed.
         """
+        run = self.sealed(run)
         others = [r for r in self.runs if (r.row, r.seed) != (run.row, run.seed)]
         return self.model_copy(update={"runs": tuple(sorted([*others, run], key=lambda r: (r.row, r.seed)))})
+
+    def sealed(self, run: Ran) -> Ran:
+        """Return a run with the digest of its record, its protocol and its budget.
+
+        It tells a slip of the hand or of a tool from what was measured; who means to may make it anew.
+
+        Args:
+            run: The run.
+
+        Returns:
+            The run; `digest` is the SHA-256 of the record as JSON, without what is at its default.
+        """
+        record = run.model_dump(mode="json", exclude={"digest"}, exclude_defaults=True)
+        text = json.dumps([self.protocol, self.budget, record], sort_keys=True)
+        return run.model_copy(update={"digest": hashlib.sha256(text.encode()).hexdigest()})
 
 
 class Cell(_Frozen):

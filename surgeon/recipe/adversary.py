@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from surgeon.quantities import Quantity, WithinPixels
+from surgeon.quantities import Quantity, Size, WithinPixels
 from surgeon.recipe.limits import LARGEST
 from surgeon.strict import Strict
 
@@ -38,7 +38,7 @@ class Adversary(WithinPixels, Strict):
 
     method: Literal["fgsm", "fgsm-rs", "n-fgsm", "pgd", "trades", "mart"] = "pgd"
     norm: Literal["linf", "l2"] = "linf"
-    eps: Quantity = Field(default=8 / 255, ge=0)
+    eps: Size = Field(default=8 / 255, ge=0)
     steps: int | None = Field(default=None, ge=1, description="of pgd, trades and mart, by default 10")
     step_size: Quantity | None = Field(
         default=None,

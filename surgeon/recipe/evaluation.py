@@ -8,7 +8,7 @@ from pydantic import Field, PositiveInt, WithJsonSchema, field_validator, model_
 
 from surgeon.errors import nearest
 from surgeon.methods.registry import papers
-from surgeon.quantities import Deviation, Quantity, Smoothing, WithinPixels, too_large
+from surgeon.quantities import Deviation, Quantity, Size, Smoothing, WithinPixels, too_large
 from surgeon.results.kinds import NORMS, Norm
 from surgeon.results.named import NAMED, check_name, check_norm
 from surgeon.results.threat import UNIFORM
@@ -20,9 +20,9 @@ _Name = Annotated[str, WithJsonSchema({"type": "string", "enum": list(NAMED)})]
 class Sizes(Strict):
     """ε of each norm of the union, in [0, 1] pixels."""
 
-    linf: Quantity = Field(default=8 / 255, gt=0)
-    l2: Quantity = Field(default=0.5, gt=0)
-    l1: Quantity = Field(default=12.0, gt=0)
+    linf: Size = Field(default=8 / 255, gt=0)
+    l2: Size = Field(default=0.5, gt=0)
+    l1: Size = Field(default=12.0, gt=0)
 
     @field_validator("linf")
     @classmethod
@@ -51,7 +51,7 @@ class Evaluation(WithinPixels, Strict):
         default=None,
         description="by default linf; in the suite paper the paper's; in the union an image must stand in all three",
     )
-    eps: Quantity | None = Field(
+    eps: Size | None = Field(
         default=None,
         gt=0,
         description="by default 8/255 in linf, 0.5 in l2, 12 in l1; in the suite paper the paper's",

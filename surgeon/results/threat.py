@@ -8,7 +8,7 @@ from typing import Annotated, Literal, NamedTuple
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from surgeon.errors import nearest
-from surgeon.quantities import Quantity, WithinPixels
+from surgeon.quantities import Quantity, Size, WithinPixels
 from surgeon.results.kinds import KINDS, Needs, Norm, needs_of, with_setting
 
 UNIFORM = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
@@ -80,7 +80,7 @@ class Attack(WithinPixels):
     name: str = Field(description="what tables call it; attacks of one name differ in norm, eps or seed")
     kind: Annotated[str, AfterValidator(_known)]
     norm: Norm = "linf"
-    eps: Quantity | None = Field(
+    eps: Size | None = Field(
         default=None,
         ge=0,
         description="None: the smallest distance is looked for, as Carlini and Wagner's does",

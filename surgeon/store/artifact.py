@@ -29,6 +29,7 @@ from surgeon.host import in_own_state
 from surgeon.models import own
 from surgeon.models.checkpoints import check_fit, lay_on, read_weights, renamed_for, versioned
 from surgeon.models.creating import create_model
+from surgeon.models.finite import check_finite_weights
 from surgeon.models.tensor_files import same_tensors
 from surgeon.ownership import new_folder
 from surgeon.processes import device_named
@@ -247,6 +248,7 @@ def load(
     weights = renamed_for(network, saved, certain=True)
     with _by_name(architecture, model):
         check_fit(network, weights, str(folder / WEIGHTS))
+    check_finite_weights(network, weights, str(folder / WEIGHTS))
     if mapped or device.type != "cpu":
         weights = lay_on(network, weights)
     network.load_state_dict(versioned(network, weights))

@@ -152,6 +152,8 @@ class _SoFar:
     passed: list[PassedOver] = field(default_factory=list)
     gone: dict[str, str] = field(default_factory=dict)
     """Site → the operation that replaced it, so that later ones leave it alone."""
+    made: dict[str, Operation] = field(default_factory=dict)
+    """The operations whose costs depend on the sizes of maps."""
 
     def add(self, key: str, operation: Operation, context: Context, *, last: bool) -> None:
         """Let an operation, called `key` in the record, propose its edits."""
@@ -183,8 +185,13 @@ class _SoFar:
             hang_functions(self.scratch, self.seen.regions, new)
             cut_tree(self.scratch, new, {key: operation})
             self._measure_again(key, len(new))
+            now = self.seen if last and not self.made else seen_of(self.scratch, self.size, self.seen.refused)
+            for earlier in self.made.items():
+                self._count_again(*earlier, context, now)
             if not last:
-                self.seen = seen_of(self.scratch, self.size, self.seen.refused)
+                self.seen = now
+        elif any(e.growth.flops or e.growth.activations for e in new):
+            self.made[key] = operation
 
     def _proposal(self, key: str, operation: Operation, context: Context) -> Proposal:
         """Let an operation propose edits at sites that no earlier operation replaced."""
@@ -217,6 +224,19 @@ class _SoFar:
             )
             edit = self.edits[-number]
             self.edits[-number] = edit.model_copy(update={"growth": edit.growth + more})
+
+    def _count_again(self, key: str, operation: Operation, context: Context, now: Survey) -> None:
+        """Count what an operation's edits cost on the maps that a later operation has made larger or smaller."""
+        sites = [s for s in now.sites if self.gone.get(s.name, key) == key]
+        try:
+            again = operation.propose(sites, context).edits
+        except SelectionError:
+            return
+        for number, edit in enumerate(self.edits):
+            same = (e for e in again if (e.site, e.settings) == (edit.site, edit.settings))
+            if edit.operation == key and (found := next(same, None)) is not None:
+                cost = {k: getattr(found.growth, k) for k in ("flops", "activations")}
+                self.edits[number] = edit.model_copy(update={"growth": edit.growth.model_copy(update=cost)})
 
 
 def _irreplaceable(site: Site) -> str:

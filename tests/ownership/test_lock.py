@@ -10,7 +10,7 @@ import pytest
 from filelock import FileLock
 
 from surgeon.errors import ArtifactError
-from surgeon.ownership import check_input, locked, new_folder
+from surgeon.ownership import check_input, locked, new_file, new_folder
 from surgeon.ownership.manifest import write_manifest
 
 HOLD = (
@@ -207,3 +207,25 @@ def test_a_file_system_that_takes_no_files_is_not_told_as_in_use():
         ArtifactError, match="/proc/x cannot be written: no file can be made in /proc; choose a"
     ):
         locked("/proc/x").__enter__()
+
+
+@pytest.mark.parametrize("number", [230, 236, 241, 250, 255, 256, 300])
+def test_a_name_that_leaves_no_room_is_told_with_what_fits_before_any_work(tmp_path, number):
+    for inside in (lambda path: locked(path), lambda path: new_folder(path), lambda path: new_file(path)):
+        with pytest.raises(
+            ArtifactError, match=rf"its name has {number} bytes, and \d+ are the most.*a shorter name"
+        ):
+            with inside(tmp_path / ("n" * number)):
+                raise AssertionError("nothing is begun")
+    assert os.listdir(tmp_path) == []
+
+
+def test_the_longest_name_is_one_that_fits_and_bytes_count(tmp_path):
+    with pytest.raises(ArtifactError) as told, locked(tmp_path / ("é" * 128)):
+        pass
+    assert "has 256 bytes" in str(told.value)
+    most = int(str(told.value).split(" are the most")[0].rpartition(" ")[2])
+    with new_file(tmp_path / ("n" * most)) as work:
+        work.write_text("x")
+    with pytest.raises(ArtifactError, match="choose a shorter name"), locked(tmp_path / ("n" * 256) / "run"):
+        pass

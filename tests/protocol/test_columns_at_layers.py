@@ -73,6 +73,7 @@ def test_figures_are_measured_again_when_the_folder_is_verified(done):
     before = file.read_text(encoding="utf-8")
     content = json.loads(before)
     content["runs"][0]["columns"]["last noise layer"]["value"] *= 1.01
+    content["runs"][0]["digest"] = ""
     try:
         file.write_text(json.dumps(content), encoding="utf-8")
         checks = {c.name: c for c in verify_folder(folder)}

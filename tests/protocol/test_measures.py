@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from surgeon.errors import ArgumentError
-from surgeon.pipeline.reproducing import settings_of
+from surgeon.pipeline.runs_of_protocol import settings_of
 from surgeon.protocol import Claim, Column, Measured, Ran, load_protocol, measured
 from surgeon.protocol.differences import difference_of, newcombe
 from surgeon.protocol.markdown import measure

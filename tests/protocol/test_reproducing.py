@@ -103,7 +103,7 @@ def test_a_run_that_was_begun_with_other_settings_is_one_line_that_names_it(done
 
 
 def test_a_damaged_file_of_runs_is_one_line(done, tmp_path):
-    from surgeon.pipeline.reproducing import read_runs
+    from surgeon.pipeline.runs_of_protocol import read_runs
 
     folder, _ = done
     content = json.loads((folder / "runs.json").read_text())

@@ -74,6 +74,10 @@ def test_the_folder_is_verified_from_the_verdicts_on(done):
     try:
         file.write_text(json.dumps(content), encoding="utf-8")
         run = content["runs"][0]
+        with pytest.raises(ArtifactError, match="its digest was made of"):
+            reproduce(found.protocol.name, folder, budget="smoke")
+        run["digest"] = ""
+        file.write_text(json.dumps(content), encoding="utf-8")
         checks = {c.name: c for c in verify_folder(folder)}
         assert checks[f"runs.json, {run['row']}, seed {run['seed']}"].ok is False
         with pytest.raises(ArtifactError, match=r"runs\.json says of .*, seed 0, what .* does not"):

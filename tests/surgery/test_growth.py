@@ -59,3 +59,10 @@ def test_a_pooling_with_a_weighted_window_costs_a_product_with_its_matrix(kernel
     cut = surgeon.apply(stock, "kap", input_size=SIZE, settings=settings, trained=True).eval()
     plan = cut.surgery
     assert plan.growth.flops == _counted(cut)[0] - _counted(stock)[0] > 0
+
+
+@pytest.mark.parametrize("recipe", ["kap+small-image", "small-image+kap"])
+def test_a_layer_costs_what_it_does_on_the_maps_that_the_whole_recipe_makes(recipe: str) -> None:
+    settings = {"kap.kernel": "gaussian"}
+    cut = surgeon.apply(_network(), recipe, input_size=SIZE, settings=settings, trained=True).eval()
+    assert cut.surgery.after.flops == _counted(cut)[0]

@@ -36,7 +36,8 @@ from surgeon.results.threat import Attack
 from surgeon.results.verdict import Outcome, Verdict
 
 BLOCK = 64
-"""Images attacked together. Each block has its own seed: batch size and processes change no verdict."""
+"""Images attacked together. Each block has its own seed, so that processes change no verdict. Neither does the batch
+size, unless the model is random: each forward pass then takes its draws, and other passes get others."""
 
 
 @in_own_state()
@@ -71,7 +72,7 @@ def evaluate(
         sources: Models by the names that `attack.source` refers to.
         draws: Predictions per image; more than 1 for a model that is random, which then needs a majority.
         seed: Seed of all random choices.
-        batch_size: Images in one forward pass; by default one block.
+        batch_size: Images in one forward pass; by default one block. Of a random model it decides the draws.
         store: Folder that keeps every finished block, so that the same call continues after an interruption.
         examples: Index of each image in its data set; by default 0 to N − 1.
         advance: Called with (done, total), counted in attacks on blocks.

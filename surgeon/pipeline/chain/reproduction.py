@@ -14,7 +14,8 @@ from surgeon.pipeline.chain.comparing import demand_equal, read_mapping
 from surgeon.pipeline.chain.run import run_checks
 from surgeon.pipeline.chain.sources import Reader, demand_source
 from surgeon.pipeline.measuring import columns_of_run, labelled_in, tested_in
-from surgeon.pipeline.reproducing import RUNS, SETTINGS, TABLE, WORK, place_of, settings_of
+from surgeon.pipeline.reproducing import RUNS, SETTINGS, TABLE, WORK, place_of
+from surgeon.pipeline.runs_of_protocol import fault_of, settings_of
 from surgeon.pipeline.training import SETTINGS as OF_RUN
 from surgeon.protocol import Protocol, Ran, Runs, check_budget, load_protocol, tabulated
 from surgeon.protocol.column import ON_LAYERS
@@ -52,7 +53,7 @@ def reproduction_checks(folder: Path, reader: Reader) -> list[Check]:
         ]
     for run in told[0].runs:
         name = f"{RUNS}, {run.row}, seed {run.seed}"
-        checks.append(checked(name, partial(_figures, folder, known, told[0].budget, run, reader)))
+        checks.append(checked(name, partial(_figures, folder, known, told[0], run, reader)))
     checks.append(checked(TABLE, lambda: _table(folder, known, told[0])))
     return checks
 
@@ -72,10 +73,11 @@ def _runs(folder: Path, asked: dict[str, Any], told: list[Runs]) -> str:
     return f"{len(found.runs)} runs of {found.protocol} at {found.budget}"
 
 
-def _figures(folder: Path, known: Protocol, budget: str, run: Ran, reader: Reader) -> str:
+def _figures(folder: Path, known: Protocol, runs: Runs, run: Ran, reader: Reader) -> str:
     """Check that a run's figures are those that its verdicts, and the layers of its network, give."""
-    if run.row not in known.rows_of(budget):
-        raise Misfit(f"{known.name} has no row {run.row!r} at {budget}")
+    budget = runs.budget
+    if wrong := fault_of(run, runs, known):
+        raise Misfit(wrong)
     if run.settings != settings_of(known, budget, run.row):
         raise Misfit(f"it was made with other settings than {known.name} has at {budget} now")
     place = place_of(folder, run.row, run.seed)
