@@ -143,7 +143,7 @@ def folder_entries(path: Path, split: str) -> Iterator[tuple[Path, int]]:
         raise DataError(f"{path} has {found}, not {split!r}")
     place = {name: number for number, name in enumerate(class_names(siblings))}
     _check_archives(path, split in there)
-    found = []
+    entries: list[tuple[Path, int]] = []
     for file in files_below(path, (*SUFFIXES, *UNREAD, *_SHARDS)):
         if file.suffix.lower() in _SHARDS:
             if file.parent == source:
@@ -157,9 +157,9 @@ def folder_entries(path: Path, split: str) -> Iterator[tuple[Path, int]]:
                 f"{shown(file)} is an image that is not read; convert it (read are {kinds}, …) or move it away"
             )
         parts = file.relative_to(path).parts
-        found.append((file, place[parts[0]] if len(parts) > 1 else -1))
-    check_one_class(found)
-    yield from found
+        entries.append((file, place[parts[0]] if len(parts) > 1 else -1))
+    check_one_class(entries)
+    yield from entries
 
 
 def _check_archives(folder: Path, is_split: bool) -> None:
