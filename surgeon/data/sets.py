@@ -39,7 +39,7 @@ class Sets:
         >>> from surgeon.data import load_sets
         >>> sets = load_sets("digits")
         >>> sets.test.x.shape, sets.faults.lines()
-        (torch.Size([360, 1, 8, 8]), [])
+        (torch.Size([360, 1, 16, 16]), [])
     """
 
     train: Any

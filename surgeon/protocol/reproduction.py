@@ -93,6 +93,12 @@ class Runs(_Frozen):
 
         Returns:
             The run; `digest` is the SHA-256 of the record as JSON, without what is at its default.
+
+        Examples:
+            >>> fields = {"settings": "", "tested": "", "columns": {}, "reliable": None, "headline": False}
+            >>> run = Ran(row="NT", seed=0, **fields)
+            >>> len(Runs(protocol="kap/table1", budget="smoke").sealed(run).digest)
+            64
         """
         record = run.model_dump(mode="json", exclude={"digest"}, exclude_defaults=True)
         text = json.dumps([self.protocol, self.budget, record], sort_keys=True)
