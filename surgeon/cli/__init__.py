@@ -12,7 +12,14 @@ from typing import Any
 import click
 
 import surgeon
-from surgeon.errors import ArtifactWarning, CalibrationWarning, SurgeonError, at_the_command_line, line_of
+from surgeon.errors import (
+    ArtifactWarning,
+    CalibrationWarning,
+    SurgeonError,
+    SurgeryWarning,
+    at_the_command_line,
+    line_of,
+)
 from surgeon.interrupts import Stopped, handled
 from surgeon.namesake import tell
 
@@ -140,7 +147,7 @@ _of_python = warnings.formatwarning
 
 def _formatted(message: Any, category: type[Warning], *place: Any, **more: Any) -> str:
     """Write a warning of surgeon's as one line, and any other as Python does, with the line of code."""
-    if issubclass(category, ArtifactWarning):
+    if issubclass(category, (ArtifactWarning, SurgeryWarning)):
         return f"warning: {' '.join(str(message).split())}\n"
     return _of_python(message, category, *place, **more)
 

@@ -16,9 +16,10 @@ SYNONYMS = {
     "test": ("test", "testing"),
 }
 """The names that folders and files of a split may have, in lower case."""
-_UNREAD = re.compile(
+_PARTS = re.compile(
     r"dev|devel|development|eval|evaluation|hold-?out|held-?out|(fold|split|part|shard|chunk|batch)[ _-]?\d+"
 )
+"""Names of parts of a set that are none of its splits: of them nothing says what they are for."""
 _ENDING = re.compile(r"[ _-]*(set|data|images)$")
 
 
@@ -51,7 +52,7 @@ def is_part(name: str) -> bool:
         >>> is_part("dev"), is_part("fold_0"), is_part("cat"), is_part("train")
         (True, True, False, False)
     """
-    return _UNREAD.fullmatch(_ENDING.sub("", name.lower())) is not None
+    return _PARTS.fullmatch(_ENDING.sub("", name.lower())) is not None
 
 
 class Images(NamedTuple):

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from surgeon.data.listing import SUFFIXES
+from surgeon.data.names import shown
+from surgeon.data.shards import ending
 from surgeon.disk.folder_kinds import NETWORK, instead
 from surgeon.errors import either, nearest
 
@@ -93,6 +95,8 @@ def no_images(folder: Path) -> str:
     found = instead(folder)
     if (folder / NETWORK).is_file():
         found = "is a network's folder"
+    if tables := ending(folder, ".parquet"):
+        found = f"has no image files, but tables: name one, such as {shown(tables[0])}"
     what = f"{folder} {found}; images are wanted here" if found else f"{folder} has no images"
     return f"{what} ({', '.join(SUFFIXES[:4])}, …)"
 

@@ -125,9 +125,7 @@ class Asking:
                 name not in _OF_TORCH
                 and not name.startswith("__")
                 and not issubclass(type(value), (fx.Proxy, nn.Module))
-                and not (
-                    isinstance(value, torch.Tensor) and isinstance(owner, nn.Module)
-                )  # graphs read those
+                and not (isinstance(value, torch.Tensor) and isinstance(owner, nn.Module))  # graphs read it
                 and self._by_the_network(sys._getframe(1))
             ):
                 self._note(owner, name, value, sys._getframe(1))

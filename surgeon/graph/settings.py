@@ -213,11 +213,8 @@ class _Seen:
             return True  # without values; those that graphs hold are kept aside
         try:
             alike = torch.equal(now.detach(), self.values.to(now.device))
-        except (
-            RuntimeError,
-            NotImplementedError,
-        ):  # what stands for a tensor where code is traced or transformed
-            return True
+        except (RuntimeError, NotImplementedError):
+            return True  # what stands for a tensor where code is traced or transformed
         if alike:
             self.tensor, self.writes = now, _writes(now)
         return alike

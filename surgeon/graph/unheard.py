@@ -26,15 +26,15 @@ class Unheard:
     paths: tuple[str, ...]
     modules: tuple[nn.Module, ...]
     hooks: tuple[Mapping[int, Any], ...]
-    _count: list[int] = field(default_factory=lambda: [-1], compare=False)
+    _seen: list[int] = field(default_factory=list, compare=False)
     _told: set[str] = field(default_factory=set, compare=False)
 
     def stands(self) -> bool:
         """True: graphs need not be made anew. Hooks that came since are told once by a warning. It is asked at
         every call."""
-        count = sum(map(len, self.hooks))
-        if count != self._count[0]:
-            self._count[0] = count
+        counts = [*map(len, self.hooks)]
+        if counts != self._seen:
+            self._seen[:] = counts
             self._tell()
         return True
 

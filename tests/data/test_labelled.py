@@ -235,3 +235,9 @@ def test_a_missing_package_is_named_with_its_extra(tmp_path, monkeypatch, packag
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(MissingPackageError, match=rf"{text}.*pip install 'fx-surgeon\[train\]'"):
         labelled("digits" if package == "sklearn" else path, (1, 8, 8))
+
+
+def test_a_folder_of_tables_alone_names_one_of_them(tmp_path):
+    (tmp_path / "test.PARQUET").touch()
+    with pytest.raises(DataError, match=r"no image files, but tables: name one, such as \S*test\.PARQUET"):
+        labelled(tmp_path, (3, 8, 8))

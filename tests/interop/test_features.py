@@ -133,5 +133,7 @@ def test_hooks_on_a_block_are_told_once_and_those_from_before_are_called(way):
         with warnings.catch_warnings():
             warnings.simplefilter("error")
             model(images)
-            handle.remove()
+        handle.remove()
+        getattr(model.layer3[0], f"register_{way}")(lambda *_: calls.append(way))  # as many as before
+        with pytest.warns(SurgeryWarning, match=r"put on layer3\.0 after"):
             model(images)
