@@ -96,7 +96,8 @@ def no_images(folder: Path) -> str:
     if (folder / NETWORK).is_file():
         found = "is a network's folder"
     if tables := ending(folder, ".parquet"):
-        found = f"has no image files, but tables: name one, such as {shown(tables[0])}"
+        names = ", ".join(shown(p.name) for p in tables[:3])
+        found = f"has no image files, but tables: name one of them ({names}{', …' if tables[3:] else ''})"
     what = f"{folder} {found}; images are wanted here" if found else f"{folder} has no images"
     return f"{what} ({', '.join(SUFFIXES[:4])}, …)"
 
