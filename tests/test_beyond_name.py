@@ -87,7 +87,9 @@ def test_another_module_is_told_and_never_replaced_by_the_old_one(tmp_path, cut,
         surgeon.load(tmp_path / "out")
     again = surgeon.load(tmp_path / "out", model=made(change))
     assert torch.equal(outputs(again), outputs(model))
-    with pytest.raises(ArtifactError, match=f"not the network that was written: {told.split()[0]} is not as"):
+    with pytest.raises(
+        ArtifactError, match=f"that was written: {told.replace(' is ', ' was ')}, and is as its"
+    ):
         surgeon.load(tmp_path / "out", model=made())
 
 
@@ -112,7 +114,7 @@ def test_what_accelerate_puts_around_a_forward_is_not(tmp_path):
 
 def test_a_network_that_nobody_changed_takes_none_that_somebody_did(tmp_path, cut):
     surgeon.save(cut(made()), tmp_path / "out")
-    with pytest.raises(ArtifactError, match="maxpool is not as there"):
+    with pytest.raises(ArtifactError, match="maxpool was as its name makes it, and is Identity"):
         surgeon.load(tmp_path / "out", model=made(pooling))
     config = json.loads((tmp_path / "out" / "config.json").read_text())
     assert (config["settings"], config["exchanged"]) == ({}, {})
@@ -175,3 +177,41 @@ def test_a_network_as_its_name_makes_it_is_not_told_to_be_another(name, recipe):
     assert beyond_name(surgeon.revert(cut), stock) == ({}, {})
     if recipe == "anl":
         assert beyond_name(surgeon.fold(cut), stock) == ({}, {})
+
+
+class Scale(nn.Module):
+    def __init__(self, by):
+        super().__init__()
+        self.register_buffer("by", torch.tensor(by), persistent=False)
+
+    def forward(self, x):
+        return x * self.by
+
+
+def leaky(slope):
+    return nn.LeakyReLU(slope)
+
+
+def smoothed(kernel):
+    return nn.Sequential(nn.ReLU(), nn.AvgPool2d(kernel, stride=1, padding=kernel // 2))
+
+
+@pytest.mark.filterwarnings("ignore::surgeon.errors.ArtifactWarning")
+@pytest.mark.parametrize(
+    ("kind", "one", "other", "told"),
+    [
+        (leaky, 0.3, 0.01, r"was LeakyReLU\(negative_slope=0.3\), not ReLU, and is .*0.01\), not"),
+        (smoothed, 3, 5, r"was Sequential \(digest \w+\), not ReLU, and is Sequential \(digest"),
+        (Scale, 2.0, 3.0, r"was Scale \(digest \w+\), not ReLU, and is Scale \(digest"),
+    ],
+)
+def test_a_module_of_the_same_class_with_other_settings_is_another_one(tmp_path, cut, kind, one, other, told):
+    def with_(setting):
+        return made(lambda m: setattr(m.layer1[0], "act1", kind(setting)), zero_init_last=False)
+
+    model = cut(with_(one))
+    assert not torch.equal(outputs(model), outputs(cut(with_(other)))), "the settings are seen"
+    surgeon.save(model, tmp_path / "out")
+    assert torch.equal(outputs(surgeon.load(tmp_path / "out", model=with_(one))), outputs(model))
+    with pytest.raises(ArtifactError, match=f"layer1.0.act1 {told}"):
+        surgeon.load(tmp_path / "out", model=with_(other))

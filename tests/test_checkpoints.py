@@ -185,6 +185,20 @@ def test_weights_that_are_not_finite_are_named(tiny, state, tmp_path, odd):
     assert all(torch.equal(v, before[k]) for k, v in tiny.state_dict().items())
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_values_whose_sum_overflows_are_finite_and_infinite_ones_that_cancel_are_not(tmp_path, dtype):
+    network = nn.Linear(2, 4, bias=False).to(dtype)
+    huge = torch.full((4, 2), torch.finfo(dtype).max, dtype=dtype)
+    torch.save({"weight": huge}, tmp_path / "huge.pth")
+    surgeon.load_weights(network, tmp_path / "huge.pth")
+    assert torch.equal(network.weight, huge)
+    odd = torch.zeros(4, 2, dtype=dtype)
+    odd[0, 0], odd[3, 1] = torch.inf, -torch.inf
+    torch.save({"weight": odd}, tmp_path / "odd.pth")
+    with pytest.raises(ArtifactError, match=r"weight \(2 of 8 values\)"):
+        surgeon.load_weights(network, tmp_path / "odd.pth")
+
+
 def test_a_mask_may_be_infinite(tmp_path):
     masked = nn.Linear(2, 2)
     masked.register_buffer("mask", torch.full((2, 2), -torch.inf).triu(1))

@@ -42,5 +42,8 @@ def _odd(tensor: object) -> int:
     if not isinstance(tensor, Tensor) or not tensor.is_floating_point() or not has_values(tensor):
         return 0
     plain = tensor.float() if tensor.element_size() == 1 else tensor  # torch asks no 8-bit float
-    finite = plain.isfinite()
-    return 0 if bool(finite.all()) else int((~finite).sum())
+    # One pass that writes nothing: no sum is finite that has NaN or an infinite value in it. One of large values may
+    # overflow, so the values are asked then.
+    if bool(plain.sum().isfinite()):
+        return 0
+    return int((~plain.isfinite()).sum())

@@ -13,12 +13,12 @@ from types import MethodType
 from typing import Any, NamedTuple
 
 import torch
-import xxhash
-from torch import Tensor, nn
+from torch import nn
 
 from surgeon.errors import ArtifactError
 from surgeon.graph.implants import FUNCTIONS, same, settings_of
 from surgeon.store.added import added_modules, added_tensors
+from surgeon.store.looks import digest_of, held_apart, looks, shown
 from surgeon.surgery.before import as_before
 from surgeon.torch_private import BatchNorm
 from surgeon.values import has_values
@@ -58,7 +58,7 @@ def beyond_name(model: nn.Module, made: nn.Module) -> Beyond:
         if any(_holds(other, name) for other in found.exchanged):
             continue
         if not _alike(now, stock):
-            found.exchanged[name or "the network"] = f"{_called(now)}, not {_called(stock)}"
+            found.exchanged[name or "the network"] = f"{looks(now)}, not {_called(stock)}"
             continue
         for key, shape, old_shape in _shapes(now, stock):  # type: ignore[arg-type]  # a module, as `_alike` found
             found.exchanged[f"{name}.{key}" if name else key] = f"{shape}, not {old_shape}"
@@ -69,7 +69,7 @@ def beyond_name(model: nn.Module, made: nn.Module) -> Beyond:
                 if can_be_set(value, there[key]):
                     found.settings[place] = list(value) if isinstance(value, tuple) else value
                 else:
-                    found.exchanged[place] = f"{_shown(value)}, not {_shown(there[key])}"
+                    found.exchanged[place] = f"{shown(value)}, not {shown(there[key])}"
         for key, numbers in _unwritten(now, stock):  # type: ignore[arg-type]  # a module, as above
             found.exchanged[f"{name}.{key}" if name else key] = numbers
         for key in _patched(now, stock):  # type: ignore[arg-type]  # a module, as above
@@ -80,7 +80,7 @@ def beyond_name(model: nn.Module, made: nn.Module) -> Beyond:
             found.exchanged[f"{name}.{key}" if name else key] = f"{size}, which its name does not make"
     for name, module in added_modules(new, old):
         if not any(_holds(other, name) for other in found.exchanged):
-            found.exchanged[name] = f"{_called(module)}, which its name does not make"
+            found.exchanged[name] = f"{looks(module)}, which its name does not make"
     return found
 
 
@@ -104,7 +104,7 @@ def set_again(made: nn.Module, settings: Mapping[str, Any], place: str) -> None:
         there = dict(settings_of(module))
         if key not in there or not can_be_set(value, there[key]):
             raise ArtifactError(
-                f"{place}: {path} cannot be set to {_shown(value)} on a {type(module).__name__}"
+                f"{place}: {path} cannot be set to {shown(value)} on a {type(module).__name__}"
             )
         setattr(module, key, tuple(value) if isinstance(there[key], tuple) else value)
 
@@ -132,33 +132,17 @@ def _shapes(now: nn.Module, was: nn.Module) -> Iterator[tuple[str, str, str]]:
 
 def _unwritten(now: nn.Module, was: nn.Module) -> Iterator[tuple[str, str]]:
     """Tensors that no file holds (not persistent buffers, plain attributes), where their numbers are others."""
-    here, there = (_held_apart(m) for m in (now, was))
+    here, there = (held_apart(m) for m in (now, was))
     for key in there:
         one, other = here.get(key), there[key]
         if one is None or one.shape != other.shape or not (has_values(one) and has_values(other)):
             continue
         if not torch.equal(one.cpu(), other.to(device="cpu", dtype=one.dtype)):
-            yield key, f"numbers of its own ({_hash(one)}), which no file holds"
-
-
-def _held_apart(module: nn.Module) -> dict[str, Tensor]:
-    buffers = {k: module._buffers.get(k) for k in module._non_persistent_buffers_set}
-    every = {**buffers, **vars(module)}.items()
-    return {
-        k: v.detach() for k, v in every if type(v) in (Tensor, nn.Parameter) and v.layout == torch.strided
-    }
-
-
-def _hash(tensor: Tensor) -> str:
-    return xxhash.xxh3_64_hexdigest(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+            yield key, f"numbers of its own ({digest_of(one)}), which no file holds"
 
 
 def _called(module: nn.Module | None) -> str:
     return "nothing" if module is None else type(module).__name__
-
-
-def _shown(value: Any) -> str:
-    return str(getattr(value, "__name__", None) or repr(value))[:80]
 
 
 def _patched(module: nn.Module, was: nn.Module) -> Iterator[str]:

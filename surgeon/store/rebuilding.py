@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -98,10 +99,17 @@ def _check_exchanged(model: nn.Module | None, config: Configuration, folder: Pat
     saved, now = {**wanted, **config.settings}, {**found.exchanged, **found.settings}
     other = [k for k in {**saved, **now} if saved.get(k) != now.get(k)]
     if other:
+        name = other[0]
+        more = f", and {len(other) - 1} more" if len(other) > 1 else ""
         raise ArtifactError(
-            f"{folder}: model is not the network that was written: {', '.join(other[:3])} "
-            f"{'is' if len(other) == 1 else 'are'} not as there; make the same changes to it before, and no others"
+            f"{folder}: model is not the network that was written: {name} was {_as(saved, name)}, and is "
+            f"{_as(now, name)}{more}; make the same changes to it before, and no others"
         )
+
+
+def _as(found: Mapping[str, Any], name: str) -> str:
+    """How a part is, among those that differ from what the name makes."""
+    return str(found[name]) if name in found else "as its name makes it"
 
 
 def stock_of(config: Configuration, folder: Path) -> nn.Module:

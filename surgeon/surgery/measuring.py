@@ -15,6 +15,7 @@ from surgeon.effects import Drift
 from surgeon.errors import SurgeonError, SurgeryError
 from surgeon.graph.left_alone import left_alone
 from surgeon.graph.measure import BATCH, Shape, images_of, on_fakes, on_meta
+from surgeon.graph.norm_shapes import NormsKeepShapes
 from surgeon.kept_modes import mode
 from surgeon.models.logits import compare_logits
 from surgeon.surgery.attempt import Attempt
@@ -116,6 +117,7 @@ def _error(model: nn.Module, size: Shape, *, computed: bool) -> Exception | None
                 torch.no_grad(),
                 _stream_kept(model),
                 how(model, size) as images,
+                contextlib.nullcontext() if computed else NormsKeepShapes(),
             ):
                 model(*[images] * images_of(model))
             return None
