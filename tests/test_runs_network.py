@@ -228,3 +228,11 @@ def test_a_run_that_was_not_trained_yet_says_where_its_network_is(tmp_path, run)
     shutil.rmtree(begun / "trained")
     with pytest.raises(ArtifactError, match="is a run that is not finished"):
         surgeon.load(begun)
+
+
+def test_a_folders_network_is_trained_on_digits_of_its_own_size(tmp_path):
+    small = {"channels": (8, 8, 8, 8)}
+    network = surgeon.create_model("resnet18", num_classes=10, input_size=(1, 16, 16), model_args=small)
+    model = surgeon.save(network, tmp_path / "network")
+    run = trained(tmp_path / "run", "digits", model, input_size=None, seed=1)
+    assert json.loads((run / "settings.json").read_text())["size"] == [1, 16, 16]

@@ -18,6 +18,7 @@ from surgeon.graph.made_weights import maker
 from surgeon.graph.module_tree import Displaced
 from surgeon.graph.paths import has
 from surgeon.selection import INPUT
+from surgeon.tensors.blending import Blending
 from surgeon.torch_private import BatchNorm
 
 
@@ -125,14 +126,15 @@ def described(module: Any, layers: set[str]) -> Standing:
     """Describe a module, without layers that surgery inserted below it.
 
     Args:
-        module: The module.
+        module: The module. Children that a blending layer drops by itself are left out.
         layers: The names, below it, of the inserted layers.
 
     Returns:
         The description.
     """
     own = without_extra(nn.Module.state_dict(module))
-    tensors = tuple(sorted((k, tuple(v.shape)) for k, v in own.items() if k.partition(".")[0] not in layers))
+    apart = {*layers, *(module.drops if isinstance(module, Blending) else ())}
+    tensors = tuple(sorted((k, tuple(v.shape)) for k, v in own.items() if k.partition(".")[0] not in apart))
     groups = getattr(module, "groups", None)
     with left_alone(module):  # a parametrization may write where it is only read, as a spectral norm does
         weight = getattr(module, "weight", None)

@@ -3,8 +3,8 @@
 Only `propose` and `build` must be implemented, and `fold` for edits that fold. The other questions default to no:
 whether a start is taken from calibration images (`needs_images`, `fit`, `refits`), from statistics by channel
 (`observe`, `calibrate`), whether a setting is searched on them (`search`, `tune`), whether the effect grows during
-training (`anneals`, `anneal`), which outputs a layer lets through (`passes`), what an attacker would use in its place
-(`surrogate`), and which paper's tables belong to it (`paper`).
+training (`anneals`, `anneal`, `whole`), which outputs a layer lets through (`passes`), what an attacker would use in
+its place (`surrogate`), and which paper's tables belong to it (`paper`).
 """
 
 from __future__ import annotations
@@ -320,6 +320,18 @@ class Operation(Strict):
             progress: From 0, the network as it was, to 1, the whole method.
         """
         raise NotImplementedError
+
+    def whole(self, edit: Edit, layer: nn.Module) -> bool:
+        """Say whether an annealed layer has its whole effect already: a further training then leaves it so.
+
+        Args:
+            edit: The edit.
+            layer: As for `anneal`.
+
+        Returns:
+            Whether it has. Default: False; every training anneals it from the beginning.
+        """
+        return False
 
     @classmethod
     def paper(cls) -> Paper | None:

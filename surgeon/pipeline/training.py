@@ -187,7 +187,7 @@ def train(
     data, root = source = to_train_on(model, data, root, knows=bool(weights or pretrained))
     check_apart(folder, [data])
     size = image_size(input_size)
-    if size is None and data == "digits":
+    if size is None and data == "digits" and folder_of(model) is None:
         size = (1, *(data_settings.size or (2 * DIGITS_SIZE, 2 * DIGITS_SIZE)))
     elif size is not None:
         demand_one_size(size, data_settings)

@@ -23,6 +23,8 @@ class Blending(Emptied):
     _share: KnownValue
     _ends: str = ""
     """What 0 and 1 mean, for the message."""
+    drops: tuple[str, ...] = ()
+    """Names of children that the layer drops by itself at one of its ends."""
 
     def _begin(self, value: float) -> None:
         """Register the buffer, and set it."""

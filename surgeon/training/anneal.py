@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from torch import nn
 
@@ -11,19 +11,19 @@ from surgeon.methods.base import Operation
 from surgeon.methods.registry import parse
 
 
-def anneals(model: nn.Module) -> bool:
-    """Return whether any layer of the model is annealed.
+def growing(model: nn.Module) -> tuple[str, ...]:
+    """List the layers whose effect a training is to grow: the annealed ones that have not their whole effect yet.
 
     Args:
         model: A network, rewritten or stock.
 
     Returns:
-        Whether `anneal` changes it.
+        Their dotted names.
     """
-    return any(True for _ in annealed(model))
+    return tuple(place for op, edit, place, layer in annealed(model) if not op.whole(edit, layer))
 
 
-def anneal(model: nn.Module, progress: float) -> None:
+def anneal(model: nn.Module, progress: float, only: Collection[str] | None = None) -> None:
     """Set every annealed layer to its share of the effect.
 
     The operations in the model's record decide which layers are annealed and how (`Operation.anneals`,
@@ -32,6 +32,10 @@ def anneal(model: nn.Module, progress: float) -> None:
     Args:
         model: The network.
         progress: From 0 (the network as before the surgery) to 1 (the full method); clipped to this range.
+        only: Dotted names of the layers to set; None for all.
+
+    Raises:
+        LayerError: A layer cannot go back: the convolution of a weight map is dropped at its end.
 
     Examples:
         >>> import surgeon
@@ -43,18 +47,19 @@ def anneal(model: nn.Module, progress: float) -> None:
         >>> anneal(model, 0.5)  # in the middle of the training
     """
     progress = min(max(progress, 0.0), 1.0)
-    for operation, edit, layer in annealed(model):
-        operation.anneal(edit, layer, progress)
+    for operation, edit, place, layer in annealed(model):
+        if only is None or place in only:
+            operation.anneal(edit, layer, progress)
 
 
-def annealed(model: nn.Module) -> Iterator[tuple[Operation, Edit, nn.Module]]:
-    """Yield each annealed layer of a model, with its operation and its edit.
+def annealed(model: nn.Module) -> Iterator[tuple[Operation, Edit, str, nn.Module]]:
+    """Yield each annealed layer of a model, with its operation, its edit and its name.
 
     Args:
         model: A network, rewritten or stock.
 
     Yields:
-        (operation, edit, layer).
+        (operation, edit, dotted name, layer).
     """
     record = getattr(model, "surgery", None)
     if not isinstance(record, Plan):
@@ -63,4 +68,4 @@ def annealed(model: nn.Module) -> Iterator[tuple[Operation, Edit, nn.Module]]:
     for edit in record.edits:
         operation, place = operations[edit.operation], edit.layer or (edit.site if edit.replaces else None)
         if place is not None and operation.anneals(edit):
-            yield operation, edit, model.get_submodule(place)
+            yield operation, edit, place, model.get_submodule(place)

@@ -69,7 +69,7 @@ def layers_of(model: nn.Module) -> dict[str, str]:
     Returns:
         Kind and settings by name; of what a training anneals the kind alone.
     """
-    layers = [layer for _, _, layer in annealed(model)]
+    layers = [layer for *_, layer in annealed(model)]
     changing = {name for name, module in model.named_modules() if any(module is layer for layer in layers)}
     found: dict[str, str] = {}
     for name, module in model.named_modules():

@@ -25,7 +25,7 @@ from surgeon.recipe import Training
 from surgeon.tensors.memory_format import lay
 from surgeon.tensors.shard import Shard
 from surgeon.training import batches as sources
-from surgeon.training.anneal import anneal, anneals
+from surgeon.training.anneal import anneal, growing
 from surgeon.training.augment import augment
 from surgeon.training.average import average_of
 from surgeon.training.batches import Batch, Batches, Source
@@ -175,10 +175,10 @@ class _Training:
     ) -> None:
         self.model, self.val, self.settings, self.folder, self.seed = model, val, settings, folder, seed
         self.workers, self.save_every, self.shown, self.label = workers, save_every, shown, label
-        self.annealed = anneals(model)
+        self.growing = growing(model)
         twice = calls_twice(model, settings)
         # An annealed weight map stops using its convolution; auxiliary norms are used in the second call alone.
-        idle = self.annealed or (has_auxiliary_norms(model) and not twice)
+        idle = bool(self.growing) or (has_auxiliary_norms(model) and not twice)
         self.accelerator = make_accelerator(device, mixed_precision, settings, idle=idle, twice=twice)
         self.rank, self.world = self.accelerator.process_index, self.accelerator.num_processes
         self.device = self.accelerator.device
@@ -355,9 +355,9 @@ class _Training:
         row = self.at.rows[-1]
         figure = row.val_accuracy if math.isnan(row.val_robust) else row.val_robust
         kept = self._kept_network(row.epoch)
-        awaited = (
-            self.average is not None and row.epoch < self.average.first
-        )  # the best is one of the averages
+        # The best is one of the averages, and a network in which the method is whole.
+        awaited = self.average is not None and row.epoch < self.average.first
+        awaited |= bool(self.growing) and self.level < 1
         better = not (math.isnan(figure) or awaited) and (self.at.best is None or figure > self.at.best[0])
         if better:
             self.at.best = (figure, row.epoch)
@@ -379,14 +379,14 @@ class _Training:
 
     def _anneal(self, step: int, steps: int) -> None:
         """Set annealed layers to their progress, in steps of 1/256: redrawing masks takes time."""
-        if not self.annealed or self.level >= 1:
+        if not self.growing or self.level >= 1:
             return
         share = part_of(self.settings.anneal_share, steps)
         now = 1.0 if step >= share else math.floor(256 * step / share) / 256
         if now != self.level:
-            anneal(self.model, now)
+            anneal(self.model, now, self.growing)
             if self.average is not None:
-                anneal(self.average.module, now)
+                anneal(self.average.module, now, self.growing)
             self.level = now
 
     def _step(self, batch: Batch, epoch: int, step: int) -> float:

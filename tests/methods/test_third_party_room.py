@@ -72,7 +72,7 @@ import torch, timm, surgeon
 from surgeon.evaluation import suite
 from surgeon.recipe import Evaluation, load_recipe
 from surgeon.testing import check_operation
-from surgeon.training.anneal import anneal, anneals
+from surgeon.training.anneal import anneal, growing
 
 recipe = load_recipe({recipe!r})
 net = timm.create_model("resnet18", num_classes=3).eval()
@@ -81,14 +81,14 @@ cut = surgeon.apply(net, recipe, calibration=images)
 edit = cut.surgery.edits[0]
 # what the first site's layer was fitted to: half of the images, the stock convolution's own means
 means = cut.get_submodule(edit.layer).mean
-assert means.abs().max() > 0 and not anneals(cut)
+assert means.abs().max() > 0 and not growing(cut)
 loud = cut(images)
 assert torch.isfinite(loud).all()
 try: surgeon.apply(net, recipe, input_size=(3, 32, 32))
 except surgeon.SurgeonError as e: assert "means" in str(e), e
 else: raise SystemExit("a start from images needs images")
 slow = surgeon.apply(net, {{"op": "centring", "start": "anneal"}}, input_size=(3, 32, 32))
-assert anneals(slow)
+assert growing(slow)
 anneal(slow, 0.25)
 assert float(slow.get_submodule(edit.layer).share) == 0.25
 own = [a for a in suite(Evaluation(suite="paper"), operations=["centring"]) if a.group == "paper"]

@@ -25,7 +25,7 @@ from surgeon.methods.base import (
 from surgeon.methods.input_noise import InputNoise, noise_at_input
 from surgeon.methods.kap.places import FITTED, alone, ordered, sheet_of, start_of, stuck, unfit
 from surgeon.quantities import Quantity
-from surgeon.selection import Site
+from surgeon.selection import INPUT, Site
 
 if TYPE_CHECKING:
     from torch import Generator, nn
@@ -338,6 +338,17 @@ class KernelAveragePooling(Operation):
 
         return fit_to_images(seen, _DATA_RIDGE if self.ridge is None else self.ridge)
 
+    def anneals(self, edit: Edit) -> bool:
+        """Say whether the edit's effect grows during training: a pooling's share does, the noise at the input does not.
+
+        Args:
+            edit: The edit.
+
+        Returns:
+            Whether it does.
+        """
+        return edit.site != INPUT and super().anneals(edit)
+
     def anneal(self, edit: Edit, layer: nn.Module, progress: float) -> None:
         """Set the pooling's share.
 
@@ -348,6 +359,19 @@ class KernelAveragePooling(Operation):
         """
         pool: Any = layer
         pool.set_alpha(progress)
+
+    def whole(self, edit: Edit, layer: nn.Module) -> bool:
+        """Say whether the pooling has its whole share.
+
+        Args:
+            edit: The edit.
+            layer: The pooling.
+
+        Returns:
+            Whether it is.
+        """
+        pool: Any = layer
+        return float(pool.alpha) == 1
 
     @classmethod
     def paper(cls) -> Paper:

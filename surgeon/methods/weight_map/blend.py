@@ -43,6 +43,7 @@ class WeightMapBlend(Instead, Blending):
     of_one_size = True
     """For code that looks after the cut: what comes in must keep its size."""
     _ends = ": 0 is the convolution, 1 the weight map alone"
+    drops = ("conv",)
     conv: nn.Module | None
     _made_with: float = 0.0
     """The share that the layer was made with; of a layer from an older file, what most have."""

@@ -267,6 +267,19 @@ class WeightMap(Operation):
         blend: Any = layer
         blend.set_alpha(progress)
 
+    def whole(self, edit: Edit, layer: nn.Module) -> bool:
+        """Say whether the map has the whole output.
+
+        Args:
+            edit: The edit.
+            layer: The blend.
+
+        Returns:
+            Whether it is.
+        """
+        blend: Any = layer
+        return float(blend.alpha) == 1
+
     @classmethod
     def paper(cls) -> Paper:
         """Return the tables of the paper, as its evaluation runs them."""
