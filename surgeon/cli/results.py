@@ -9,6 +9,7 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from surgeon.cli.sheet import Column, Sheet
+from surgeon.cli.tables import search_table
 from surgeon.effects import EFFECT_TEXT
 from surgeon.numerals import percent, points, span
 from surgeon.protocol.markdown import figure, measure, quotable, state, value
@@ -163,7 +164,8 @@ def conversion_table(found: Conversion) -> RenderableType:
     for name, moved in found.layers.items():
         layers.add(name, f"{moved:.3f}")
     notes = [Text(f"note: {note}") for note in found.notes]
-    return Group(table, *notes, layers) if found.layers else Group(table, *notes)
+    searches = [search_table(name, search) for name, search in found.searches.items()]
+    return Group(table, *searches, *notes, *([layers] if found.layers else []))
 
 
 def conversions_table(results: Sequence[Outcome]) -> RenderableType:

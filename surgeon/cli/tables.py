@@ -48,7 +48,7 @@ def plan_table(plan: Plan, *, full: bool = False) -> RenderableType:
     if plan.execution and plan.execution.choice:
         parts.append(_choice(plan.execution.choice))
     if plan.execution:
-        parts += [_search(name, found) for name, found in plan.execution.searches.items()]
+        parts += [search_table(name, found) for name, found in plan.execution.searches.items()]
     for note in plan.notes:
         colour = "yellow" if note.severity == "warning" else "cyan"
         parts.append(Text.assemble((f"{note.severity}: ", colour), note.text))
@@ -124,13 +124,14 @@ def _effect(plan: Plan) -> Text:
     return text
 
 
-def _search(operation: str, search: Searched) -> RenderableType:
+def search_table(operation: str, search: Searched) -> RenderableType:
     """The values of a setting that were tried, and what each costs."""
+    none_larger = search.value == search.curve[0][0] < search.curve[-1][0]
     head = Text.assemble(
         f"{operation}.{search.setting}: ",
         (f"{search.value:g}", "bold"),
         f"; the largest of those tried that changes at most {percent(search.budget)} of the predictions on "
-        f"{search.images} images",
+        f"{search.images} images{', and the smallest: no larger one keeps to that' if none_larger else ''}",
     )
     table = Sheet(search.setting, Column("predictions changed", right=True), "")
     for value, cost in search.curve:

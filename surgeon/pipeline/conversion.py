@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from surgeon.effects import Accuracy, Drift, Effect
-from surgeon.execution import Choice
+from surgeon.execution import Choice, Searched
 from surgeon.pipeline.lineage import CONVERSION as CONVERSION
 from surgeon.pipeline.origin import Lineage
 from surgeon.reading import read_as
@@ -33,6 +33,9 @@ class Conversion(BaseModel):
     )
     refitted: tuple[str, ...] = Field(description="layers whose weights were fitted to the images")
     choice: Choice | None = Field(default=None, description="of the start, on images held out")
+    searches: dict[str, Searched] = Field(
+        default_factory=dict, description="operation → how one of its settings was chosen on the images"
+    )
     notes: tuple[str, ...] = Field(
         default=(),
         description="on the start, the calibration images, and what is not known of the test images",

@@ -346,6 +346,7 @@ def _converted(job: Job, checkpoint: Path) -> tuple[Conversion, nn.Module]:
         calibration=_used(record, shown),
         refitted=() if shown is None else tuple(carried_out.residuals),
         choice=carried_out.choice,
+        searches=dict(carried_out.searches),
         notes=(*(n.text for n in record.notes if n.code in ("start", "images")), *job.pictures.remarks),
         lineage=job.pictures.lineage,
         drift=drift,

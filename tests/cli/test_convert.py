@@ -170,3 +170,18 @@ def test_a_model_folder_is_converted_too_and_what_does_not_fit_is_said(weights, 
         assert code == 2 and last.startswith("Error: ") and message in last, err
         assert all(line.startswith("not: ") for line in before)  # work that showed itself
         assert not (tmp_path / "not").exists()
+
+
+def test_a_setting_that_was_searched_on_the_images_is_told_with_its_curve(weights, tmp_path):
+    args = ["meansparse", weights, *NETWORK, "--in-chans", "1", *DATA, "-o", tmp_path / "out"]
+    code, text, err = convert(*args)
+    assert code == 0, err
+    record = surgeon.load(tmp_path / "out").surgery.execution.searches["meansparse"]
+    assert f"meansparse.alpha: {record.value:g}; the largest of those tried" in text
+    found = json.loads((tmp_path / "out" / "conversion.json").read_text())["searches"]["meansparse"]
+    assert found["value"] == record.value and len(found["curve"]) == len(record.curve) > 1
+    code, text, err = convert(
+        *args[:-1], tmp_path / "none", "--set", "meansparse.budget=0", "--set", "meansparse.step=1"
+    )
+    assert code == 0, err
+    assert "and the smallest: no larger one keeps to that" in text
