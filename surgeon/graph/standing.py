@@ -18,7 +18,6 @@ from surgeon.graph.made_weights import maker
 from surgeon.graph.module_tree import Displaced
 from surgeon.graph.paths import has
 from surgeon.selection import INPUT
-from surgeon.tensors.blending import Blending
 from surgeon.torch_private import BatchNorm
 
 
@@ -133,7 +132,7 @@ def described(module: Any, layers: set[str]) -> Standing:
         The description.
     """
     own = without_extra(nn.Module.state_dict(module))
-    apart = {*layers, *(module.drops if isinstance(module, Blending) else ())}
+    apart = {*layers, *getattr(type(module), "drops", ())}  # of `tensors/blending.py`
     tensors = tuple(sorted((k, tuple(v.shape)) for k, v in own.items() if k.partition(".")[0] not in apart))
     groups = getattr(module, "groups", None)
     with left_alone(module):  # a parametrization may write where it is only read, as a spectral norm does
