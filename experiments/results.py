@@ -6,9 +6,11 @@ from then on a change of a figure is noticed.
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from benchmarks.page import between
 from experiments.quotable import quotable
@@ -56,12 +58,33 @@ def seal(file: Path) -> None:
 
 
 def dated(file: Path) -> str:
-    """The commit and day that a file of runs is of; where it is not committed as it is, those that it is based on."""
-    changed = _git("status", "--porcelain", "--", str(file))
-    found = _git("log", "-1", "--format=%h, %cs", *(() if changed else ("--", str(file))))
-    if not found:
-        return f"Runs: `{file.as_posix()}`."
-    return f"Runs: `{file.as_posix()}`, {'on top of commit' if changed else 'commit'} {found}."
+    """The commit and day that the figures of a file of runs are of, the earliest that has all of them: a digest that was
+    added later is no figure. Where the file is not committed as it is, the commit that it is based on."""
+    if _git("status", "--porcelain", "--", str(file)):
+        found, how = _git("log", "-1", "--format=%h, %cs"), "on top of commit"
+    else:
+        found, how = _first_with(file, _figures(file.read_text(encoding="utf-8"))), "commit"
+    return f"Runs: `{file.as_posix()}`, {how} {found}." if found else f"Runs: `{file.as_posix()}`."
+
+
+def _first_with(file: Path, figures: Any) -> str:
+    """The first of the latest commits in which a file has these figures."""
+    found = ""
+    for line in _git("log", "--format=%h, %cs", "--", str(file)).splitlines():
+        if _figures(_git("show", f"{line.partition(',')[0]}:./{file.as_posix()}")) != figures:
+            break
+        found = line
+    return found
+
+
+def _figures(text: str) -> Any:
+    """What a file of runs says but for its digests; None where it cannot be read."""
+    try:
+        told = json.loads(text)
+        runs = [{k: v for k, v in run.items() if k != "digest"} for run in told["runs"]]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return told | {"runs": runs}
 
 
 def _git(*arguments: str) -> str:

@@ -40,6 +40,22 @@ def test_no_broken_defence_claims_more_than_the_undefended_network_and_honest_on
 
 
 def test_what_the_page_says_of_single_rows():
-    for row in ("broken, k winners", "broken, MeanSparse, α = 0.4"):
-        found = results()[row]
-        assert found["headline"] == [1.0] and found["worst"][0] < found["itself"][0]
+    found = {row.removeprefix("broken, "): f for row, f in results().items() if row.startswith("broken")}
+    known = {"k winners", "MeanSparse, α = 0.2"}
+    random = {
+        "resized and padded at random",
+        "activations pruned at random",
+        "networks that switch at random",
+    }
+    assert {row for row, f in found.items() if f["headline"] == [1.0]} == known | random
+    assert all(found[row]["worst"][0] < found[row]["itself"][0] for row in known)
+    alone = found["MeanSparse, α = 0.4"]
+    assert {k for k in alone if k.startswith("by ")} == {"by unbounded"}
+
+
+def test_no_honest_network_fails_an_indicator_of_attack_failure():
+    four = {
+        f"by {c}"
+        for c in ("silent-success", "incomplete-optimisation", "transfer-failure", "bad-initialisation")
+    }
+    assert not any(four & set(f) for row, f in results().items() if row.startswith("honest"))
