@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+import math
 import tempfile
 import warnings
 from collections.abc import Callable
@@ -69,7 +70,7 @@ def _tried(model: nn.Module, input_size: tuple[int, ...] | None) -> list[Check]:
     tries: list[tuple[str, Callable[[], str]]] = [
         ("sites", lambda: _sites(model)),
         ("forward", lambda: _forward(model, images)),
-        ("fold", lambda: _fold(model)),
+        ("fold", lambda: _fold(model, images)),
         ("save", lambda: _save(model, images)),
         *((f"export {kind}", lambda kind=kind: _export(model, kind, size)) for kind in FORMATS),
         ("train", lambda: _train(model, images)),
@@ -132,10 +133,13 @@ def _forward(model: nn.Module, images: list[torch.Tensor]) -> str:
     return f"output {tuple(found.shape)} on two images of {tuple(images[0].shape[1:])}"
 
 
-def _fold(model: nn.Module) -> str:
+def _fold(model: nn.Module, images: list[torch.Tensor]) -> str:
     if surgery_of(model) is None:
         raise Unknown("there has been no surgery")
-    left = surgery_of(fold(copy.deepcopy(model)))
+    folded = fold(copy.deepcopy(model))
+    if (difference := _differs(model, folded.eval(), images)) > tolerance_of(model):
+        raise Misfit(f"folds, and its outputs differ by {difference:.1e}")
+    left = surgery_of(folded)
     return f"{len(left.edits)} edits are left" if left else "gives the stock network's class"
 
 
@@ -154,22 +158,25 @@ def _save(model: nn.Module, images: list[torch.Tensor]) -> str:
 
 def _same(model: nn.Module, again: nn.Module, images: list[torch.Tensor]) -> str:
     """Check that a network that was saved and loaded computes what it did, where it can be run."""
+    difference = _differs(model, again, images)
+    if difference > tolerance_of(model):
+        why = told_of_hooks(model) or "saving keeps weights and plain settings, and this network has more"
+        raise Misfit(f"loads, and its outputs differ by {difference:.1e}: {why}")
+    return "" if math.isnan(difference) else ", with the same outputs when it is loaded"
+
+
+def _differs(model: nn.Module, other: nn.Module, images: list[torch.Tensor]) -> float:
+    """By how much another network's outputs differ, relatively, in evaluation mode; NaN where nothing can be run."""
     if not images:
-        return ""
+        return math.nan
     found: list[torch.Tensor | None] = []
     with torch.no_grad(), torch.random.fork_rng():
-        for network in (copy.deepcopy(model).eval(), again):
+        for network in (copy.deepcopy(model).eval(), other):
             torch.manual_seed(0)
             like = next((p for p in network.parameters() if p.is_floating_point()), images[0])
             found.append(first_tensor(network(*[x.to(like) for x in images])))
     before, after = found
-    if before is None or after is None:
-        return ""
-    difference = relative(after.cpu(), before.cpu())
-    if difference > tolerance_of(model):
-        why = told_of_hooks(model) or "saving keeps weights and plain settings, and this network has more"
-        raise Misfit(f"loads, and its outputs differ by {difference:.1e}: {why}")
-    return ", with the same outputs when it is loaded"
+    return math.nan if before is None or after is None else relative(after.cpu(), before.cpu())
 
 
 def _export(model: nn.Module, kind: str, size: tuple[int, ...] | None) -> str:

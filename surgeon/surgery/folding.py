@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from torch import nn
 
@@ -73,14 +73,11 @@ def fold(model: nn.Module, *, partial: bool = False) -> nn.Module:
     beside, shared = read_by_functions(model), shared_in(tree)
     stood = {e.site: tree.get_submodule(e.site) for e in record.edits if e.site != INPUT}
     stuck: list[tuple[Edit, str]] = []
-    # Last edit first: a layer can be merged into a convolution only if nothing stands between the two.
-    for edit in reversed(record.edits):
+    for edit in _outwards(record.edits):
         module = None if edit.site == INPUT else tree.get_submodule(edit.site)
         layer = tree.get_submodule(edit.layer) if edit.layer else None
-        behind = [e for e, _ in stuck if e.site == edit.site]
+        nearer = [e for e, _ in stuck if e.site == edit.site]
         try:
-            if behind and edit.replaces:
-                raise FoldError(f"{behind[0].operation} behind it does not fold")
             folded = _folded(
                 operations[edit.operation],
                 edit,
@@ -88,8 +85,10 @@ def fold(model: nn.Module, *, partial: bool = False) -> nn.Module:
                 layer,
                 functools.partial(norm_after, edit.site),
                 changed,
-                next((e.operation for e in behind if e.replaces), ""),
+                next((e.operation for e in nearer if e.replaces), ""),
             )
+            if folded is not None and layer is not None:
+                _demand_next_to_it(edit, nearer)
             if folded is not None and edit.site in beside:
                 raise FoldError(beside[edit.site])
             if folded is not None and is_call(edit.site):
@@ -142,6 +141,21 @@ def fold(model: nn.Module, *, partial: bool = False) -> nn.Module:
     remember_rest(displaced, rewritten, remaining, untouched)
     rewritten.__dict__["displaced"] = displaced
     return rewritten
+
+
+def _outwards(edits: Sequence[Edit]) -> list[Edit]:
+    """Sort edits so that each layer is merged into a module to which it stands next.
+
+    What took a module's place comes first, the last one first; then the layers, as they are called.
+    """
+    return [e for e in reversed(edits) if not e.layer] + [e for e in edits if e.layer]
+
+
+def _demand_next_to_it(edit: Edit, kept: Sequence[Edit]) -> None:
+    """Raise FoldError where a layer that remains stands between a layer and the module that it is merged into."""
+    between = next((e for e in kept if e.layer and e.before == edit.before), None)
+    if between is not None:
+        raise FoldError(f"{between.operation} stands between it and its module, and does not fold")
 
 
 def _folded(
@@ -224,7 +238,7 @@ def revert(model: nn.Module) -> nn.Module:
 def _list(record: Plan, stuck: list[tuple[Edit, str]]) -> str:
     """Describe the edits that do not fold, in one line: each reason once, with the first sites."""
     reasons: dict[tuple[str, str], list[str]] = {}
-    for edit, why in reversed(stuck):  # they were found from the last edit to the first
+    for edit, why in sorted(stuck, key=lambda found: record.edits.index(found[0])):
         reasons.setdefault((edit.operation, why), []).append(edit.site)
     lines = [
         f"{operation} at {', '.join(sites[:3])}{f' and {len(sites) - 3} more' if len(sites) > 3 else ''}: {why}"

@@ -247,3 +247,44 @@ def test_a_pooling_behind_a_module_that_was_exchanged_says_why_it_does_not_fold(
     x = torch.rand(2, 3, 16, 16)
     partly = surgeon.fold(cut.eval(), partial=True).eval()
     torch.testing.assert_close(partly.double()(x.double()), cut.double()(x.double()), rtol=1e-6, atol=1e-6)
+
+
+FIRST = ["kap", "kmp", "defective", "defective-channel", "noise", "advprop", "wm-smoothing"]
+SECOND = ["kap-gaussian", "kap-1d", "defective-channel", "anl"]
+WIDE = {"op": "kap", "stride": 3, "start": "replicate"}
+
+
+@pytest.fixture(scope="module")
+def plain():
+    torch.manual_seed(0)
+    network = nn.Sequential(
+        nn.Conv2d(2, 16, 3, padding=1),
+        nn.BatchNorm2d(16),
+        nn.ReLU(),
+        nn.Conv2d(16, 16, 3, padding=1),
+        nn.Flatten(),
+        nn.Linear(16 * 64, 3),
+    )
+    network[1].running_var.uniform_(0.5, 2)
+    return network.double().eval()
+
+
+@pytest.mark.parametrize("fitted", [False, True], ids=["naive", "fitted"])
+@pytest.mark.parametrize("first", [*FIRST, WIDE], ids=str)
+def test_layers_of_one_site_fold_in_the_order_in_which_they_are_called(plain, first, fitted):
+    x = torch.rand(16, 2, 8, 8, generator=torch.Generator().manual_seed(0)).double()
+    merged = 0
+    for second in SECOND:
+        given = {"calibration": x} if fitted and first is not WIDE else {}
+        network = surgeon.apply(plain, [first, second], input_size=(2, 8, 8), **given).eval()
+        for partial in (True, *([False] if network.surgery.folds else [])):
+            merged += 1
+            folded = surgeon.fold(network, partial=partial).eval()
+            assert relative(folded(x), network(x)) < 1e-10, (second, partial)
+    assert merged >= len(SECOND)
+
+
+def test_a_layer_behind_one_that_does_not_fold_says_so(plain):
+    network = surgeon.apply(plain, ["kmp", "kap"], input_size=(2, 8, 8))
+    with pytest.raises(FoldError, match="kap#2 at 0, 3: kap stands between it and its module, and does"):
+        surgeon.fold(network)
