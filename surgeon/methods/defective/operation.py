@@ -171,15 +171,6 @@ class DefectiveNeurons(Operation):
         mask.set_keep(1 - (1 - self.keep) * progress)
 
     def whole(self, edit: Edit, layer: nn.Module) -> bool:
-        """Say whether the mask keeps no more neurons than in the end.
-
-        Args:
-            edit: The edit.
-            layer: The mask.
-
-        Returns:
-            Whether it is.
-        """
         mask: Any = layer
         return bool(mask.keep <= self.keep)
 

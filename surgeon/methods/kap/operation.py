@@ -339,14 +339,7 @@ class KernelAveragePooling(Operation):
         return fit_to_images(seen, _DATA_RIDGE if self.ridge is None else self.ridge)
 
     def anneals(self, edit: Edit) -> bool:
-        """Say whether the edit's effect grows during training: a pooling's share does, the noise at the input does not.
-
-        Args:
-            edit: The edit.
-
-        Returns:
-            Whether it does.
-        """
+        # The noise at the input has no share.
         return edit.site != INPUT and super().anneals(edit)
 
     def anneal(self, edit: Edit, layer: nn.Module, progress: float) -> None:
@@ -361,15 +354,6 @@ class KernelAveragePooling(Operation):
         pool.set_alpha(progress)
 
     def whole(self, edit: Edit, layer: nn.Module) -> bool:
-        """Say whether the pooling has its whole share.
-
-        Args:
-            edit: The edit.
-            layer: The pooling.
-
-        Returns:
-            Whether it is.
-        """
         pool: Any = layer
         return float(pool.alpha) == 1
 

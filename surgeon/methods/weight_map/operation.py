@@ -268,15 +268,6 @@ class WeightMap(Operation):
         blend.set_alpha(progress)
 
     def whole(self, edit: Edit, layer: nn.Module) -> bool:
-        """Say whether the map has the whole output.
-
-        Args:
-            edit: The edit.
-            layer: The blend.
-
-        Returns:
-            Whether it is.
-        """
         blend: Any = layer
         return float(blend.alpha) == 1
 
