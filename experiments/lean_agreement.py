@@ -51,7 +51,8 @@ def main() -> None:
             rows[f"{name} at {label}"] = one
     found = collect(rows, given)
     lines = [
-        "| network, Linf | images, right | standard leaves | lean leaves | stand by lean alone | by standard alone | cost |",
+        "| network, Linf | images, right | standard leaves | lean leaves | stand by lean alone "
+        "| by standard alone | cost |",
         "|---|---|---|---|---|---|---|",
     ]
     for row, figures in found.items():

@@ -58,8 +58,10 @@ def seal(file: Path) -> None:
 
 
 def dated(file: Path) -> str:
-    """The commit and day that the figures of a file of runs are of, the earliest that has all of them: a digest that was
-    added later is no figure. Where the file is not committed as it is, the commit that it is based on."""
+    """The commit and day that the figures of a file of runs are of; a digest that was added later is no figure.
+
+    Where the file is not committed as it is, the commit that it is based on.
+    """
     if _git("status", "--porcelain", "--", str(file)):
         found, how = _git("log", "-1", "--format=%h, %cs"), "on top of commit"
     else:
