@@ -50,6 +50,8 @@ class Rewritten(fx.GraphModule):
     The attributes `surgery` and `displaced` are the caller's: its record, and what it took out.
     """
 
+    _replica_of: Rewritten | None = None
+    """The network that torch's DataParallel made this one of, for the time of a call."""
     _shared: ClassVar[bool] = False
     """Of a class: whether copies of a network are objects of it."""
 
@@ -338,6 +340,11 @@ class Rewritten(fx.GraphModule):
 
     def __copy__(self) -> Rewritten:
         return self.__deepcopy__({id(t): t for t in (*self.parameters(), *self.buffers())})
+
+    def _replicate_for_data_parallel(self) -> Rewritten:
+        """What torch.nn.DataParallel asks each module for."""
+        self.anchor()
+        return copying.replica(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
         self.anchor()

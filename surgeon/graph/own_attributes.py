@@ -29,6 +29,7 @@ OWN = (
     "_asked",
     "_types",
     "_remade",
+    "_replica_of",
 )
 """What belongs to the graphs of one network: never pickled, since code cannot be."""
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from surgeon.errors import SurgeryError
-from surgeon.graph import making
+from surgeon.graph import copying, making
 from surgeon.graph.bound_hooks import is_called_back, rebind
 from surgeon.graph.hosts import save_weights
 from surgeon.graph.indexed import by_index
@@ -72,6 +72,10 @@ def _add(network: Rewritten, method: str, constants: tuple[tuple[str, Any], ...]
     """Make the graphs of a method beside `forward`, on modules of their own: other threads may
     compute meanwhile."""
     if (method, True, constants) in network._code_of:  # another thread made them meanwhile
+        return
+    if network._replica_of is not None:  # its parameters are plain tensors, which code is not traced with
+        _add(network._replica_of, method, constants)
+        copying.take_graphs(network, network._replica_of)
         return
     making.trace_and_cut(
         network,
