@@ -39,6 +39,7 @@ _OF_ONE = (
     "_types",
     "_remade",
     "_replica_of",
+    "_told_of_all",
 )
 """What of a network is its own, and made anew for a copy of it."""
 

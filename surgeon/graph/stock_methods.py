@@ -14,7 +14,9 @@ from surgeon.graph.indexed import by_index
 from surgeon.graph.kinship import WITHOUT, How
 from surgeon.graph.one_at_a_time import alone
 from surgeon.graph.paths import has
+from surgeon.graph.unheard import tell_of_all
 from surgeon.host import own_state
+from surgeon.torch_private import HOOKS_ON_ALL
 from surgeon.warned import warn
 
 if TYPE_CHECKING:
@@ -56,6 +58,8 @@ def bound(
 def _run(network: Rewritten, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Run the graph of a method beside `forward`, which is made when it is first called."""
     network.anchor()
+    if any(HOOKS_ON_ALL):
+        tell_of_all(network)
     given = inspect.signature(getattr(network._stock_class, method)).bind(network, *args, **kwargs)
     names = list(given.arguments)[1:]
     inputs = [given.arguments[names[0]]]

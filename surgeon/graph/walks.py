@@ -28,9 +28,9 @@ def demand_walk(network: Rewritten, asking: FrameType) -> None:
         )
     if asks == "torch.utils.mkldnn" and (layer := _layer(network)):
         raise SurgeryError(
-            f"to_mkldnn exchanges convolutions, linear layers and norms for modules that hold no other one, and on whose "
-            f"outputs {layer} cannot compute: give it surgeon.fold(model), or surgeon.revert(model) where the surgery "
-            "does not fold"
+            "to_mkldnn exchanges convolutions, linear layers and norms for modules that hold no other one, and on "
+            f"whose outputs {layer} cannot compute: give it surgeon.fold(model), or surgeon.revert(model) where the "
+            "surgery does not fold"
         )
 
 
