@@ -61,6 +61,14 @@ except ImportError:  # pragma: no cover
     DropoutNd, InstanceNorm = nn.Dropout.__mro__[1], nn.InstanceNorm2d.__mro__[1]  # type: ignore[assignment, misc]
 
 
+HOOKS_ON_ALL: tuple[dict[int, Any], ...] = tuple(
+    getattr(module_hooks, f"_global_{kind}_hooks", {})
+    for kind in ("forward_pre", "forward", "backward_pre", "backward")
+)
+"""Hooks on the calls of all modules and their gradients, which torch adds and takes off in place. Without the names no
+warning tells what such hooks miss in a rewritten network."""
+
+
 def uncompiled() -> contextlib.AbstractContextManager[Any]:
     """In this block what torch.compile was put on runs as it was written, where it else refuses to be traced."""
     dynamo = sys.modules.get("torch._dynamo")
@@ -93,6 +101,7 @@ __all__ = [
     "EXTRA_STATE_KEY",
     "FakeTensor",
     "FakeTensorMode",
+    "HOOKS_ON_ALL",
     "InstanceNorm",
     "MaxPoolNd",
     "NormBase",

@@ -8,8 +8,10 @@ surgery was, and the graphs are made anew from the stock class's code when it is
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import fx, nn
 
 from surgeon.errors import SurgeryError
@@ -36,6 +38,8 @@ _OF_ONE = (
     "_asked",
     "_types",
     "_remade",
+    "_replica_of",
+    "_told_of_all",
 )
 """What of a network is its own, and made anew for a copy of it."""
 
@@ -65,6 +69,42 @@ def fill(new: Rewritten, network: Rewritten, memo: dict[int, Any]) -> None:
     new._regenerate()
     new.__dict__["_by_hand"] = network._by_hand
     _join_class(new, network)
+
+
+def replica(network: Rewritten) -> Rewritten:
+    """What torch's `DataParallel` puts copies of parameters, buffers and modules into, as `nn.Module`'s own is: shallow
+    and without parameters, since theirs are no leaves and become plain attributes.
+
+    It runs the network's code, and does not ask what hangs where: torch puts in copies of what hung there.
+    """
+    new: Rewritten = object.__new__(type(network))
+    type(network)._shared = True
+    kept = {k: v for k, v in network.__dict__.items() if k not in network._rebound}
+    new.__dict__.update(kept, _parameters={}, _holders=None, _replica_of=network, _is_replica=True)
+    for name in ("_buffers", "_modules", "_programs", "_code_of"):
+        new.__dict__[name] = network.__dict__[name].copy()
+    new.__dict__["_non_persistent_buffers_set"] = set(network._non_persistent_buffers_set)
+    new.__dict__["_variants"] = network._variants.shared()
+    for key, value in slots_of(network):
+        object.__setattr__(new, key, value)
+    return new
+
+
+def take_graphs(new: Rewritten, network: Rewritten) -> None:
+    """Give a replica the graphs that its network has by now, and the tensors that these hold as constants."""
+    for name in ("_programs", "_code_of"):
+        new.__dict__[name].update(network.__dict__[name])
+    new._variants.kept.update(network._variants.kept)
+    own = (t for m in nn.Module.modules(new) for t in (*_sent(m), *m._buffers.values()) if t is not None)
+    device = next((t.device for t in own), torch.device("cpu"))
+    for name in network._constants:
+        if name not in new._buffers and (held := network._buffers[name]) is not None:
+            new._buffers[name] = held.to(device)
+
+
+def _sent(module: nn.Module) -> Iterable[torch.Tensor]:
+    """The copies of a module's parameters that `DataParallel` gave a replica of it."""
+    return module.__dict__.get("_former_parameters", {}).values()
 
 
 def _join_class(network: Rewritten, other: Rewritten) -> None:

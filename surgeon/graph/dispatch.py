@@ -7,6 +7,8 @@ call. For a network with `forward(self, x, mask=None)` it reads
     def forward(self, x, mask=_held['mask']):
         if not _is_compiling():
             self.anchor()
+            if any(_on_all):
+                _tell_of_all(self)
         if not _same(mask, _held['mask']):
             return self._otherwise(('x',), {'x': x, 'mask': mask})
         if not (isinstance(x, _Tensor)):
@@ -27,7 +29,9 @@ import torch
 from torch import fx, nn
 
 from surgeon.graph.signatures import held_arguments, takes_more
+from surgeon.graph.unheard import tell_of_all
 from surgeon.graph.variants import same
+from surgeon.torch_private import HOOKS_ON_ALL
 
 dispatchers: weakref.WeakSet[Callable[..., Any]] = weakref.WeakSet()
 """The `forward` of every class of a rewritten network."""
@@ -98,10 +102,13 @@ def dispatcher(
         "_also": more,
         "_absent": None,
         "_is_compiling": torch.compiler.is_compiling,
+        "_on_all": HOOKS_ON_ALL,
+        "_tell_of_all": tell_of_all,
     }
     exec(  # the names come from a traced signature
         f"def forward(self, {', '.join(arguments)}):\n{refusal}"
-        f"    if not _is_compiling():\n        self.anchor()\n{check}"
+        f"    if not _is_compiling():\n        self.anchor()\n"
+        f"        if any(_on_all):\n            _tell_of_all(self)\n{check}"
         f"    if self.training:\n        return self._forward_train({given})\n"
         f"    return self._forward_eval({given})\n",
         scope,

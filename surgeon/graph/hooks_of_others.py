@@ -22,6 +22,14 @@ def of_others(module: nn.Module) -> bool:
     return any(not _belongs(hook, set()) for name in CALLS for hook in module.__dict__[name].values())
 
 
+def is_of_others(hook: Any) -> bool:
+    """Whether a hook on all modules is neither surgeon's nor torch's own, such as those of `FlopCounterMode`."""
+    if isinstance(hook, functools.partial):
+        return is_of_others(hook.func)
+    owner = getattr(hook, "__self__", None)
+    return not _is_ours(hook if owner is None else type(owner))
+
+
 def without_hooks_of_others(network: nn.Module) -> None:
     """Take off the hooks of a network that belong neither to it nor to torch: theirs may count, write or print."""
     own = set(network.modules())
@@ -39,5 +47,9 @@ def _belongs(hook: Any, own: set[nn.Module]) -> bool:
     if isinstance(hook, MethodType) or hasattr(hook, "__self__"):
         owner = hook.__self__
         return isinstance(owner, nn.Module) and owner in own
-    home = getattr(hook, "__module__", None) or type(hook).__module__
+    return _is_ours(hook)
+
+
+def _is_ours(value: Any) -> bool:
+    home = getattr(value, "__module__", None) or type(value).__module__
     return str(home).partition(".")[0] in _OURS

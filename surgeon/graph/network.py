@@ -22,6 +22,7 @@ from surgeon.graph import (
     held_tensors,
     making,
     other_calls,
+    walks,
 )
 from surgeon.graph.asked import of_types
 from surgeon.graph.bound_hooks import rebind
@@ -50,6 +51,8 @@ class Rewritten(fx.GraphModule):
     The attributes `surgery` and `displaced` are the caller's: its record, and what it took out.
     """
 
+    _replica_of: Rewritten | None = None
+    """The network that torch's DataParallel made this one of, for the time of a call."""
     _shared: ClassVar[bool] = False
     """Of a class: whether copies of a network are objects of it."""
 
@@ -282,18 +285,15 @@ class Rewritten(fx.GraphModule):
         return super().named_modules(*args, **kwargs)
 
     def named_children(self) -> Any:
+        """As of any module; not for torch's to_mkldnn, which cannot convert layers: raises SurgeryError there."""
+        walks.demand_walk(self, sys._getframe(1))
         self.anchor(demand=False)
         return super().named_children()
 
     def children(self) -> Any:
-        """As of any module; not for torch's checkpoint_sequential, which would call them without the layers.
-
-        Raises SurgeryError there."""
-        if sys._getframe(1).f_globals.get("__name__") == "torch.utils.checkpoint":
-            raise SurgeryError(
-                f"checkpoint_sequential calls the children of a rewritten {self._stock_class.__name__} one by one, "
-                "without the layers between them: checkpoint it as a whole, by torch.utils.checkpoint.checkpoint"
-            )
+        """As of any module; not for torch's checkpoint_sequential, which would call them without the layers: raises
+        SurgeryError there."""
+        walks.demand_walk(self, sys._getframe(1))
         return super().children()
 
     def get_submodule(self, target: str) -> nn.Module:
@@ -338,6 +338,11 @@ class Rewritten(fx.GraphModule):
 
     def __copy__(self) -> Rewritten:
         return self.__deepcopy__({id(t): t for t in (*self.parameters(), *self.buffers())})
+
+    def _replicate_for_data_parallel(self) -> Rewritten:
+        """What torch.nn.DataParallel asks each module for."""
+        self.anchor()
+        return copying.replica(self)
 
     def __reduce__(self) -> tuple[Any, ...]:
         self.anchor()

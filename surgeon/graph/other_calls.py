@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import torch
 
 from surgeon.errors import SurgeryError, TraceError, either
-from surgeon.graph import coding, held_tensors, making, told_places
+from surgeon.graph import coding, copying, held_tensors, making, told_places
 from surgeon.graph.asked import of_types, types_of
 from surgeon.graph.compiled import compiled, numbers
 from surgeon.graph.exporting import with_demand_plain
@@ -108,6 +108,10 @@ def _made(network: Rewritten, call: Call) -> Variant:
     """Make the graphs for a call, on modules of their own: other threads may compute meanwhile."""
     found = network._variants.find(call)  # another thread may have made it meanwhile
     if found is not None:
+        return found
+    if network._replica_of is not None:  # its parameters are plain tensors, which code is not traced with
+        found = network._replica_of._variants.find(call) or _made(network._replica_of, call)
+        copying.take_graphs(network, network._replica_of)
         return found
     view = making.apart(network.stock_view(), network)
     anew = functools.partial(

@@ -29,6 +29,8 @@ OWN = (
     "_asked",
     "_types",
     "_remade",
+    "_replica_of",
+    "_told_of_all",
 )
 """What belongs to the graphs of one network: never pickled, since code cannot be."""
 

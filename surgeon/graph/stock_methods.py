@@ -7,14 +7,16 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from surgeon.errors import SurgeryError
-from surgeon.graph import making
+from surgeon.graph import copying, making
 from surgeon.graph.bound_hooks import is_called_back, rebind
 from surgeon.graph.hosts import save_weights
 from surgeon.graph.indexed import by_index
 from surgeon.graph.kinship import WITHOUT, How
 from surgeon.graph.one_at_a_time import alone
 from surgeon.graph.paths import has
+from surgeon.graph.unheard import tell_of_all
 from surgeon.host import own_state
+from surgeon.torch_private import HOOKS_ON_ALL
 from surgeon.warned import warn
 
 if TYPE_CHECKING:
@@ -56,6 +58,8 @@ def bound(
 def _run(network: Rewritten, method: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """Run the graph of a method beside `forward`, which is made when it is first called."""
     network.anchor()
+    if any(HOOKS_ON_ALL):
+        tell_of_all(network)
     given = inspect.signature(getattr(network._stock_class, method)).bind(network, *args, **kwargs)
     names = list(given.arguments)[1:]
     inputs = [given.arguments[names[0]]]
@@ -72,6 +76,10 @@ def _add(network: Rewritten, method: str, constants: tuple[tuple[str, Any], ...]
     """Make the graphs of a method beside `forward`, on modules of their own: other threads may
     compute meanwhile."""
     if (method, True, constants) in network._code_of:  # another thread made them meanwhile
+        return
+    if network._replica_of is not None:  # its parameters are plain tensors, which code is not traced with
+        _add(network._replica_of, method, constants)
+        copying.take_graphs(network, network._replica_of)
         return
     making.trace_and_cut(
         network,

@@ -141,6 +141,13 @@ class Variants:
             if found is not None:
                 self.kept[key] = found
 
+    def shared(self) -> Variants:
+        """The same graphs, kept apart."""
+        new = Variants()
+        new.kept.update(self.kept)
+        new._told = self._told
+        return new
+
     def copied(self, compiled: Callable[[fx.Graph, bool], Callable[..., Any]]) -> Variants:
         """The same with graphs of its own, made into functions by `compiled`."""
         new = Variants()
