@@ -42,6 +42,7 @@ RECORD = (
     "_constants",
     "_held",
     "_inputs",
+    "_known",
     "surgery",
     "displaced",
 )
