@@ -111,7 +111,7 @@ class Kept:
     def unwritten(self, module: nn.Module) -> None:
         """Raise TraceError for a module whose code has left anything on it that the graph does not set."""
         before = self._before[module][0] if module in self._before else module.__dict__
-        for name in {**before, **module.__dict__}.keys() - _OF_TORCH:
+        for name in [n for n in {**before, **module.__dict__} if n not in _OF_TORCH]:
             was, now = before.get(name, _MISSING), module.__dict__.get(name, _MISSING)
             if not _traced(now) and (
                 not _same(was, now) or (type(now) in _MUTABLE and not self._holds_the_same(now))
