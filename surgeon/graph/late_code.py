@@ -87,3 +87,14 @@ def _function(function: Callable[..., Any]) -> str:
     name = f"{getattr(inner, '__module__', '')}.{getattr(inner, '__qualname__', type(inner).__qualname__)}"
     code = getattr(inner, "__code__", None)
     return name if code is None else f"{name}:{code.co_firstlineno}"
+
+
+def called_whole(network: nn.Module) -> dict[str, str]:
+    """The modules of a network that its graphs call because they came after the cut, with that reason: graphs that are
+    made of the tree again, after folding or loading, must call them too."""
+    parts = [(n, m) for n, m in nn.Module.named_modules(network) if "_known" in m.__dict__]
+    return {
+        f"{part}.{name}" if part else name: "it came after the cut, and is called as it is"
+        for part, module in parts
+        for name in sorted(late(module, module.__dict__["_known"], module.__dict__["_points"]).whole)
+    }

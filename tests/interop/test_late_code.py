@@ -151,6 +151,23 @@ def test_so_it_is_in_copies_which_go_on_from_where_they_were(noisy, again):
     assert model.blocks[1].step == 1  # of the network itself
 
 
+@pytest.mark.filterwarnings("ignore::surgeon.errors.ArtifactWarning")
+def test_so_it_is_where_it_is_loaded(noisy, tmp_path):
+    model, stock = both(noisy)
+    for one in (model, stock):
+        wrap(StepSkip)(one)
+    surgeon.save(model, tmp_path / "kept")
+    loaded = surgeon.load(tmp_path / "kept", model=copy.deepcopy(stock)).eval()
+    agree(loaded, copy.deepcopy(stock))
+
+
+def test_so_it_is_where_only_other_parts_can_be_folded():
+    model = tiny_cut("defective")  # which has no stock equivalent, at the one norm
+    wrap(StepSkip)(model)
+    agree(surgeon.fold(model, partial=True).eval(), model)
+    assert model.blocks[1].step == 4
+
+
 def test_and_in_graphs_for_other_calls_and_when_it_goes_again(noisy):
     model, stock = both(noisy)
     block = model.blocks[1]
