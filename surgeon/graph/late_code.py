@@ -51,7 +51,8 @@ def late(
     paths = [path for p in points for path in (p.site, p.layer) if path]
     kinds: dict[type, set[str]] = {}
     parts: dict[type, bool] = {}
-    whole, watched = set(), set()
+    whole: set[str] = set()
+    watched: set[str] = set()
     for name, module in nn.Module.named_modules(view, remove_duplicate=False):
         if not name or not _unknown(module):
             continue
