@@ -81,7 +81,7 @@ def _remake(network: Rewritten, changes: list[exchanged.Change]) -> None:
         graphs = network._programs.values()
         norms = anchors.norms_behind(network, graphs, network._points, network._hung)
         try:
-            network.retrace()
+            network.retrace(changed=True)
             reason = anchors.uncalled(norms, network._programs.values())
         except Exception as error:  # the stock class's own code, traced anew
             reason = " ".join(str(error).split())[:300]

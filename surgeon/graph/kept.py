@@ -24,6 +24,7 @@ _OF_TORCH = frozenset(nn.Module().__dict__)
 _COUNT = len(_OF_TORCH)
 _MUTABLE = (list, dict, set, deque)
 _PLAIN = (str, int, float, bool, complex, bytes, type(None), type, FunctionType, torch.Tensor, nn.Module)
+_NUMBERS = (str, int, float, bool, complex, bytes, tuple, torch.Size)
 _MISSING = object()
 _PROPERTIES = ("device", "dtype", "shape")
 _PROGRAMS = "_programs"
@@ -106,6 +107,23 @@ class Kept:
                         self._leave(keep_in, module, (name, key), inner, tracer)
             else:
                 raise TraceError(f"it adds results to its {name}, which a graph would do once")
+
+    def unwritten(self, module: nn.Module) -> None:
+        """Raise TraceError for a module whose code has left anything on it that the graph does not set."""
+        before = self._before[module][0] if module in self._before else module.__dict__
+        for name in [n for n in {**before, **module.__dict__} if n not in _OF_TORCH]:
+            was, now = before.get(name, _MISSING), module.__dict__.get(name, _MISSING)
+            if not _traced(now) and (
+                not _same(was, now) or (type(now) in _MUTABLE and not self._holds_the_same(now))
+            ):
+                raise TraceError(f"it writes into its {name} while it runs, which a graph would not")
+
+    def _holds_the_same(self, held: Any) -> bool:
+        """Whether a list, set or dict from before the call has what it had; one may keep more under further keys."""
+        content = next((c for v, c in self._contents if v is held), held)
+        if isinstance(held, dict):
+            return all(_same(was, held.get(key, _MISSING)) for key, was in content.items())
+        return len(held) == len(content)
 
     def as_found(self, module: nn.Module, whole: bool) -> None:
         """Raise TraceError for a module that is called in another state than it was found in: its settings, mode,
@@ -209,6 +227,11 @@ class Kept:
         path = ITSELF if module is self._root else tracer.path_of_module(module)
         owner = tracer.graph.create_node("get_attr", path)
         tracer.graph.create_node("call_function", how, (owner, *where, tracer.create_arg(value)), {})
+
+
+def _same(was: Any, now: Any) -> bool:
+    """Whether a value is another's, or a plain one of equal value."""
+    return was is now or (type(was) is type(now) and type(now) in _NUMBERS and bool(was == now))
 
 
 def _of_numbers(module: nn.Module, name: str, tracer: fx.Tracer) -> bool:

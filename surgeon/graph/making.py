@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from torch import fx, nn
 
+from surgeon.errors import TraceError
 from surgeon.graph import held_tensors
 from surgeon.graph.anchors import walk
 from surgeon.graph.attention import parts_of
 from surgeon.graph.cuts import cut_graph
 from surgeon.graph.exporting import with_demand_plain
+from surgeon.graph.late_code import late
 from surgeon.graph.modes import follow_modes
 from surgeon.graph.trace import trace
 from surgeon.graph.traced import Example, Traced
@@ -31,11 +33,16 @@ Key = tuple[str, bool, tuple[tuple[str, Any], ...]]
 
 @own_state()
 def trace_and_cut(
-    network: Rewritten, method: str, constants: tuple[tuple[str, Any], ...], traced: Traced | None = None
+    network: Rewritten,
+    method: str,
+    constants: tuple[tuple[str, Any], ...],
+    traced: Traced | None = None,
+    *,
+    changed: bool = False,
 ) -> None:
     """Make the graphs of a method for both modes, with the cuts, or cut those of `traced`.
 
-    constants: values of its arguments that the graphs hold.
+    constants: values of its arguments that the graphs hold. changed: as for `late`.
     """
     forward = method == "forward"
     traced = traced or traced_anew(
@@ -45,6 +52,7 @@ def trace_and_cut(
         network._held if forward else dict(constants),
         network._inputs if forward else (),
         network._example,
+        changed=changed,
     )
     if traced.sized:
         network.__dict__["_sized"] = network._example
@@ -66,8 +74,14 @@ def traced_anew(
     constants: Mapping[str, Any],
     inputs: Iterable[str],
     example: Example | None,
+    *,
+    changed: bool = False,
 ) -> Traced:
-    """What tracing `view`, modules of the network under its stock class, gives for a method, before the cut."""
+    """What tracing `view`, modules of the network under its stock class, gives for a method, before the cut.
+
+    changed: as for `late`. Raises TraceError where that cannot be done, and for code that came after the cut, has a
+    site inside, and writes into itself.
+    """
     at_input = {p.layer for p in network._points if not p.site}
     # code that goes through all modules, such as a Sequential's, knows nothing of a layer that hangs among them
     view.__dict__["_modules"] = {k: v for k, v in view._modules.items() if k not in at_input}
@@ -76,15 +90,21 @@ def traced_anew(
         s: [p.layer for p in network._points if p.site == s and p.layer and not p.before] for s in sites
     }
     through = {s for s in sites if (m := walk(view, s)) is not None and parts_of(m, s)}
-    return trace(
+    came = late(view, network.__dict__.get("_known"), network._points, changed)
+    found = trace(
         view,
         method=method,
-        leaves={*(sites - through), *network._leaves},
+        leaves={*(sites - through), *network._leaves, *came.whole},
+        watched=came.watched,
         constants=constants,
         example=example,
         behind=behind,
         inputs=inputs,
     )
+    for name in came.watched & found.opaque.keys():
+        if any(p.site.startswith(f"{name}.") for p in network._points):
+            raise TraceError(f"{name}: {found.opaque[name]}")
+    return found
 
 
 def cut(network: Rewritten, graph: fx.Graph, *, with_input: bool) -> None:

@@ -30,6 +30,7 @@ from surgeon.graph.cuts import Point, check_visible
 from surgeon.graph.dispatch import dispatchers, later
 from surgeon.graph.guard import guard, guarded_containers, unguard
 from surgeon.graph.kinship import class_for, how_for, slots_of
+from surgeon.graph.late_code import code_in
 from surgeon.graph.own_attributes import GRAPH_STATE, OWN, RECORD, graph_state
 from surgeon.graph.paths import has
 from surgeon.graph.stock_methods import bound
@@ -98,6 +99,7 @@ class Rewritten(fx.GraphModule):
         self.__dict__["_types"] = None
         self.__dict__["_held"] = dict(constants or {})
         self.__dict__["_inputs"] = tuple(inputs)
+        self.__dict__["_known"] = code_in(self)
         rebind(self, {"": network})
         self.retrace(traced)
 
@@ -116,14 +118,15 @@ class Rewritten(fx.GraphModule):
 
     # -- graphs -----------------------------------------------------------------------------------
 
-    def retrace(self, traced: Traced | None = None) -> None:
-        """Make the graphs anew from the stock class's code, or from a trace of it, and the recorded points."""
+    def retrace(self, traced: Traced | None = None, *, changed: bool = False) -> None:
+        """Make the graphs anew from the stock class's code, or from a trace of it, and the recorded points; `changed`:
+        since what the code reads is another than at the cut."""
         held_tensors.drop(self)
         self.__dict__["_holders"] = None  # what hangs where is asked again when the graphs stand
         self.__dict__["_programs"] = {}
         self.__dict__["_code_of"] = {}
         self.__dict__["_variants"] = Variants()
-        making.trace_and_cut(self, "forward", (), copied(traced) if traced else None)
+        making.trace_and_cut(self, "forward", (), copied(traced) if traced else None, changed=changed)
         check_visible(self._programs.values(), self._points)
         self._regenerate()
         called = {str(n.target) for g in self._programs.values() for n in g.nodes if n.op == "call_module"}

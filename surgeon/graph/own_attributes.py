@@ -44,6 +44,7 @@ RECORD = (
     "_constants",
     "_held",
     "_inputs",
+    "_known",
     "surgery",
     "displaced",
 )

@@ -36,6 +36,7 @@ def trace(
     behind: Behind | None = None,
     inputs: Iterable[str] = (),
     questions: bool = True,
+    watched: Iterable[str] = (),
 ) -> Traced:
     """Trace one method in both modes.
 
@@ -43,7 +44,8 @@ def trace(
     again. If the method itself cannot be traced and an `example` is given (or a function that gives one, which
     is called then alone), it is traced with values, for which `behind` tells the layers that are called after
     a module. `inputs`: arguments with a default that are inputs all the same. `questions`: where the method itself asks
-    whether it is exported, its graphs hold for the answer no; else it cannot be traced.
+    whether it is exported, its graphs hold for the answer no; else it cannot be traced. `watched`: modules
+    whose code must leave nothing on them that a graph would not.
     The model is left as it was: modes, attributes, buffers.
 
     Raises TraceError when the method itself cannot be traced, with the reason.
@@ -51,7 +53,14 @@ def trace(
     given: Callable[[], Example | None] = (
         functools.cache(example) if callable(example) else functools.partial(_itself, example)
     )
-    tracer = functools.partial(_tracer, method=method, constants=constants, inputs=tuple(inputs), given=given)
+    tracer = functools.partial(
+        _tracer,
+        method=method,
+        constants=constants,
+        inputs=tuple(inputs),
+        given=given,
+        watched=frozenset(watched),
+    )
     leaves = tuple(leaves)
 
     def traced() -> Traced:
@@ -217,9 +226,14 @@ def _tracer(
     constants: Mapping[str, Any] | None,
     inputs: Sequence[str],
     given: Callable[[], Example | None],
+    watched: frozenset[str],
     example: Example | None = None,
     behind: Behind | None = None,
 ) -> LeafTracer:
-    if example is None:
-        return LeafTracer(kept, method, constants, inputs, given)
-    return ValueTracer(example, behind or {}, kept, method, constants, inputs)
+    tracer = (
+        LeafTracer(kept, method, constants, inputs, given)
+        if example is None
+        else ValueTracer(example, behind or {}, kept, method, constants, inputs)
+    )
+    tracer.watched = watched
+    return tracer

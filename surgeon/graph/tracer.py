@@ -65,6 +65,7 @@ class LeafTracer(fx.Tracer):
         self.constants = dict(constants or {})
         self.inputs = tuple(inputs)
         self.given = given
+        self.watched: frozenset[str] = frozenset()
         self.thread = threading.get_ident()
         self.failed: tuple[str, Exception] | None = None
         self.hooked: dict[str, str] = {}
@@ -167,6 +168,8 @@ class LeafTracer(fx.Tracer):
         with self.watch.forward():
             result = forward(*args, **kwargs)
         self.kept.after(module, self)
+        if self.watched and self.path_of_module(module) in self.watched:
+            self.kept.unwritten(module)
         return result
 
     def getattr(self, attr: str, attr_val: Any, parameter_proxy_cache: dict[str, Any]) -> Any:

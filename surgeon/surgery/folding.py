@@ -10,6 +10,7 @@ from torch import nn
 from surgeon.edits import Edit, Plan
 from surgeon.errors import FoldError, SurgeonError, either
 from surgeon.graph.bound_hooks import bound_in, rebind
+from surgeon.graph.late_code import called_whole
 from surgeon.graph.lifting import unlift
 from surgeon.graph.made_weights import settled
 from surgeon.graph.module_tree import bare, carve, close_all, exchange, put, shared_in, take
@@ -61,10 +62,11 @@ def fold(model: nn.Module, *, partial: bool = False) -> nn.Module:
     changed = {f.site: f for f in findings(model)}
     demand([f for f in changed.values() if f.site and not has(model, f.site)], "folded")
     tree, displaced = bare(model)
+    refused = record.refused | called_whole(model)
     # Replacing modules would lose hooks that are bound to the network, and the sharing of parameters.
     bound, tied = bound_in(tree), ties(tree)
     operations = {k: parse(o) for k, o in record.operations.items()}
-    links = functools.cache(lambda: {s.name: s.next_norm for s in survey(tree, refused=record.refused).sites})
+    links = functools.cache(lambda: {s.name: s.next_norm for s in survey(tree, refused=refused).sites})
 
     def norm_after(site: str) -> nn.Module | None:
         norm = links().get(site)
@@ -129,7 +131,7 @@ def fold(model: nn.Module, *, partial: bool = False) -> nn.Module:
     rebind(tree, bound)
     folded_at = {e.site for e in record.edits if e not in remaining}
     untouched = {s for s, m in stood.items() if has(tree, s) and tree.get_submodule(s) is m} - folded_at
-    rewritten = carve(tree, find_regions(tree, record.input_size, record.refused), remaining, displaced)
+    rewritten = carve(tree, find_regions(tree, record.input_size, refused), remaining, displaced)
     keys = {e.operation for e in remaining}
     rewritten.__dict__["surgery"] = record.model_copy(
         update=dict(

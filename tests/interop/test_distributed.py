@@ -1,4 +1,4 @@
-"""DDP and FSDP2, on two processes of the CPU."""
+"""DDP, FSDP2 and FSDP1, on two processes of the CPU."""
 
 import json
 import os
@@ -57,3 +57,9 @@ def test_fully_shard_of_the_whole_network_gives_the_gradients_of_one_process(fou
 def test_a_block_sharded_by_itself_is_an_error(found):
     """The graph calls what is in a block and not the block, so its weights are not gathered."""
     assert all("DTensor" in process["containers"] for process in found)
+
+
+@pytest.mark.parametrize("original", [True, False])
+def test_a_block_that_fsdp1_wraps_is_called_and_no_trace_goes_into_it(found, original):
+    """While it is made, it walks over the network; a trace through it would set it up on what stands for tensors."""
+    assert all(process["wrapped"][not original] < 1e-5 for process in found)

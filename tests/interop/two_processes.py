@@ -1,5 +1,6 @@
-"""Run as a process of two: a rewritten network in DDP and in FSDP2; prints what it found as JSON."""
+"""Run as a process of two: a rewritten network in DDP, FSDP2 and FSDP1; prints what it found as JSON."""
 
+import copy
 import json
 import os
 import sys
@@ -91,6 +92,28 @@ def containers(mesh):
     return "no error"
 
 
+def wrapped(original):
+    """How far the outputs and the gradient of FSDP1 with blocks of its own are from those of one process."""
+    from torch.distributed.fsdp import FullyShardedDataParallel
+    from torch.distributed.fsdp.wrap import ModuleWrapPolicy
+
+    torch.manual_seed(0)
+    model = surgeon.apply(Nested(), "input-noise", input_size=(3, 8, 8)).eval()
+    twin = copy.deepcopy(model)
+    sharded = FullyShardedDataParallel(
+        model,
+        use_orig_params=original,
+        auto_wrap_policy=ModuleWrapPolicy({nn.Sequential}),
+        device_id=torch.device("cpu"),
+    )
+    images = torch.randn(2, 3, 8, 8).requires_grad_()
+    found = []
+    for one in (sharded, twin):
+        outputs = one(images)
+        found.append((outputs, *torch.autograd.grad(outputs.square().sum(), images)))
+    return max(float((a - b).abs().max()) for a, b in zip(*found, strict=True))
+
+
 def main():
     rank, port = int(sys.argv[1]), sys.argv[2]
     os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=port, RANK=str(rank), WORLD_SIZE="2")
@@ -101,6 +124,7 @@ def main():
         "ddp": {r: ddp(r, rank) for r in ("kap", "anl", "wm-unsharp", "defective")},
         "fsdp": {r: fsdp(r, rank, mesh) for r in ("kap", "anl", "wm-unsharp", "defective")},
         "containers": containers(mesh),
+        "wrapped": [wrapped(original) for original in (True, False)],
     }
     print(json.dumps(found), flush=True)
     dist.barrier()
