@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
+from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from surgeon.graph.calls import Given, given_to
 from surgeon.graph.faults import one_line
@@ -57,6 +57,14 @@ class Measured:
 
 _BY_VALUES = ("DynamicOutputShapeException", "DataDependentOutputException")
 """How torch says that code wants to know values, of tensors that have none."""
+
+
+def _attention(query: Shape, key: Shape, value: Shape, *more: Any, **named: Any) -> int:
+    return sdpa_flop_count(query, key, value)
+
+
+_ATTENTION = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention}
+"""What a CPU calls attention, which torch counts for GPUs alone."""
 BATCH = 2  # a batch of one would let code branch on it, and batch norm refuse 1×1 maps
 
 
@@ -94,7 +102,7 @@ def _measured(
                 if isinstance(m, NormBase):
                     m.training = False
             with silent(), draws_again(), torch.no_grad(), pretended(model, input_size) as images:
-                counter = FlopCounterMode(display=False)
+                counter = FlopCounterMode(display=False, custom_mapping=_ATTENTION)
                 setattr(counter, "mod_tracker", _Whole())
                 with counter, NormsKeepShapes(), Watch(model) as watch:
                     model(*[images] * images_of(model))

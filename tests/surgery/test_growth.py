@@ -66,3 +66,36 @@ def test_a_layer_costs_what_it_does_on_the_maps_that_the_whole_recipe_makes(reci
     settings = {"kap.kernel": "gaussian"}
     cut = surgeon.apply(_network(), recipe, input_size=SIZE, settings=settings, trained=True).eval()
     assert cut.surgery.after.flops == _counted(cut)[0]
+
+
+class Attends(nn.Module):
+    """`how`: torch alone can count it, its code makes a tensor of its own, or it asks for values."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how, self.conv, self.qkv, self.head = (
+            how,
+            nn.Conv2d(3, 16, 4, 4),
+            nn.Linear(16, 48),
+            nn.Linear(16, 3),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x).flatten(2).transpose(1, 2)
+        if self.how != "plain":
+            x = x + torch.ones(16)
+        if self.how == "values":
+            x = x[:, (torch.arange(x.shape[1]) >= 0).nonzero()[:, 0]]
+        q, k, v = self.qkv(x).reshape(x.shape[0], -1, 3, 2, 8).permute(2, 0, 3, 1, 4)
+        y = nn.functional.scaled_dot_product_attention(q, k, v)
+        return self.head(y.transpose(1, 2).flatten(2).mean(1))
+
+
+@pytest.mark.parametrize("how", ["plain", "tensor", "values"])
+def test_the_products_of_attention_count_however_a_network_must_be_measured(how: str) -> None:
+    tokens, heads, wide = 64, 2, 8
+    layers = 2 * (
+        tokens * 16 * 48 + tokens * 16 * 48 + 16 * 3
+    )  # the convolution of 48 inputs, q k v, the head
+    products = 2 * 2 * heads * tokens * tokens * wide
+    assert surgeon.plan(Attends(how).eval(), "kap", input_size=SIZE).before.flops == layers + products
