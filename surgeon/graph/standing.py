@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from surgeon.edits import Edit
 from surgeon.extra_state import without_extra
 from surgeon.graph.fused import is_opened
-from surgeon.graph.implants import implants, kind_of
+from surgeon.graph.implants import implants, kind_of, roots
 from surgeon.graph.leaves import exchanged_methods
 from surgeon.graph.left_alone import left_alone
 from surgeon.graph.made_weights import maker
@@ -44,16 +44,20 @@ class Standing:
     own: tuple[str, ...] = ()
 
 
-def remember(displaced: Displaced, tree: nn.Module, edits: Iterable[Edit]) -> None:
+def remember(displaced: Displaced, tree: nn.Module, edits: Iterable[Edit], new: Iterable[Edit] = ()) -> None:
     """Keep what a surgery leaves, to be compared with what is there later.
 
     Args:
         displaced: Where it is kept; of modules that an earlier surgery put in, what that left is kept.
         tree: The network.
         edits: The edits, with those of earlier surgery.
+        new: Those of this surgery, which may have put others in the place of those modules.
     """
     edits = tuple(edits)
-    earlier = displaced.implants
+    now = tuple(root for e in new for root in roots(e))
+    earlier = {
+        n: i for n, i in displaced.implants.items() if not any(n == r or n.startswith(f"{r}.") for r in now)
+    }
     displaced.standing = standing(tree, edits)
     displaced.implants = {n: earlier.get(n, i) for n, i in implants(tree, edits).items()}
 

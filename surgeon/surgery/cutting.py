@@ -42,7 +42,8 @@ def cut(subject: Subject, made: Plan, regions: list[Region], *, copy: bool) -> A
     operations = {k: parse(o) for k, o in made.operations.items()}
     tree, displaced = bare(subject.model, share=not copy)
     hang_functions(tree, regions, made.edits)
-    residuals = cut_tree(tree, made.edits, operations, displaced, made.recipe)
+    earlier = subject.record.edits if subject.record else ()
+    residuals = cut_tree(tree, made.edits, operations, displaced, made.recipe, earlier=earlier)
     record = _combined(subject.record, made) if subject.record else made
     rewritten = carved(tree, record, made, regions, displaced)
     searches = {key: operation.search() for key, operation in operations.items()}
@@ -84,6 +85,7 @@ def cut_tree(
     displaced: Displaced | None = None,
     recipe: str = "",
     *,
+    earlier: Iterable[Edit] = (),
     blank: bool = False,
 ) -> dict[str, float]:
     """Build every edit's modules and put them into the tree, in place.
@@ -94,6 +96,7 @@ def cut_tree(
         operations: The operations by key.
         displaced: Collects the modules that are taken out, or None.
         recipe: Name of the recipe, for error messages.
+        earlier: The edits of earlier surgery, whose layers are in the tree.
         blank: Weights are loaded afterwards, so that starts do not matter.
 
     Returns:
@@ -103,7 +106,7 @@ def cut_tree(
         SurgeryError: The network has no module that an edit names. Errors of operations name recipe and site.
     """
     residuals: dict[str, float] = {}
-    edits, shared = tuple(edits), shared_in(tree)
+    edits, earlier, shared = tuple(edits), tuple(earlier), shared_in(tree)
     bound = bound_in(tree)
     channels_last = _in_channels_last(tree)
     for edit in edits:
@@ -124,7 +127,7 @@ def cut_tree(
                 lay(made, torch.channels_last)
         if cut.replacement is not None and module is not None:
             if displaced is not None and edit.site not in displaced.modules:
-                displaced.modules[edit.site] = _without_children(module, edits)
+                displaced.modules[edit.site] = _without_children(module, (*earlier, *edits))
             hand_over(module, cut.replacement)
             take_after(cut.replacement, module)
             if next(module.parameters(), None) is None:  # it could not say where the new one belongs

@@ -56,7 +56,7 @@ def recorded(found: Started, notes: Sequence[Note]) -> RewrittenModule:
     )
     update = {"execution": execution, "notes": (*attempt.record.notes, *notes)}
     attempt.network.__dict__["surgery"] = attempt.record.model_copy(update=update)
-    remember(attempt.displaced, attempt.network, attempt.record.edits)
+    remember(attempt.displaced, attempt.network, attempt.record.edits, attempt.made.edits)
     attempt.network.__dict__["displaced"] = attempt.displaced
     return cast(RewrittenModule, attempt.network)
 

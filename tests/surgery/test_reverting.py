@@ -94,3 +94,27 @@ def test_a_frozen_norm_takes_its_statistics_back_without_a_count():
     setattr(cut, "1", frozen)
     x = torch.randn(2, 3, 8, 8)
     torch.testing.assert_close(surgeon.revert(cut)(x), stock(x))
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("squeeze-excite", "kap"),
+        ("squeeze-excite", "wm-unsharp"),
+        ("kap", "parametric-noise"),
+        ("kap", "wm-unsharp"),
+        ("smooth-activation", "kap"),
+    ],
+)
+def test_a_second_surgery_may_replace_what_the_first_put_layers_behind(first, second, tmp_path):
+    stock = surgeon.create_model("zoo/cifar_resnet20").eval()
+    once = surgeon.apply(stock, first, input_size=(3, 16, 16))
+    twice = surgeon.apply(once, second, input_size=(3, 16, 16), stack=True).eval()
+    x = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    back = surgeon.revert(twice)
+    assert back.state_dict().keys() == stock.state_dict().keys()
+    assert torch.equal(back(x), stock(x))
+    loaded = surgeon.load(surgeon.save(twice, tmp_path / "twice")).eval()
+    assert loaded.state_dict().keys() == twice.state_dict().keys()
+    assert all(torch.equal(v, loaded.state_dict()[k]) for k, v in twice.state_dict().items())
+    assert surgeon.revert(loaded).state_dict().keys() == stock.state_dict().keys()
