@@ -215,3 +215,15 @@ def test_a_module_of_the_same_class_with_other_settings_is_another_one(tmp_path,
     assert torch.equal(outputs(surgeon.load(tmp_path / "out", model=with_(one))), outputs(model))
     with pytest.raises(ArtifactError, match=f"layer1.0.act1 {told}"):
         surgeon.load(tmp_path / "out", model=with_(other))
+
+
+@pytest.mark.filterwarnings("error::surgeon.errors.ArtifactWarning")
+@pytest.mark.parametrize("recipe", [None, "noise"])
+def test_what_a_networks_code_makes_again_for_another_size_is_no_change_of_it(tmp_path, recipe):
+    """ConViT keeps the positions of the last input's size in a buffer that no file holds."""
+    small = {"img_size": 32, "embed_dim": 16, "depth": 2, "num_heads": 4, "local_up_to_layer": 1}
+    model = surgeon.create_model("convit_tiny", num_classes=3, input_size=SIZE, model_args=small).eval()
+    model = surgeon.apply(model, recipe, input_size=SIZE).eval() if recipe else model
+    wanted = outputs(model)
+    again = surgeon.load(surgeon.save(model, tmp_path / "out"))
+    assert torch.equal(outputs(again), wanted)

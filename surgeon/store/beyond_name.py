@@ -18,6 +18,7 @@ from torch import nn
 from surgeon.errors import ArtifactError
 from surgeon.graph.implants import FUNCTIONS, same, settings_of
 from surgeon.store.added import added_modules, added_tensors
+from surgeon.store.caches_of_code import made_while_running
 from surgeon.store.looks import digest_of, held_apart, looks, shown
 from surgeon.surgery.before import as_before
 from surgeon.torch_private import BatchNorm
@@ -120,9 +121,13 @@ def _alike(now: nn.Module | None, was: nn.Module) -> bool:
 
 
 def _shapes(now: nn.Module, was: nn.Module) -> Iterator[tuple[str, str, str]]:
-    """Tensors that differ in shape between two modules or that one of them lacks, as pruning leaves them."""
+    """Tensors that differ in shape between two modules or that one of them lacks, as pruning leaves them.
+
+    What no file holds, and the module's code makes again for an input of another size, is left out.
+    """
     here, there = ({**m._parameters, **m._buffers} for m in (now, was))
-    for key in there:
+    caches = now._non_persistent_buffers_set & made_while_running(type(now))
+    for key in (k for k in there if k not in caches):
         shapes = [
             str(tuple(v.shape)) if (v := own.get(key)) is not None else "nothing" for own in (here, there)
         ]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import functools
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 
 from torch import nn
 
-from surgeon.edits import Edit, Plan
-from surgeon.errors import FoldError, SurgeonError, either
+from surgeon.edits import Edit, Note, Plan
+from surgeon.errors import FoldError, SurgeonError, SurgeryWarning, either
 from surgeon.graph.bound_hooks import bound_in, rebind
 from surgeon.graph.late_code import called_whole
 from surgeon.graph.lifting import unlift
@@ -29,6 +30,9 @@ from surgeon.surgery.restating import restate
 from surgeon.surgery.standing import Finding, demand, findings
 from surgeon.tensors.instead import NotHere
 from surgeon.warned import warn
+
+FOLDED = "folded"
+"""The code of the note on a network that was folded in part."""
 
 
 @one_at_a_time
@@ -75,6 +79,7 @@ def fold(model: nn.Module, *, partial: bool = False) -> nn.Module:
     beside, shared = read_by_functions(model), shared_in(tree)
     stood = {e.site: tree.get_submodule(e.site) for e in record.edits if e.site != INPUT}
     stuck: list[tuple[Edit, str]] = []
+    merged: list[Edit] = []
     for edit in _outwards(record.edits):
         module = None if edit.site == INPUT else tree.get_submodule(edit.site)
         layer = tree.get_submodule(edit.layer) if edit.layer else None
@@ -111,6 +116,7 @@ def fold(model: nn.Module, *, partial: bool = False) -> nn.Module:
             continue
         if folded is not None and module is not None:
             put(tree, edit.site, folded, shared)
+            merged.append(edit)
         if edit.layer:
             take(tree, edit.layer)
     if stuck and not partial:
@@ -135,7 +141,9 @@ def fold(model: nn.Module, *, partial: bool = False) -> nn.Module:
     keys = {e.operation for e in remaining}
     rewritten.__dict__["surgery"] = record.model_copy(
         update=dict(
-            edits=tuple(remaining), operations={k: v for k, v in record.operations.items() if k in keys}
+            edits=tuple(remaining),
+            operations={k: v for k, v in record.operations.items() if k in keys},
+            notes=(*record.notes, *_folded_in(merged)),
         )
     )
     sites = {e.site for e in remaining}
@@ -143,6 +151,16 @@ def fold(model: nn.Module, *, partial: bool = False) -> nn.Module:
     remember_rest(displaced, rewritten, remaining, untouched)
     rewritten.__dict__["displaced"] = displaced
     return rewritten
+
+
+def _folded_in(merged: Sequence[Edit]) -> list[Note]:
+    """Make the note on what a partial fold has merged into the network: nothing takes that out again."""
+    what = ", ".join(f"{n} × {name}" for name, n in Counter(e.operation for e in merged).items())
+    text = (
+        f"folded in, and part of the network now: {what}; what revert gives, which an evaluation takes for the "
+        "uncut network, has it too: for the network from before, revert the one that was not folded"
+    )
+    return [Note(code=FOLDED, severity="warning", text=text)] if merged else []
 
 
 def _outwards(edits: Sequence[Edit]) -> list[Edit]:
@@ -208,6 +226,9 @@ def revert(model: nn.Module) -> nn.Module:
     Returns:
         The stock network.
 
+    Warns:
+        SurgeryWarning: The network was folded in part: what was folded stays in it.
+
     Raises:
         SurgeryError: The network has had no surgery; a site is no longer what the surgery left there; or a
             norm no longer has running statistics to restore.
@@ -220,6 +241,9 @@ def revert(model: nn.Module) -> nn.Module:
         True
     """
     record = record_of(model, "revert")
+    for note in record.notes:
+        if note.code == FOLDED:
+            warn(note.text, SurgeryWarning)
     tree, displaced = bare(model)
     # Check first: from here on the copy is neither the rewritten network nor the stock one.
     demand_room(tree, displaced.statistics)

@@ -1,6 +1,7 @@
 """Folding and reverting: the way back into stock modules."""
 
 import re
+import warnings
 
 import pytest
 import timm
@@ -288,3 +289,21 @@ def test_a_layer_behind_one_that_does_not_fold_says_so(plain):
     network = surgeon.apply(plain, ["kmp", "kap"], input_size=(2, 8, 8))
     with pytest.raises(FoldError, match="kap#2 at 0, 3: kap stands between it and its module, and does"):
         surgeon.fold(network)
+
+
+def test_what_a_partial_fold_merged_is_told_and_reverting_tells_that_it_stays(plain, tmp_path):
+    cut = surgeon.apply(plain, ["kap", "kmp"], input_size=(2, 8, 8))
+    partly = surgeon.fold(cut, partial=True)
+    (note,) = (n for n in partly.surgery.notes if n.code == "folded")
+    assert note.severity == "warning" and note.text.startswith(
+        "folded in, and part of the network now: 2 × kap;"
+    )
+    with pytest.warns(surgeon.errors.SurgeryWarning, match="part of the network now: 2 × kap;"):
+        back = surgeon.revert(partly)
+    x = torch.rand(2, 2, 8, 8).double()
+    assert relative(back(x), plain(x)) > 1e-3
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert torch.equal(surgeon.revert(cut)(x), plain(x))
+        noisy = surgeon.apply(plain, ["anl", "kmp"], input_size=(2, 8, 8))  # noise is left out, not merged
+        assert torch.equal(surgeon.revert(surgeon.fold(noisy, partial=True))(x), plain(x))

@@ -1,0 +1,28 @@
+"""Tensors that a module's own code makes again while it runs, as the positions of an input of another size."""
+
+from __future__ import annotations
+
+import dis
+import functools
+from types import FunctionType
+
+from torch import nn
+
+
+@functools.cache
+def made_while_running(kind: type[nn.Module]) -> frozenset[str]:
+    """Return the names of the attributes that a module's code sets outside its constructor.
+
+    Args:
+        kind: the module's class; what torch.nn.Module itself does is left out.
+    """
+    own = [c for c in kind.__mro__ if issubclass(c, nn.Module) and c is not nn.Module]
+    codes = [
+        function.__code__
+        for c in own
+        for name, function in vars(c).items()
+        if isinstance(function, FunctionType) and name != "__init__"
+    ]
+    return frozenset(
+        str(i.argval) for code in codes for i in dis.get_instructions(code) if i.opname == "STORE_ATTR"
+    )
