@@ -126,7 +126,7 @@ def _shapes(now: nn.Module, was: nn.Module) -> Iterator[tuple[str, str, str]]:
     What no file holds, and the module's code makes again for an input of another size, is left out.
     """
     here, there = ({**m._parameters, **m._buffers} for m in (now, was))
-    caches = now._non_persistent_buffers_set & made_while_running(type(now))
+    caches = now._non_persistent_buffers_set & made_while_running(type(now))  # type: ignore[arg-type]  # a class has a hash
     for key in (k for k in there if k not in caches):
         shapes = [
             str(tuple(v.shape)) if (v := own.get(key)) is not None else "nothing" for own in (here, there)
