@@ -27,11 +27,11 @@ def looks(module: nn.Module | None) -> str:
     """
     if module is None:
         return "nothing"
-    name, parts = type(module).__name__, list(_parts(module))
+    name = type(module).__name__
     settings = ", ".join(f"{k}={shown(v)}" for k, v in settings_of(module))
     if len(settings) <= _LONGEST and not next(module.children(), None) and not held_apart(module):
         return f"{name}({settings})" if settings else name
-    return f"{name} (digest {xxhash.xxh3_64_hexdigest(repr(parts).encode())})"
+    return f"{name} (digest {xxhash.xxh3_64_hexdigest(repr(list(_parts(module))).encode())})"
 
 
 def _parts(module: nn.Module) -> Iterator[tuple[Any, ...]]:
