@@ -272,6 +272,7 @@ FROM_PYTHON_ALONE = (
     "graph/following.py",
     "graph/other_calls.py",
     "graph/stock_methods.py",
+    "graph/walks.py",
     "insight/",
     "graph/fitness.py",
     "surgery/rewritten.py",
