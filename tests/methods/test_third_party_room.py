@@ -1,5 +1,5 @@
-"""A method of another package goes through the same door: its start from images, its anneal and its paper's
-tables are found."""
+"""A method of another package goes through the same door, and opens one room of surgeon's: its start from images, its
+anneal, its paper's tables and its surrogate are found."""
 
 import subprocess
 import sys
@@ -12,11 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from surgeon.edits import Edit, Traits
-from surgeon.methods.base import Cut, Operation, Proposal
-from surgeon.results.paper import Paper
-from surgeon.results.threat import Attack
-from surgeon.tensors.optional_state import OptionalState
+from surgeon.methods import Attack, Cut, Edit, FoldError, Operation, OptionalState, Paper, Proposal, Traits
 
 
 class Centred(OptionalState):
@@ -27,6 +23,11 @@ class Centred(OptionalState):
 
     def forward(self, x: Tensor) -> Tensor:
         return x - self.share * self.mean.view(-1, *[1] * (x.dim() - 2))
+
+
+class Doubled(nn.Module):
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * x
 
 
 def tables(sources, seed):
@@ -48,8 +49,6 @@ class Centring(Operation):
         return Cut(layer=Centred(edit.settings["channels"]))
 
     def fold(self, edit, context):
-        from surgeon.errors import FoldError
-
         raise FoldError(edit.note)
 
     def needs_images(self, edit):
@@ -62,6 +61,9 @@ class Centring(Operation):
     def anneal(self, edit, layer, progress):
         layer.share.fill_(progress)
 
+    def surrogate(self, edit, layer):
+        return Doubled()
+
     @classmethod
     def paper(cls):
         return Paper("centring", "linf", 0.02, tables)
@@ -70,6 +72,7 @@ CLIENT = """
 import sys; sys.path.insert(0, {folder!r})
 import torch, timm, surgeon
 from surgeon.evaluation import suite
+from surgeon.evaluation.adaptive.surrogates import Yielding
 from surgeon.recipe import Evaluation, load_recipe
 from surgeon.testing import check_operation
 from surgeon.training.anneal import anneal, growing
@@ -96,12 +99,21 @@ assert [a.eps for a in own] == [0.01, 0.02], own
 assert suite(Evaluation(suite="paper", paper="centring"))[0].eps == 0.01
 try: Evaluation(suite="paper", paper="centering")
 except surgeon.SurgeonError as e: assert "centring" in str(e), e
+# one layer, whose surrogate doubles: the backward pass has the layers' values and twice their gradient
+one = surgeon.apply(net, {{"op": "centring", "select": {{"include": "conv1"}}}}, calibration=images)
+x = images[:2].clone().requires_grad_()
+yielding = Yielding(one, one.surgery)
+known = yielding.run(x, ["centring"], "backward")
+plain = one(x)
+assert torch.equal(known, plain)
+given, own = (torch.autograd.grad(out.sum(), x)[0] for out in (known, plain))
+assert yielding.operations == ("centring",) and torch.allclose(given, 2 * own, atol=1e-6) and own.abs().max() > 0
 check_operation({{"op": "centring", "start": "anneal"}}, net, input_size=(3, 32, 32))
 print("ok")
 """
 
 
-def test_a_room_of_another_package_brings_layer_start_anneal_and_tables(tmp_path):
+def test_a_room_of_another_package_brings_layer_start_anneal_tables_and_surrogate(tmp_path):
     package, info = tmp_path / "centring", tmp_path / "centring-1.0.dist-info"
     package.mkdir(), info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: centring\nVersion: 1.0\n")
