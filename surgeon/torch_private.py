@@ -56,7 +56,8 @@ try:
 except ImportError:  # pragma: no cover
     BatchNorm, NormBase = nn.BatchNorm2d.__mro__[1:3]  # type: ignore[assignment, misc]
     ConvNd, ConvTransposeNd = nn.Conv2d.__mro__[1], nn.ConvTranspose2d.__mro__[1]  # type: ignore[assignment, misc]
-    AdaptiveAvgPoolNd, AdaptiveMaxPoolNd = nn.AdaptiveAvgPool2d.__mro__[1], nn.AdaptiveMaxPool2d.__mro__[1]  # type: ignore[assignment, misc]
+    AdaptiveAvgPoolNd = nn.AdaptiveAvgPool2d.__mro__[1]  # type: ignore[assignment, misc]
+    AdaptiveMaxPoolNd = nn.AdaptiveMaxPool2d.__mro__[1]  # type: ignore[assignment, misc]
     AvgPoolNd, MaxPoolNd = nn.AvgPool2d.__mro__[1], nn.MaxPool2d.__mro__[1]  # type: ignore[assignment, misc]
     DropoutNd, InstanceNorm = nn.Dropout.__mro__[1], nn.InstanceNorm2d.__mro__[1]  # type: ignore[assignment, misc]
 
@@ -67,6 +68,32 @@ HOOKS_ON_ALL: tuple[dict[int, Any], ...] = tuple(
 )
 """Hooks on the calls of all modules and their gradients, which torch adds and takes off in place. Without the names no
 warning tells what such hooks miss in a rewritten network."""
+
+
+ATTENTION_ON_CPU = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
+"""The attention that torch runs on a CPU, whose FLOPs torch's own counter leaves out."""
+NUMBER_READ = torch.ops.aten._local_scalar_dense.default
+"""What `tensor.item()` calls."""
+OF_FAKE_TENSORS = "torch._subclasses.fake_tensor"
+"""The log in which torch tells of fake tensors. Under another name it would be told on the terminal."""
+EXPORTER = "torch.export._trace"
+"""The module from which torch.export runs a graph. Under another name it runs a rewritten network node by node."""
+
+
+def recorded_by_export() -> bool:
+    """Whether code is recorded by torch.export. torch 2.11's own `is_exporting` is true inside torch.compile as well;
+    its flag is not."""
+    return bool(torch.compiler._is_exporting_flag)
+
+
+def copy_all(into: list[torch.Tensor], values: list[torch.Tensor]) -> None:
+    """Copy tensors into others of the same kinds and shapes, by one call of a GPU's kernel for many."""
+    torch._foreach_copy_(into, values)
+
+
+def compiler_is_loaded() -> bool:
+    """Whether torch.compile was used: setting its stance would load it, which takes seconds."""
+    return "torch._dynamo" in sys.modules
 
 
 def uncompiled() -> contextlib.AbstractContextManager[Any]:
@@ -91,6 +118,7 @@ def dispatch_modes() -> int:
 
 
 __all__ = [
+    "ATTENTION_ON_CPU",
     "AdaptiveAvgPoolNd",
     "AdaptiveMaxPoolNd",
     "AvgPoolNd",
@@ -98,15 +126,20 @@ __all__ = [
     "ConvNd",
     "ConvTransposeNd",
     "DropoutNd",
+    "EXPORTER",
     "EXTRA_STATE_KEY",
     "FakeTensor",
     "FakeTensorMode",
     "HOOKS_ON_ALL",
     "InstanceNorm",
     "MaxPoolNd",
+    "NUMBER_READ",
     "NormBase",
+    "OF_FAKE_TENSORS",
     "SpectralNorm",
     "TorchDispatchMode",
+    "compiler_is_loaded",
+    "copy_all",
     "current_dispatch_mode",
     "dispatch_modes",
     "is_functorch_wrapped_tensor",
@@ -114,6 +147,7 @@ __all__ = [
     "is_traceable_wrapper_subclass",
     "module_hooks",
     "private_backend_name",
+    "recorded_by_export",
     "reparametrized",
     "transforms_are_active",
     "tree_leaves",

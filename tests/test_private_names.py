@@ -12,11 +12,15 @@ def _private(path):
             for name in [*(node.module or "").split("."), *(a.name for a in node.names)]:
                 if name.startswith("_"):
                     yield f"{path.name}:{node.lineno} {node.module}.{name}"
-        elif isinstance(node, ast.Attribute) and node.attr in ("_C", "_subclasses"):
-            yield f"{path.name}:{node.lineno} {node.attr}"
+        elif isinstance(node, ast.Attribute):
+            first, *inner = ast.unparse(node).split("(")[0].split(".")
+            if first == "torch" and any(n.isidentifier() and n[0] == "_" and n[-2:] != "__" for n in inner):
+                yield f"{path.name}:{node.lineno} {ast.unparse(node)}"
+        elif isinstance(node, ast.Constant) and str(node.value).startswith("torch._"):
+            yield f"{path.name}:{node.lineno} {node.value}"
 
 
-def test_no_other_file_imports_one():
+def test_no_other_file_names_one():
     files = [p for p in (ROOT / "surgeon").rglob("*.py") if p.name != "torch_private.py"]
     assert len(files) > 300
     assert not [name for path in files for name in _private(path)]

@@ -13,7 +13,7 @@ from typing import Any
 from torch import fx, nn
 from torch.fx.experimental.proxy_tensor import get_proxy_mode
 
-_EXPORTER = "torch.export._trace"
+from surgeon.torch_private import EXPORTER
 
 
 def called(network: nn.Module, frame: Any) -> fx.Graph | None:
@@ -22,7 +22,7 @@ def called(network: nn.Module, frame: Any) -> fx.Graph | None:
     outer = frame.f_back
     if frame.f_code is not inspect.unwrap(fx.Interpreter.__init__).__code__ or outer is None:
         return None
-    if outer.f_globals.get("__name__") != _EXPORTER:
+    if outer.f_globals.get("__name__") != EXPORTER:
         return None
     given, named = outer.f_locals.get("args"), outer.f_locals.get("kwargs")
     if not isinstance(given, tuple) or not isinstance(named, dict):

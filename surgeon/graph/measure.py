@@ -22,7 +22,13 @@ from surgeon.graph.norm_shapes import NormsKeepShapes
 from surgeon.graph.signatures import needed_inputs
 from surgeon.graph.streams import draws_again
 from surgeon.kept_modes import mode
-from surgeon.torch_private import FakeTensorMode, NormBase, reparametrized
+from surgeon.torch_private import (
+    ATTENTION_ON_CPU,
+    OF_FAKE_TENSORS,
+    FakeTensorMode,
+    NormBase,
+    reparametrized,
+)
 from surgeon.values import has_values
 
 Shape = tuple[int, ...]
@@ -63,7 +69,7 @@ def _attention(query: Shape, key: Shape, value: Shape, *more: Any, **named: Any)
     return sdpa_flop_count(query, key, value)
 
 
-_ATTENTION = {torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: _attention}
+_ATTENTION = {ATTENTION_ON_CPU: _attention}
 """What a CPU calls attention, which torch counts for GPUs alone."""
 BATCH = 2  # a batch of one would let code branch on it, and batch norm refuse 1×1 maps
 
@@ -173,12 +179,12 @@ class _Whole(contextlib.nullcontext):
 @contextlib.contextmanager
 def silent() -> Iterator[None]:
     """Without torch's log of an operation that does not fit: that is a finding here, and is told in one line."""
-    log = logging.getLogger("torch._subclasses.fake_tensor")
-    was, log.disabled = log.disabled, True
+    log = logging.getLogger(OF_FAKE_TENSORS)
+    before, log.disabled = log.disabled, True
     try:
         yield
     finally:
-        log.disabled = was
+        log.disabled = before
 
 
 def _note(seen: Measured, name: str, leaf: bool) -> Any:

@@ -25,7 +25,7 @@ from surgeon.graph.exporting import listening
 from surgeon.graph.global_stream import asked
 from surgeon.graph.memory import Owned, storage_of, written_by
 from surgeon.graph.streams import Streams, held_by, of_numpy, of_process
-from surgeon.torch_private import TorchDispatchMode, tree_leaves
+from surgeon.torch_private import NUMBER_READ, TorchDispatchMode, tree_leaves
 
 _CONTEXTS: dict[type, str] = {
     torch.no_grad: "torch.no_grad()",
@@ -257,7 +257,7 @@ class _Tensors(TorchDispatchMode):
                         f"it writes in place ({_plain(func)}) into a tensor that it has computed with, which a graph "
                         "would have before, too"
                     )
-        if func is torch.ops.aten._local_scalar_dense.default and self._owned.name(args[0]):
+        if func is NUMBER_READ and self._owned.name(args[0]):
             raise TraceError(
                 f"it makes a number of the values in {self._owned.name(args[0])}, which a graph would keep"
             )

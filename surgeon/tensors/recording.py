@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from surgeon.torch_private import recorded_by_export
+
 
 def recording() -> bool:
     """Say whether code is recorded by torch.compile, torch.export or torch.jit.trace.
@@ -17,9 +19,7 @@ def recording() -> bool:
 def exporting() -> bool:
     """Say whether code is recorded by torch.export.
 
-    torch 2.11's own `is_exporting` is true inside torch.compile as well; its flag is not.
-
     Returns:
         Whether it is.
     """
-    return bool(torch.compiler._is_exporting_flag)
+    return recorded_by_export()

@@ -10,7 +10,6 @@ It works with any optimizer, under autocast, with a gradient scaler and in Distr
 from __future__ import annotations
 
 import contextlib
-import sys
 from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
@@ -21,6 +20,7 @@ from surgeon.methods.adversarial_noise.base import NoiseLayer
 from surgeon.methods.adversarial_noise.sending import send
 from surgeon.tensors.rewinding import rewound
 from surgeon.tensors.shard import Shard, gather_shard
+from surgeon.torch_private import compiler_is_loaded
 from surgeon.training.statistics import kept_statistics
 
 Loss = Callable[[Any, Tensor], Tensor]
@@ -191,11 +191,7 @@ def _gradients(loss: Tensor, recorded: list[Any]) -> tuple[Tensor | None, ...]:
 
 def _eager() -> Any:
     """Run compiled networks uncompiled: torch.compile gives no gradients of values inside its graphs."""
-    return (
-        torch.compiler.set_stance("force_eager")
-        if "torch._dynamo" in sys.modules
-        else contextlib.nullcontext()
-    )
+    return torch.compiler.set_stance("force_eager") if compiler_is_loaded() else contextlib.nullcontext()
 
 
 def _before_caches(layers: list[NoiseLayer], inputs: Any, labels: Tensor) -> bool:

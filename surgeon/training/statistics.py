@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from surgeon.torch_private import NormBase, SpectralNorm
+from surgeon.torch_private import NormBase, SpectralNorm, copy_all
 
 
 @contextlib.contextmanager
@@ -30,7 +30,7 @@ def kept_statistics(model: nn.Module) -> Iterator[None]:
     with torch.no_grad():
         kept = [[torch.empty_like(b) for b in buffers] for buffers in by_kind.values()]
         for copies, buffers in zip(kept, by_kind.values(), strict=True):
-            torch._foreach_copy_(copies, buffers)
+            copy_all(copies, buffers)
     try:
         yield
     finally:
@@ -38,4 +38,4 @@ def kept_statistics(model: nn.Module) -> Iterator[None]:
             norm._buffers[key] = statistic
         with torch.no_grad():
             for copies, buffers in zip(kept, by_kind.values(), strict=True):
-                torch._foreach_copy_(buffers, copies)
+                copy_all(buffers, copies)
