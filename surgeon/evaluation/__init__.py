@@ -38,9 +38,9 @@ _HOME = {
     "evaluate": "surgeon.evaluation.engine.blocks",
     "evaluated": "surgeon.evaluation.engine.subject",
     "mcnemar": "surgeon.results.statistics",
-    "noise_accuracy": "surgeon.evaluation.beyond.noise",
+    "noise_accuracy": "surgeon.evaluation.beyond.under_noise",
     "shift_accuracy": "surgeon.evaluation.beyond.published",
-    "noise_table": "surgeon.evaluation.beyond.noise",
+    "noise_table": "surgeon.evaluation.beyond.under_noise",
     "read_assessment": "surgeon.evaluation.finished",
     "read_outcome": "surgeon.evaluation.engine.store",
     "suite": "surgeon.evaluation.suites",
@@ -55,9 +55,9 @@ if TYPE_CHECKING:
     from surgeon.evaluation.beyond.certification import Certificate as Certificate
     from surgeon.evaluation.beyond.certification import certified_accuracy as certified_accuracy
     from surgeon.evaluation.beyond.certification import certify as certify
-    from surgeon.evaluation.beyond.noise import noise_accuracy as noise_accuracy
-    from surgeon.evaluation.beyond.noise import noise_table as noise_table
     from surgeon.evaluation.beyond.published import shift_accuracy as shift_accuracy
+    from surgeon.evaluation.beyond.under_noise import noise_accuracy as noise_accuracy
+    from surgeon.evaluation.beyond.under_noise import noise_table as noise_table
     from surgeon.evaluation.diagnostics.probes import diagnose as diagnose
     from surgeon.evaluation.engine.blocks import evaluate as evaluate
     from surgeon.evaluation.engine.kept import adversarial_images as adversarial_images

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from surgeon.data.shifted import ShiftSet
 from surgeon.disk.files import write_json
-from surgeon.evaluation.beyond.noise import noise_table
 from surgeon.evaluation.beyond.shifts import corruption_table, curve
+from surgeon.evaluation.beyond.under_noise import noise_table
 from surgeon.evaluation.diagnostics.probes import IMAGES, diagnose
 from surgeon.evaluation.engine.kept import adversarial_images
 from surgeon.evaluation.engine.scoring import spread

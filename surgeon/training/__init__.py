@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from surgeon.lazy import lazily
 from surgeon.methods.dual_norm.switch import auxiliary_norms
 from surgeon.training.anneal import anneal
-from surgeon.training.noise import adversarial_noise, set_noise
 from surgeon.training.remap import Remapped, remap
+from surgeon.training.two_rounds import adversarial_noise, set_noise
 
 __all__ = ["Remapped", "adversarial_noise", "anneal", "auxiliary_norms", "fit", "remap", "set_noise"]
 

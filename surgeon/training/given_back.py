@@ -10,7 +10,7 @@ from torch import nn
 
 from surgeon.kept_modes import modes_kept
 from surgeon.tensors.memory_format import lay
-from surgeon.training.noise import set_noise
+from surgeon.training.two_rounds import set_noise
 
 _MARKS = ("forward", "_original_forward", "_is_accelerate_prepared")
 """Attributes that accelerate leaves on a model that it prepared; they are valid for one accelerator only."""

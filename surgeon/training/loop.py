@@ -33,7 +33,6 @@ from surgeon.training.call import check_call
 from surgeon.training.checkpoint import Progress, Run, remembered, resume, store
 from surgeon.training.given_back import given_back
 from surgeon.training.identity import identity_of
-from surgeon.training.noise import set_noise
 from surgeon.training.norm_update import update_norms
 from surgeon.training.progress import reporter
 from surgeon.training.records import BEST, LAST, Records, copied
@@ -41,6 +40,7 @@ from surgeon.training.schedule import first_averaged, floor, part_of, schedule
 from surgeon.training.setup import check_settings, make_accelerator, make_optimizer
 from surgeon.training.step import Step, calls_twice
 from surgeon.training.synced import synced_batch_norms
+from surgeon.training.two_rounds import set_noise
 from surgeon.training.validation import Epoch, Normalization, robust_accuracy, validate
 
 History = list[Epoch]

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor, nn
 
-from surgeon.training.noise import noise_layers
+from surgeon.training.two_rounds import noise_layers
 
 
 def perturbable(model: nn.Module) -> list[nn.Parameter]:

@@ -21,12 +21,12 @@ from surgeon.training.adversary import attacked
 from surgeon.training.augment import augment, mix, mixer
 from surgeon.training.average import Average
 from surgeon.training.batches import Batch, Highest, highest_of
-from surgeon.training.noise import adversarial_noise, noise_layers
+from surgeon.training.kept_statistics import kept_statistics
 from surgeon.training.nonfinite import first_nonfinite
 from surgeon.training.objective import Objective, outputs_of
 from surgeon.training.perturbation import moved, perturbable, without_adversarial_noise, worst_offsets
 from surgeon.training.randomness import NoiseStreams, seed_of
-from surgeon.training.statistics import kept_statistics
+from surgeon.training.two_rounds import adversarial_noise, noise_layers
 from surgeon.training.validation import Normalization
 
 if TYPE_CHECKING:

@@ -376,7 +376,7 @@ def test_noise_at_inference_goes_where_it_is_said_to_go(trained):
 
 def test_activation_noise_of_a_pooled_network_comes_after_its_pooling(tiny):
     import surgeon
-    from surgeon.evaluation.beyond.noise import _noisy_activations
+    from surgeon.evaluation.beyond.under_noise import _noisy_activations
 
     cut = surgeon.apply(tiny, "kap", input_size=(3, 8, 8))
     with _noisy_activations(cut, 0.1):

@@ -269,13 +269,15 @@ CALLS = {
     "surgeon.evaluation.beyond.certification.certify": lambda w: evaluation.certify(
         w.subject, w.x[:3], w.y[:3], sigma=0.1, n0=20, n=200
     ),
-    "surgeon.evaluation.beyond.noise.noise_accuracy": lambda w: evaluation.noise_accuracy(
+    "surgeon.evaluation.beyond.under_noise.noise_accuracy": lambda w: evaluation.noise_accuracy(
         w.subject, w.x, w.y, [0.1, 0.3]
     ),
     "surgeon.evaluation.beyond.published.shift_accuracy": lambda w: (
         evaluation.shift_accuracy(Twice(w.subject), _fog(w.folder), (3, 8, 8), samples=20).rows
     ),
-    "surgeon.evaluation.beyond.noise.noise_table": lambda w: evaluation.noise_table(w.subject, w.x, w.y),
+    "surgeon.evaluation.beyond.under_noise.noise_table": lambda w: evaluation.noise_table(
+        w.subject, w.x, w.y
+    ),
     "surgeon.evaluation.attacks.transfer.transfer_matrix": lambda w: evaluation.transfer_matrix(
         {"one": w.subject, "two": Normalized(w.cut)}, w.x, w.y, ATTACKS[0]
     ),
@@ -332,7 +334,7 @@ ONE_BY_ONE = (
     "surgeon.surgery.folding.fold",
     "surgeon.store.artifact.load",
     "surgeon.evaluation.engine.blocks.evaluate",
-    "surgeon.evaluation.beyond.noise.noise_table",
+    "surgeon.evaluation.beyond.under_noise.noise_table",
     "surgeon.training.loop.fit",
 )
 """What is tried in each state by itself; the others in all of them at once."""

@@ -10,7 +10,7 @@ import surgeon
 from surgeon.data import Images
 from surgeon.recipe import Training
 from surgeon.training import adversarial_noise, fit, noise
-from surgeon.training.noise import noise_layers
+from surgeon.training.two_rounds import noise_layers
 from tests.sensitivity import doubled
 
 pytest.importorskip("accelerate")

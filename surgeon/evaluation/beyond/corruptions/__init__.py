@@ -21,16 +21,16 @@ from torch import Tensor
 
 from surgeon.arguments import checked_seed
 from surgeon.errors import DataError, nearest
-from surgeon.evaluation.beyond.corruptions import blur, digital, noise, weather
+from surgeon.evaluation.beyond.corruptions import blur, digital, sensors, weather
 from surgeon.evaluation.beyond.corruptions.parameters import KINDS, SEVERITIES, Array, Settings, settings
 from surgeon.images import check_images
 
 __all__ = ["KINDS", "SEVERITIES", "corrupt"]
 
 _APPLY: dict[str, Callable[[Array, Settings, Generator], Array]] = {
-    "gaussian_noise": noise.gaussian_noise,
-    "shot_noise": noise.shot_noise,
-    "impulse_noise": noise.impulse_noise,
+    "gaussian_noise": sensors.gaussian_noise,
+    "shot_noise": sensors.shot_noise,
+    "impulse_noise": sensors.impulse_noise,
     "defocus_blur": blur.defocus_blur,
     "glass_blur": blur.glass_blur,
     "motion_blur": blur.motion_blur,

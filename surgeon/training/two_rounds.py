@@ -21,7 +21,7 @@ from surgeon.methods.adversarial_noise.sending import send
 from surgeon.tensors.rewinding import rewound
 from surgeon.tensors.shard import Shard, gather_shard
 from surgeon.torch_private import compiler_is_loaded
-from surgeon.training.statistics import kept_statistics
+from surgeon.training.kept_statistics import kept_statistics
 
 Loss = Callable[[Any, Tensor], Tensor]
 
