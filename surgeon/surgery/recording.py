@@ -72,7 +72,7 @@ def _unfitted(found: Mapping[str, str]) -> list[Note]:
             severity="info",
             text=(
                 f"{', '.join(sites[:3])}{f' and {len(sites) - 3} more' if len(sites) > 3 else ''} "
-                f"keep the start without images: {reason}"
+                f"{'keeps' if len(sites) == 1 else 'keep'} the start without images: {reason}"
             ),
         )
         for reason, sites in by_reason.items()
