@@ -174,7 +174,7 @@ def main() -> None:
         budget=given.budget,
         device=given.device,
         workers=given.workers,
-        told=lambda text: print(text, flush=True),
+        tell=lambda text: print(text, flush=True),
     )
     for one in found or ():
         print(page(one))

@@ -52,10 +52,10 @@ def holds(value: int, condition: str) -> bool:
         >>> holds(16, ">=16"), holds(3, "!=3"), holds(64, "64")
         (True, False, True)
     """
-    found = _CONDITION.match(condition)
-    if found is None:
+    match = _CONDITION.match(condition)
+    if match is None:
         raise ValueError(f"{condition!r} is not a condition; write for instance '>1', '<=7', '!=3' or '3'")
-    sign, number = found.groups()
+    sign, number = match.groups()
     return bool(_COMPARE[sign](value, int(number)))
 
 

@@ -219,8 +219,8 @@ def over(shares: Sequence[Share]) -> Over:
 
     Examples:
         >>> from surgeon.evaluation import wilson
-        >>> found = over([wilson(4, 120), wilson(12, 120), wilson(2, 120)])
-        >>> found.value, round(found.low, 3), round(found.high, 3)
+        >>> result = over([wilson(4, 120), wilson(12, 120), wilson(2, 120)])
+        >>> result.value, round(result.low, 3), round(result.high, 3)
         (0.05, 0.0, 0.16)
     """
     together = wilson(sum(s.k for s in shares), sum(s.n for s in shares))
@@ -267,10 +267,10 @@ def _adversarial(network: nn.Module, test: Images, seed: int) -> tuple[Tensor, T
     """The first eight test images under PGD, (8, 1, 32, 32), and the network's predictions, (8,)."""
     x, y = test.x[:8], test.y[:8]
     with held_still(network, seed):
-        found = pgd(network, x, y, eps=EPS, steps=STEPS, generator=torch.Generator().manual_seed(seed))
-        check_adversarial(found, x, Attack(name="pgd", kind="own-pgd", eps=EPS))
+        adversarial = pgd(network, x, y, eps=EPS, steps=STEPS, generator=torch.Generator().manual_seed(seed))
+        check_adversarial(adversarial, x, Attack(name="pgd", kind="own-pgd", eps=EPS))
         with torch.no_grad():
-            return found, network(found).argmax(1)
+            return adversarial, network(adversarial).argmax(1)
 
 
 def _draw(pictures: dict[str, tuple[Tensor, Tensor]], test: Images, path: Path) -> None:

@@ -68,8 +68,8 @@ class Accuracy(Record):
         both: Right in both.
 
     Examples:
-        >>> found = Accuracy(images=360, before=337, after=319, both=315)
-        >>> found.before - found.after
+        >>> result = Accuracy(images=360, before=337, after=319, both=315)
+        >>> result.before - result.after
         18
     """
 

@@ -103,8 +103,8 @@ class Execution(Record):
 
     Examples:
         >>> import surgeon
-        >>> found = surgeon.apply(surgeon.create_model("zoo/shallow1"), "kap").surgery.execution
-        >>> found.effect, found.choice, sorted(found.versions)[:2]
+        >>> result = surgeon.apply(surgeon.create_model("zoo/shallow1"), "kap").surgery.execution
+        >>> result.effect, result.choice, sorted(result.versions)[:2]
         ('destroyed', None, ['python', 'surgeon'])
     """
 

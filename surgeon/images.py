@@ -45,12 +45,12 @@ def image_size(given: Any, model: nn.Module | None = None) -> tuple[int, ...] | 
     if given is None:
         return None
     try:
-        found = () if isinstance(given, (str, bytes, Mapping)) else tuple(operator.index(n) for n in given)
+        numbers = () if isinstance(given, (str, bytes, Mapping)) else tuple(operator.index(n) for n in given)
     except TypeError:
-        found = ()
-    flat = len(found) == 2 and model is not None and any(_is_flat(m) for m in model.modules())
-    if len(found) in (3, 4) and min(found) > 0 or flat:
-        return found
+        numbers = ()
+    flat = len(numbers) == 2 and model is not None and any(_is_flat(m) for m in model.modules())
+    if len(numbers) in (3, 4) and min(numbers) > 0 or flat:
+        return numbers
     taken = (channels_of(model) if model is not None else None) or 3
     why = "; write " + either(
         f"(channels, height, width), such as input_size=({taken}, 32, 32)",
@@ -58,8 +58,8 @@ def image_size(given: Any, model: nn.Module | None = None) -> tuple[int, ...] | 
     )
     if isinstance(given, int) and given > 0:
         why = f": {given} alone says neither channels nor both sides; write input_size=({taken}, {given}, {given})"
-    elif len(found) == 2 and min(found) > 0:
-        why = f": the channels are missing; write input_size=({taken}, {found[0]}, {found[1]})"
+    elif len(numbers) == 2 and min(numbers) > 0:
+        why = f": the channels are missing; write input_size=({taken}, {numbers[0]}, {numbers[1]})"
     raise ArgumentError(f"input_size={shown(given)} is not a size of an image{why}")
 
 

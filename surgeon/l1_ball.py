@@ -36,8 +36,8 @@ def onto_l1_ball(x: Tensor, images: Tensor, eps: float) -> Tensor:
     # A pixel's share of the length is its room up to λ = size − room, then falls by 1 per λ, and is 0 from size on.
     ends, falls = size, (size - room).clamp_min(0)
     knots, order = torch.cat([falls, ends], 1).sort(dim=1)
-    ones = torch.ones_like(size)
-    slopes = torch.cat([-ones, ones], 1).gather(1, order).cumsum(1)
+    unit = torch.ones_like(size)
+    slopes = torch.cat([-unit, unit], 1).gather(1, order).cumsum(1)
     start = torch.minimum(size, room).sum(1, keepdim=True)  # the length at λ = 0
     drops = slopes[:, :-1] * (knots[:, 1:] - knots[:, :-1])
     lengths = torch.cat([start, start + drops.cumsum(1)], 1)  # at each knot; before the first it is `start`

@@ -34,7 +34,7 @@ def text(value: object) -> str:
         \*bold\* &lt;b&gt;
     """
     line = "".join(_ENTITIES.get(c, c) for c in plain(value))
-    line = _MARKS.sub(lambda found: "\\" + found.group(), line)
+    line = _MARKS.sub(lambda match: "\\" + match.group(), line)
     line = _BEGINNING.sub(lambda m: f"\\{m[1]}" if m[1] else f"{m[2]}\\{m[3]}", line)
     return _ADDRESS.sub(_BREAK, line)
 

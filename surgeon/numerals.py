@@ -100,13 +100,13 @@ def points(difference: float) -> str:
     return text.replace("-", "\N{MINUS SIGN}") if text.startswith("-") else f"+{text}"
 
 
-def points_with_interval(found: _Difference) -> str:
+def points_with_interval(difference: _Difference) -> str:
     """Write a difference with its interval, as `+3.1 points [+1.0, +5.2]`.
 
     Args:
-        found: an object with `difference`, `low` and `high`.
+        difference: an object with `difference`, `low` and `high`.
     """
-    return f"{points(found.difference)} points [{points(found.low)}, {points(found.high)}]"
+    return f"{points(difference.difference)} points [{points(difference.low)}, {points(difference.high)}]"
 
 
 def duration(seconds: float) -> str:

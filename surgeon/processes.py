@@ -93,5 +93,5 @@ def own_device(wanted: str | torch.device | None = None) -> torch.device:
 
     state = _state()
     best = state.device if state is not None else torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    found = best if wanted is None else device_named(wanted)
-    return best if found.type == best.type and found.index is None else found
+    device = best if wanted is None else device_named(wanted)
+    return best if device.type == best.type and device.index is None else device

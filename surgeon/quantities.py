@@ -34,12 +34,12 @@ def number(value: Any) -> Any:
     try:
         parts = [float(above), float(below)] if slash else [float(above)]
         # A quotient of parts that are not finite may itself be: 8/inf is 0.
-        found = parts[0] / (parts[1] if slash else 1.0) if all(map(math.isfinite, parts)) else math.nan
+        quotient = parts[0] / (parts[1] if slash else 1.0) if all(map(math.isfinite, parts)) else math.nan
     except (ValueError, ZeroDivisionError):
-        found = math.nan
-    if not math.isfinite(found):
+        quotient = math.nan
+    if not math.isfinite(quotient):
         raise ValueError(f"{value!r} is not a number; write for instance 8/255 or 0.5")
-    return found + 0.0  # −0 is written as 0
+    return quotient + 0.0  # −0 is written as 0
 
 
 def too_large(name: str, size: float, what: str = "in linf") -> str:

@@ -96,8 +96,8 @@ def misplaced(setting: str, owners: Mapping[str, Any]) -> str:
         owners: as for `places`.
     """
     key, equals, value = setting.partition("=")
-    found = [f"{place}={value or 'VALUE'}" for place in places(key, owners)] if "." not in key else []
-    if found:
-        return f"setting {setting!r} does not say what it is of; write {' or '.join(found)}"
+    spellings = [f"{place}={value or 'VALUE'}" for place in places(key, owners)] if "." not in key else []
+    if spellings:
+        return f"setting {setting!r} does not say what it is of; write {' or '.join(spellings)}"
     like = f", as {key.strip()}=VALUE" if "." in key and not equals else ""
     return f"setting {setting!r} must look like operation.key=value{like}"

@@ -143,8 +143,8 @@ def _check_fold(cut: nn.Module, made: Plan, x: Tensor, stock: Mapping[str, torch
     error = relative(_output(folded, x.double()), _output(double, x.double()))
     _demand(error <= FOLD_TOLERANCE, f"the folded network differs by {error:.1e}")
     replaced = tuple(f"{e.site}." for e in made.edits if e.replaces)
-    found = {k: v.shape for k, v in without_extra(folded.state_dict()).items() if not k.startswith(replaced)}
-    extra = [k for k in found if k not in stock]
+    shapes = {k: v.shape for k, v in without_extra(folded.state_dict()).items() if not k.startswith(replaced)}
+    extra = [k for k in shapes if k not in stock]
     _demand(
         not extra,
         f"the folded network has {', '.join(extra[:3])}, and a stock checkpoint has no such tensor: what cannot "
@@ -152,7 +152,9 @@ def _check_fold(cut: nn.Module, made: Plan, x: Tensor, stock: Mapping[str, torch
     )
     cut_at = tuple(f"{e.site}." for e in made.edits)  # a kernel that took up its layer may be larger
     other = [
-        k for k, shape in stock.items() if k not in found or (found[k] != shape and not k.startswith(cut_at))
+        k
+        for k, shape in stock.items()
+        if k not in shapes or (shapes[k] != shape and not k.startswith(cut_at))
     ]
     _demand(not other, f"the folded network has {', '.join(other[:3])} not at all, or in another shape")
 
@@ -164,10 +166,10 @@ def _check_surrogates(cut: nn.Module, made: Plan, x: Tensor) -> None:
 
     def compare(name: str, stand: nn.Module) -> Any:
         def hook(_layer: nn.Module, given: tuple[Any, ...], output: Tensor) -> None:
-            found = stand(given[0])
-            if found.shape != output.shape:
+            stands = stand(given[0])
+            if stands.shape != output.shape:
                 complaints.append(
-                    f"the surrogate of {name} gives {tuple(found.shape)} where the layer gives {tuple(output.shape)}; "
+                    f"the surrogate of {name} gives {tuple(stands.shape)} where the layer gives {tuple(output.shape)}; "
                     "an attack would have to ignore it"
                 )
 
@@ -222,10 +224,10 @@ def _output(network: nn.Module, x: Tensor) -> Tensor:
     """Return the network's main output, without gradients; layers that are always random draw the same each time."""
     with torch.no_grad(), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        found = first_tensor(network(x))
-    if found is None:
+        output = first_tensor(network(x))
+    if output is None:
         raise VerificationError("the network gives no tensor")
-    return found
+    return output
 
 
 def _same(a: nn.Module, b: nn.Module) -> bool:

@@ -69,8 +69,8 @@ def test_a_step_that_ends_before_its_work_is_continued_by_the_next(source, tmp_p
         if len(told) == 2:
             time.sleep(30)
 
-    assert campaign.step(file, tmp_path / "runs", minutes=0.2, told=slowly, **given) is None
+    assert campaign.step(file, tmp_path / "runs", minutes=0.2, tell=slowly, **given) is None
     before = len(told)
-    (found,) = campaign.step(file, tmp_path / "runs", minutes=30, told=told.append, **given)
+    (found,) = campaign.step(file, tmp_path / "runs", minutes=30, tell=told.append, **given)
     assert set(found.rows) >= set(given["rows"]) and len(found.runs) == 2
     assert len(told) - before <= 2 and told[-1].startswith("all/cifar10 at smoke: run 2 of 2, KAP")

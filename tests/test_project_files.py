@@ -1,5 +1,6 @@
 """The files that a project is joined by agree with each other."""
 
+import ast
 import re
 import tomllib
 from pathlib import Path
@@ -89,3 +90,28 @@ def test_no_file_is_longer_than_400_lines(folder):
     lines = {p: len(p.read_text(encoding="utf-8").splitlines()) for p in (ROOT / folder).rglob("*.py")}
     assert lines, folder
     assert not {str(p.relative_to(ROOT)): n for p, n in lines.items() if n > 400}
+
+
+def test_no_line_of_code_is_longer_than_120_columns():
+    """ruff lets lines pass whose end is a comment for a tool."""
+    long = [
+        f"{path.relative_to(ROOT)}:{number}"
+        for folder in ("surgeon", "tests", "benchmarks", "experiments", "docs", "examples")
+        for path in sorted((ROOT / folder).rglob("*.py"))
+        for number, line in enumerate(path.read_text().splitlines(), 1)
+        if len(line) > 120
+    ]
+    assert not long, long
+
+
+def test_no_variable_is_called_by_a_word_that_fits_all():
+    """What was found, told or there before: a name says what it is."""
+    names = {"found", "told", "ones", "was", "home"}
+    used = [
+        f"{path.relative_to(ROOT)}:{node.lineno}"
+        for path in sorted((ROOT / "surgeon").rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if (isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id in names)
+        or (isinstance(node, ast.arg) and node.arg in names)
+    ]
+    assert not used, used

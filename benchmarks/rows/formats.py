@@ -34,7 +34,8 @@ def network(
     torch.manual_seed(0)
     x = torch.randn(batch, *size, device=asked.device).contiguous(memory_format=torch.channels_last)
     y = torch.randint(0, 10, (batch,), device=asked.device)
-    stock = timm.create_model(name, num_classes=10).to(asked.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # nn.Module.to takes both
+    stock: Any = timm.create_model(name, num_classes=10)
+    stock = stock.to(asked.device, memory_format=torch.channels_last)
     recipes: dict[str, Any] = {"KAP, σ=0": KAP, "defective": "defective", "ANL": "anl", "CANL": "canl"}
     if asked.small:
         del recipes["CANL"]

@@ -79,7 +79,8 @@ def _against_product(n: int, c: int, side: int, asked: Asked) -> Iterator[Compar
     left = torch.randn(side * side, n, c, **form, requires_grad=True)  # type: ignore[call-overload]  # of two types
     right = torch.randn(side * side, c, c, **form, requires_grad=True)  # type: ignore[call-overload]  # the same
     memory = torch.contiguous_format if cpu else torch.channels_last
-    x = torch.randn(n, c, side, side, **form).contiguous(memory_format=memory).requires_grad_()  # type: ignore[call-overload]  # the same
+    x = torch.randn(n, c, side, side, **form)  # type: ignore[call-overload]  # the same
+    x = x.contiguous(memory_format=memory).requires_grad_()
     given = torch.randn_like(left), torch.randn_like(x)
     layers = {mode: _layer(c, side, mode, asked).to(x.dtype) for mode in ("smoothing", "unsharp")}
     size = f"{n} × {c} × {side}²"

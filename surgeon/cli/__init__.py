@@ -72,12 +72,12 @@ def _as_setting(error: click.NoSuchOption) -> str:
     from surgeon.recipe import owners
     from surgeon.spelling import places
 
-    found = places(error.option_name, owners(names()))
+    matching = places(error.option_name, owners(names()))
     if taken["settings"].metavar == "KEY=VALUE":  # of an evaluation alone
-        found = [p.removeprefix("evaluation.") for p in found if p.startswith("evaluation.")]
+        matching = [p.removeprefix("evaluation.") for p in matching if p.startswith("evaluation.")]
     elif not str(taken["settings"].metavar).startswith("PART"):  # of operations alone
-        found = [p for p in found if not p.startswith(("training.", "data.", "evaluation."))]
-    shown = " or ".join(f"--set {p}=VALUE" for p in found[:3])
+        matching = [p for p in matching if not p.startswith(("training.", "data.", "evaluation."))]
+    shown = " or ".join(f"--set {p}=VALUE" for p in matching[:3])
     return f"No such option {error.option_name!r}; write {shown}" if shown else ""
 
 

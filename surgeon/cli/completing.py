@@ -50,8 +50,8 @@ def complete_model(ctx: click.Context, param: click.Parameter, incomplete: str) 
         ]
     from surgeon.models.creating import list_models
 
-    found = [CompletionItem(name) for name in list_models() if name.startswith(incomplete)]
-    return found or [CompletionItem(incomplete, type="dir")]
+    items = [CompletionItem(name) for name in list_models() if name.startswith(incomplete)]
+    return items or [CompletionItem(incomplete, type="dir")]
 
 
 def complete_attack(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:

@@ -136,12 +136,12 @@ def command(
     if many:
         _many(job, files, folder, overwrite, as_json)
         return
-    with progress(folder.name) as told, shown_by(told):
-        found, before = convert(job, source, folder, overwrite=overwrite)
+    with progress(folder.name) as bar, shown_by(bar):
+        conversion, before = convert(job, source, folder, overwrite=overwrite)
     if as_json:
-        click.echo(found.model_dump_json(indent=2))
+        click.echo(conversion.model_dump_json(indent=2))
         return
-    console().print(conversion_table(found))
+    console().print(conversion_table(conversion))
     click.echo(f"{'was there already in' if before else 'written to'} {folder}")
 
 
@@ -153,11 +153,11 @@ def _many(job: Job, files: list[Path], folder: Path, overwrite: bool, as_json: b
     from surgeon.progress import progress, shown_by
 
     results = []
-    with progress(folder.name) as told, shown_by(told):
-        told("checkpoints", 0, len(files))
+    with progress(folder.name) as bar, shown_by(bar):
+        bar("checkpoints", 0, len(files))
         for done in convert_all(job, files, folder, overwrite=overwrite):
             results.append(done)
-            told("checkpoints", len(results), len(files))
+            bar("checkpoints", len(results), len(files))
     if as_json:
         click.echo((folder / CONVERSIONS).read_text(encoding="utf-8"))
     else:

@@ -138,13 +138,13 @@ def command(target: str, as_json: bool, strict: bool, **given: Any) -> None:
 
     networks.code_lies_here(target, given["allow_code"])
     with processes() as first:
-        found = evaluate_target(target, given.pop("output"), settings, **given)
+        assessment = evaluate_target(target, given.pop("output"), settings, **given)
         if first:
             if as_json:
-                click.echo(json.dumps(found.model_dump(mode="json"), indent=2))
+                click.echo(json.dumps(assessment.model_dump(mode="json"), indent=2))
             else:
-                console().print(assessment_table(found))
-    if strict and (found.reliable is False or found.summary.headline is None):
+                console().print(assessment_table(assessment))
+    if strict and (assessment.reliable is False or assessment.summary.headline is None):
         raise SystemExit(1)
 
 

@@ -37,24 +37,24 @@ def command(
 
     refuse_recipe(model)
     network = networks.load_model(model, **model_options)
-    found = [
+    listed = [
         s for s in sites(network, input_size=model_options["input_size"]) if kind is None or s.is_a(kind)
     ]
     if include:
-        fitting = [s for s in found if any(matches(s.name, p) for p in include)]
+        fitting = [s for s in listed if any(matches(s.name, p) for p in include)]
         if not fitting:
             raise SelectionError(
-                f"no site matches {', '.join(include)}; {nearest(include[0], [s.name for s in found])}"
+                f"no site matches {', '.join(include)}; {nearest(include[0], [s.name for s in listed])}"
             )
-        found = fitting
+        listed = fitting
     record = surgery_of(network)
     if as_json:
         content = {
-            "sites": [s.model_dump(mode="json") for s in found],
+            "sites": [s.model_dump(mode="json") for s in listed],
             "surgery": record.model_dump(mode="json") if record else None,
         }
         click.echo(json.dumps(content, indent=2))
         return
     if record:
         console().print(plan_table(record))
-    console().print(sites_table(found))
+    console().print(sites_table(listed))

@@ -17,8 +17,8 @@ def command(pattern: str, as_json: bool) -> None:
     from surgeon.errors import ModelError, nearest
     from surgeon.models.creating import list_models
 
-    found = list_models(pattern)
-    if not found:
+    models = list_models(pattern)
+    if not models:
         wider = f"; '*{pattern.lower()}*' lists all with it in their names" if "*" not in pattern else ""
         raise ModelError(f"no model matches {pattern!r}; {nearest(pattern.strip('*'), list_models())}{wider}")
-    click.echo(json.dumps(found, indent=2) if as_json else "\n".join(found))
+    click.echo(json.dumps(models, indent=2) if as_json else "\n".join(models))

@@ -137,13 +137,13 @@ def usable_device(name: str) -> torch.device:
     """The device called `name`. Raises ArgumentError if there is none here."""
     import torch
 
-    found = device_named(name)
+    device = device_named(name)
     try:
-        torch.empty(1, device=found).cpu()
+        torch.empty(1, device=device).cpu()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         reason = str(error).partition("\n")[0].partition(". ")[0]
         raise ArgumentError(f"device {name!r} cannot be used: {reason}") from error
-    return found
+    return device
 
 
 def calibration_images(source: str | None, count: int, model: nn.Module, input_size: Any) -> Tensor | None:

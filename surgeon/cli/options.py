@@ -18,15 +18,15 @@ def each_once(
     context: click.Context, parameter: click.Parameter, pairs: tuple[tuple[str, Any], ...]
 ) -> tuple[tuple[str, Any], ...]:
     """Refuse a key that is given two values, of which the last would win unseen."""
-    found: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for key, value in pairs:
-        if key in found and (type(found[key]) is not type(value) or found[key] != value):
+        if key in values and (type(values[key]) is not type(value) or values[key] != value):
             raise click.BadParameter(
-                f"{key}={found[key]} and {key}={value} say two things of one argument: leave one of them out",
+                f"{key}={values[key]} and {key}={value} say two things of one argument: leave one of them out",
                 context,
                 parameter,
             )
-        found[key] = value
+        values[key] = value
     return pairs
 
 

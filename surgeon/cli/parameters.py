@@ -36,12 +36,12 @@ class Fraction(click.ParamType):
         from surgeon.quantities import number
 
         try:
-            found = float(number(value))
+            parsed = float(number(value))
         except ValueError:
-            found = -1.0
-        if not found >= 0:
+            parsed = -1.0
+        if not parsed >= 0:
             self.fail(f"{value!r} is not a size; write for instance 8/255 or 0.5", param, ctx)
-        return found
+        return parsed
 
 
 class Channels(click.ParamType):

@@ -37,15 +37,16 @@ def list_protocols(as_json: bool) -> None:
     from surgeon.cli.tables import console
     from surgeon.protocol import load_protocol, protocol_names
 
-    found = [load_protocol(n) for n in protocol_names()]
+    protocols = [load_protocol(n) for n in protocol_names()]
     if as_json:
-        told = [
-            {"name": p.name, "title": p.title, "place": p.place, "budgets": list(p.budgets)} for p in found
+        rows = [
+            {"name": p.name, "title": p.title, "place": p.place, "budgets": list(p.budgets)}
+            for p in protocols
         ]
-        click.echo(json.dumps(told, indent=2))
+        click.echo(json.dumps(rows, indent=2))
         return
     table = Sheet("protocol", Column("what it shows", prose=True), Column("place", prose=True), "budgets")
-    for p in found:
+    for p in protocols:
         table.add(p.name, p.title, p.place, ", ".join(p.budgets))
     console().print(table)
 
@@ -60,12 +61,12 @@ def show(protocol: str, budget: str, as_json: bool) -> None:
     from surgeon.cli.tables import console
     from surgeon.protocol import check_budget, load_protocol
 
-    found = load_protocol(protocol)
-    check_budget(found, budget)
+    known = load_protocol(protocol)
+    check_budget(known, budget)
     if as_json:
-        click.echo(found.model_dump_json(indent=2, exclude_defaults=True))
+        click.echo(known.model_dump_json(indent=2, exclude_defaults=True))
     else:
-        console().print(protocol_table(found, budget))
+        console().print(protocol_table(known, budget))
 
 
 @command.command("run")
@@ -96,9 +97,9 @@ def run(protocol: str, output: str, rows: tuple[str, ...], as_json: bool, **give
 
     with processes() as first:
         with options.told_apart(as_json):
-            found = reproduce(protocol, output, rows=rows or None, told=_told, **given)
+            result = reproduce(protocol, output, rows=rows or None, tell=_told, **given)
         if first:
-            _shown(found, as_json)
+            _shown(result, as_json)
 
 
 @command.command("page")
@@ -114,11 +115,11 @@ def page(files: tuple[str, ...]) -> None:
     from surgeon.reading import read_as
 
     for file in files:
-        told = read_as(Path(file), Runs)
-        known = load_protocol(told.protocol)
-        found = tabulated(known, told.budget, read_runs(file, known, told.budget).runs)
-        click.echo(markdown(found))
-        if missing := unsealed(found.runs):
+        written = read_as(Path(file), Runs)
+        known = load_protocol(written.protocol)
+        result = tabulated(known, written.budget, read_runs(file, known, written.budget).runs)
+        click.echo(markdown(result))
+        if missing := unsealed(result.runs):
             click.echo(missing)
 
 
@@ -127,11 +128,11 @@ def _told(sentence: str) -> None:
     click.echo(sentence, err=True)
 
 
-def _shown(found: Reproduction, as_json: bool) -> None:
+def _shown(result: Reproduction, as_json: bool) -> None:
     from surgeon.cli.results import reproduction_table
     from surgeon.cli.tables import console
 
     if as_json:
-        click.echo(found.model_dump_json(indent=2))
+        click.echo(result.model_dump_json(indent=2))
     else:
-        console().print(reproduction_table(found))
+        console().print(reproduction_table(result))

@@ -32,10 +32,10 @@ def command(recipe: str, model: str, settings: tuple[str, ...], as_json: bool, *
     networks.code_lies_here(model, given["allow_code"])
     with processes() as first:
         with options.told_apart(as_json):
-            found = run(recipes, model, given.pop("output"), **given)
+            assessment = run(recipes, model, given.pop("output"), **given)
         if not first:
             return
         if as_json:
-            click.echo(found.model_dump_json(indent=2))
+            click.echo(assessment.model_dump_json(indent=2))
         else:
-            console().print(assessment_table(found))
+            console().print(assessment_table(assessment))

@@ -29,14 +29,14 @@ def load_recipes(recipe: str, settings: tuple[str, ...], model: str | None = Non
         recipes = [load_recipe(name) for name in split(recipe)]
     except RecipeError as error:
         raise swapped(recipe, model, error) from None
-    told: list[list[str]] = [[] for _ in recipes]
+    given: list[list[str]] = [[] for _ in recipes]
     for setting in settings:
         head, dot, rest = setting.partition(".")
         if not dot or "=" in head:
             raise RecipeError(misplaced(setting, owners(o.name for r in recipes for o in r.surgery)))
         for place, own in _owners(recipes, head, setting):
-            told[place].append(own + dot + rest)
-    return [load_recipe(one, its) for one, its in zip(recipes, told, strict=True)]
+            given[place].append(own + dot + rest)
+    return [load_recipe(one, its) for one, its in zip(recipes, given, strict=True)]
 
 
 def _owners(recipes: list[Recipe], head: str, setting: str) -> list[tuple[int, str]]:
@@ -53,17 +53,17 @@ def _owners(recipes: list[Recipe], head: str, setting: str) -> list[tuple[int, s
         for n, _ in enumerate((o for o in r.surgery if o.name == name), 1)
     ]
     if numbered:
-        found = (
+        places = (
             every[int(number) - 1 : int(number)]
             if number.isdecimal() and number.isascii() and int(number)
             else []
         )
     else:
-        found = [(i, name) for i in sorted({i for i, _ in every})]
-    if not found:
+        places = [(i, name) for i in sorted({i for i, _ in every})]
+    if not places:
         valid = [*(o.name for r in recipes for o in r.surgery), *PARTS]
         raise RecipeError(f"setting {setting!r}: the recipe has no {head!r}; {nearest(head, valid)}")
-    return found
+    return places
 
 
 def all_settings(settings: tuple[str, ...], given: dict[str, Any]) -> tuple[str, ...]:

@@ -60,8 +60,8 @@ def command(
     networks.code_lies_here(model, given["allow_code"])
     with processes() as first:
         with options.told_apart(as_json):
-            found = study(recipes, model, given.pop("output"), evaluation=evaluation, **given)
+            result = study(recipes, model, given.pop("output"), evaluation=evaluation, **given)
         if first and as_json:
-            click.echo(found.model_dump_json(indent=2))
+            click.echo(result.model_dump_json(indent=2))
         elif first:
-            console().print(study_table(found))
+            console().print(study_table(result))

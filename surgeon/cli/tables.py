@@ -29,8 +29,8 @@ _COUNTED = {"flops": "FLOPs", "buffers": "masks, caches and other buffers"}
 def console() -> Console:
     """A console on stdout; wide enough for tables where there is no terminal. Text is printed as it is,
     without markup."""
-    found = Console(markup=False, emoji=False)
-    return found if found.is_terminal else Console(width=140, markup=False, emoji=False)
+    made = Console(markup=False, emoji=False)
+    return made if made.is_terminal else Console(width=140, markup=False, emoji=False)
 
 
 def plan_table(plan: Plan, *, full: bool = False) -> RenderableType:
@@ -48,7 +48,7 @@ def plan_table(plan: Plan, *, full: bool = False) -> RenderableType:
     if plan.execution and plan.execution.choice:
         parts.append(_choice(plan.execution.choice))
     if plan.execution:
-        parts += [search_table(name, found) for name, found in plan.execution.searches.items()]
+        parts += [search_table(name, searched) for name, searched in plan.execution.searches.items()]
     for note in plan.notes:
         colour = "yellow" if note.severity == "warning" else "cyan"
         parts.append(Text.assemble((f"{note.severity}: ", colour), note.text))

@@ -38,8 +38,8 @@ def contents_of(data: Any) -> dict[str, Any]:
 
     Examples:
         >>> from surgeon.data import contents_of, digits
-        >>> found = contents_of(digits()["test"])
-        >>> found["images"], found["read"]
+        >>> result = contents_of(digits()["test"])
+        >>> result["images"], result["read"]
         (360, 360)
     """
     if isinstance(data, Images):

@@ -155,14 +155,14 @@ def whole(picture: Any) -> Any:
 
 def _signed(picture: Any) -> bool:
     """Whether a TIFF says that its values of at most 16 bits have a sign; Pillow reads them as if they had none."""
-    told = getattr(picture, "tag_v2", {}).get(339, 1)
-    return 2 in (told if isinstance(told, tuple) else (told,)) and _bits(picture) <= 16
+    tag = getattr(picture, "tag_v2", {}).get(339, 1)
+    return 2 in (tag if isinstance(tag, tuple) else (tag,)) and _bits(picture) <= 16
 
 
 def _bits(picture: Any) -> int:
     """How many bits a gray image's values have: a TIFF says so; PIL scales those of other formats to 16."""
-    told = getattr(picture, "tag_v2", {}).get(258)
-    return 16 if told is None else int(told[0] if isinstance(told, tuple) else told)
+    tag = getattr(picture, "tag_v2", {}).get(258)
+    return 16 if tag is None else int(tag[0] if isinstance(tag, tuple) else tag)
 
 
 def _reason(error: Exception) -> str:

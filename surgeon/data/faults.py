@@ -101,15 +101,15 @@ def inspect(
     names = list(classes) or [str(c) for c in range(highest)]
     full = [n for c, n in enumerate(names) if numbers[c]]
     bad["empty classes"] = [_beside(n, full) for c, n in enumerate(names) if complete and not numbers[c]]
-    found = Faults(
+    faults = Faults(
         images=len(good),
         classes={n: numbers[c] for c, n in enumerate(names)},
         counts={k: len(v) for k, v in bad.items() if v},
         named={k: tuple(v[:NAMED]) for k, v in bad.items() if v},
     )
-    if policy == "refuse" and found.counts:
-        raise DataError(f"{shown(source)} has {'; '.join(found.lines())}. data.faults=skip leaves them out")
-    return good, found
+    if policy == "refuse" and faults.counts:
+        raise DataError(f"{shown(source)} has {'; '.join(faults.lines())}. data.faults=skip leaves them out")
+    return good, faults
 
 
 def check_labelled(source: object, entries: Sequence[tuple[Any, int]]) -> None:

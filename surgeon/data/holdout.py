@@ -32,8 +32,8 @@ class HeldOut(NamedTuple):
 
     Examples:
         >>> from surgeon.data import held_out
-        >>> found = held_out("digits", (1, 8, 8), count=20)
-        >>> found.x.shape, found.split, len(found.classes)
+        >>> result = held_out("digits", (1, 8, 8), count=20)
+        >>> result.x.shape, result.split, len(result.classes)
         (torch.Size([20, 1, 8, 8]), 'test', 10)
     """
 
@@ -96,9 +96,9 @@ def held_out(
     check_labelled(source, entries)
     labels = torch.tensor([label for _, label in entries], dtype=torch.int64)
     chosen = stratified(labels, count, seed=seed)
-    found: Images = Records([entries[i] for i in chosen], tuple(input_size)).in_memory()
+    images: Images = Records([entries[i] for i in chosen], tuple(input_size)).in_memory()
     names = opened.classes or tuple(map(str, range(int(labels.max()) + 1)))
-    return HeldOut(pixels(found.x), found.y, tuple(chosen), split, names)
+    return HeldOut(pixels(images.x), images.y, tuple(chosen), split, names)
 
 
 @in_own_state()
@@ -171,7 +171,7 @@ def _by_class(labels: Tensor) -> list[Tensor]:
 
 
 def _digits(size: tuple[int, ...], count: int | None, seed: int) -> HeldOut:
-    found = digits_as(size)["test"]
-    chosen = stratified(found.y, count, seed=seed)
-    x = found.x[chosen].contiguous()
-    return HeldOut(x, found.y[chosen], tuple(chosen), "test", tuple(map(str, range(10))))
+    scans = digits_as(size)["test"]
+    chosen = stratified(scans.y, count, seed=seed)
+    x = scans.x[chosen].contiguous()
+    return HeldOut(x, scans.y[chosen], tuple(chosen), "test", tuple(map(str, range(10))))

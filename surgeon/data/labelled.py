@@ -83,8 +83,8 @@ def labelled(
 
     Examples:
         >>> from surgeon.data import labelled
-        >>> found = labelled("digits", (1, 8, 8), count=100, split="test")
-        >>> tuple(found.x.shape), tuple(found.y.shape)
+        >>> result = labelled("digits", (1, 8, 8), count=100, split="test")
+        >>> tuple(result.x.shape), tuple(result.y.shape)
         ((100, 1, 8, 8), (100,))
     """
     if input_size is not None and (
@@ -125,9 +125,9 @@ def labelled(
 def _digits(input_size: tuple[int, ...] | None, count: int | None, split: str, seed: int) -> Images:
     if split not in SPLITS:
         raise DataError(f"the digits have the splits {', '.join(SPLITS)}, not {split!r}")
-    found = digits_as(input_size or (1, DIGITS_SIZE, DIGITS_SIZE))[split]
-    order = _order(len(found.x), count, seed)
-    return Images(found.x[order].contiguous(), found.y[order])
+    scans = digits_as(input_size or (1, DIGITS_SIZE, DIGITS_SIZE))[split]
+    order = _order(len(scans.x), count, seed)
+    return Images(scans.x[order].contiguous(), scans.y[order])
 
 
 def _order(total: int, count: int | None, seed: int) -> list[int]:

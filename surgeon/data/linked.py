@@ -25,10 +25,10 @@ def check_one_class(entries: Sequence[tuple[Path, int]]) -> None:
     known: dict[tuple[int, int], tuple[Path, int]] = {}
     for file, label in entries:
         try:
-            found = file.stat()
+            status = file.stat()
         except OSError:
             continue
-        first, other = known.setdefault((found.st_dev, found.st_ino), (file, label))
+        first, other = known.setdefault((status.st_dev, status.st_ino), (file, label))
         if other != label:
             raise DataError(
                 f"{shown(file)} and {shown(first)} are one file in two classes, by a link: remove it from the class "
@@ -39,7 +39,7 @@ def check_one_class(entries: Sequence[tuple[Path, int]]) -> None:
 def _linked(file: Path) -> bool:
     """Whether a file is a symbolic link, or has a hard link elsewhere."""
     try:
-        found = os.lstat(file)
+        status = os.lstat(file)
     except OSError:
         return False
-    return stat.S_ISLNK(found.st_mode) or found.st_nlink > 1
+    return stat.S_ISLNK(status.st_mode) or status.st_nlink > 1

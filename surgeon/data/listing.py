@@ -65,20 +65,20 @@ def split_folders(path: Path, asked: str | None = None) -> dict[str, Path]:
     Raises:
         DataError: two sub-folders are one split, or other folders of images lie beside the splits.
     """
-    found: dict[str, list[Path]] = {split: [] for split in SPLITS}
+    by_split: dict[str, list[Path]] = {split: [] for split in SPLITS}
     others = []
     for folder in sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith(".")):
         split = split_of(folder.name)
         if split is not None:
-            found[split].append(folder)
+            by_split[split].append(folder)
         elif folder.name != asked:
             others.append(folder)
-    for split, folders in found.items():
+    for split, folders in by_split.items():
         if len(folders) > 1:
             raise DataError(
                 f"{shown(path)} has {_listed(folders)}, which all mean the split {split!r}; keep one of them there"
             )
-    there = {split: folders[0] for split, folders in found.items() if folders}
+    there = {split: folders[0] for split, folders in by_split.items() if folders}
     images = (*SUFFIXES, *UNREAD)
     beside = [f for f in others if next(files_below(f, images), None) is not None] if there else []
     if beside:
@@ -139,8 +139,8 @@ def folder_entries(path: Path, split: str) -> Iterator[tuple[Path, int]]:
         siblings = list({*there.values(), own})
         path = own
     elif there or split not in SPLITS:
-        found = f"the splits {', '.join(there)}" if there else "no splits"
-        raise DataError(f"{path} has {found}, not {split!r}")
+        contents = f"the splits {', '.join(there)}" if there else "no splits"
+        raise DataError(f"{path} has {contents}, not {split!r}")
     place = {name: number for number, name in enumerate(class_names(siblings))}
     _check_archives(path, split in there)
     entries: list[tuple[Path, int]] = []

@@ -117,10 +117,10 @@ class Borrowed:
             # torchvision's own loader of a folder of images would clip gray of 16 bits at 255
             return picture_of(Path(self.dataset.samples[self.index][0]), gray)
         try:
-            found = whole(self.dataset[self.index][0]) if reader is None else reader[self.index][0]
+            image = whole(self.dataset[self.index][0]) if reader is None else reader[self.index][0]
         except Exception as error:  # decoders raise almost anything
             raise DataError(f"{self} cannot be read as an image: {shown(error)}") from error
-        return found if reader is None else picture_of((str(self), found), gray)
+        return image if reader is None else picture_of((str(self), image), gray)
 
     def __str__(self) -> str:
         reader = getattr(self.dataset, "reader", None)

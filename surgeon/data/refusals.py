@@ -92,13 +92,13 @@ def no_images(folder: Path) -> str:
     Args:
         folder: the folder.
     """
-    found = instead(folder)
+    other = instead(folder)
     if (folder / NETWORK).is_file():
-        found = "is a network's folder"
+        other = "is a network's folder"
     if tables := ending(folder, ".parquet"):
         names = ", ".join(shown(p.name) for p in tables[:3])
-        found = f"has no image files, but tables: name one of them ({names}{', …' if tables[3:] else ''})"
-    what = f"{folder} {found}; images are wanted here" if found else f"{folder} has no images"
+        other = f"has no image files, but tables: name one of them ({names}{', …' if tables[3:] else ''})"
+    what = f"{folder} {other}; images are wanted here" if other else f"{folder} has no images"
     return f"{what} ({', '.join(SUFFIXES[:4])}, …)"
 
 

@@ -46,12 +46,12 @@ def shared_files(known: Records, tested: Records, most: int = COMPARED) -> Share
     for item in chosen:
         if (size := _size(item)) is not None and (content := _hash(item)) is not None:
             wanted[size][content] += 1
-    found = 0
+    shared = 0
     for item, _ in known.entries:
         size = _size(item)
         if size is not None and wanted.get(size) and (content := _hash(item)) is not None:
-            found += wanted[size].pop(content, 0)
-    return Shared(found, count)
+            shared += wanted[size].pop(content, 0)
+    return Shared(shared, count)
 
 
 def _size(item: Any) -> int | None:

@@ -32,7 +32,7 @@ def digits(size: int = DIGITS_SIZE, *, seed: int = 0) -> dict[str, Images]:
 
     Examples:
         >>> from surgeon.data import digits
-        >>> {split: tuple(found.x.shape) for split, found in digits().items()}
+        >>> {split: tuple(result.x.shape) for split, result in digits().items()}
         {'train': (1077, 1, 16, 16), 'val': (360, 1, 16, 16), 'test': (360, 1, 16, 16)}
     """
     if size < 1:

@@ -107,7 +107,7 @@ def load_sets(
     faults = Faults()
     for name, entries in chosen.items():
         where = source if len(chosen) == 1 else f"{source}, {name},"
-        good, found = inspect(
+        good, defects = inspect(
             entries,
             names,
             policy=settings.faults,
@@ -116,7 +116,7 @@ def load_sets(
             complete=name == "train",
         )
         chosen[name] = good
-        faults = _added(faults, found)
+        faults = _added(faults, defects)
     if settings.faults == "skip" and settings.classes is None:
         chosen, names, faults = without_untrained(chosen, names, faults)
     if settings.per_class is not None:
@@ -229,8 +229,10 @@ def _streams(source: Source, settings: Data, size: tuple[int, int, int] | None) 
             "need data that can be chosen from"
         )
     shape = size or (1 if settings.grayscale else 3, *(settings.size or ()))
-    found: Sequence[Any] = [Stream(source.splits[s], shape) if s in source.splits else None for s in SPLITS]
-    return Sets(found[0], found[1], found[2], (), Faults(images=sum(len(s) for s in found if s is not None)))
+    streams: Sequence[Any] = [Stream(source.splits[s], shape) if s in source.splits else None for s in SPLITS]
+    return Sets(
+        streams[0], streams[1], streams[2], (), Faults(images=sum(len(s) for s in streams if s is not None))
+    )
 
 
 def _added(one: Faults, other: Faults) -> Faults:

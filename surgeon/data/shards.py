@@ -65,8 +65,8 @@ def ending(path: Path, suffix: str) -> list[Path]:
         path: the folder.
         suffix: the suffix in lower case, with the dot.
     """
-    found = (p for p in path.iterdir() if p.suffix.lower() == suffix and not p.name.startswith("."))
-    return sorted(found)
+    files = (p for p in path.iterdir() if p.suffix.lower() == suffix and not p.name.startswith("."))
+    return sorted(files)
 
 
 def _check_endings(path: Path, suffix: str, files: Sequence[Path]) -> None:
@@ -89,8 +89,8 @@ def _check_endings(path: Path, suffix: str, files: Sequence[Path]) -> None:
 
 
 def _grouped(files: Sequence[Path], splits: Sequence[str | None]) -> dict[str, list[Path]]:
-    found = {s: [f for f, own in zip(files, splits, strict=True) if own == s] for s in SPLITS}
-    return {s: f for s, f in found.items() if f}
+    by_split = {s: [f for f, own in zip(files, splits, strict=True) if own == s] for s in SPLITS}
+    return {s: f for s, f in by_split.items() if f}
 
 
 def _check_complete(path: Path, split: str, files: Sequence[Path]) -> None:
@@ -98,11 +98,11 @@ def _check_complete(path: Path, split: str, files: Sequence[Path]) -> None:
     sets: dict[tuple[str, str], dict[int, str]] = {}
     plain = []
     for file in files:
-        told = _NUMBERED.fullmatch(file.stem)
-        if told is None:
+        match = _NUMBERED.fullmatch(file.stem)
+        if match is None:
             plain.append(file.name)
         else:
-            sets.setdefault((told["of"], told["total"]), {})[int(told["number"])] = file.name
+            sets.setdefault((match["of"], match["total"]), {})[int(match["number"])] = file.name
     if not sets:
         return
     if len(sets) > 1 or plain:

@@ -107,8 +107,8 @@ def _tables(name: str, files: Mapping[str, Sequence[Path]]) -> Source:
     parts = [Part(f.name, list(parquet_entries(f)), parquet_classes(f)) for _, f in there]
     entries, classes = joined(parts, declared=True)
     splits: dict[str, Any] = {split: [] for split in files}
-    for (split, _), found in zip(there, entries, strict=True):
-        splits[split] += found
+    for (split, _), rows in zip(there, entries, strict=True):
+        splits[split] += rows
     return Source(name, splits, classes)
 
 
@@ -118,8 +118,8 @@ def _tars(name: str, files: Mapping[str, Sequence[Path]]) -> Source:
     order = Part(name, [], tuple(sorted({c for p in parts for c in p.classes})))
     (_, *entries), classes = joined([order, *parts], declared=False)
     splits: dict[str, Any] = {split: [] for split in files}
-    for (split, *_), found in zip(there, entries, strict=True):
-        splits[split] += found
+    for (split, *_), members in zip(there, entries, strict=True):
+        splits[split] += members
     return Source(name, splits, classes)
 
 
@@ -148,18 +148,18 @@ def _library(name: str, root: str | None) -> Source:
         wanted = {"train": "train", "test" if rest.lower() in _BOTH_IN_ONE else "val": "validation"}
     else:
         wanted = {"train": "train", "val": "validation", "test": "test"}
-    found: dict[str, Any] = {}
+    splits: dict[str, Any] = {}
     failed: dict[str, Exception] = {}
     for own, theirs in wanted.items():
         for synonym in dict.fromkeys((theirs, *SYNONYMS[own])):
             try:
-                found[own] = library(name, root, synonym)
+                splits[own] = library(name, root, synonym)
                 break
             except Refused:
                 raise
             except Exception as error:  # libraries raise anything for a missing data set
                 failed[own] = error
-    if "train" not in found:
+    if "train" not in splits:
         if prefix.lower() == "torch":
             there = "" if Path(str(root)).is_dir() else ", which is not a folder"
             if isinstance(failed["train"], DataError):
@@ -174,7 +174,7 @@ def _library(name: str, root: str | None) -> Source:
             f"timm has no data set {name} under {root or 'no root'} ({why}); give the folder where it lies as "
             f"{either('root', '--root')}: nothing is downloaded"
         ) from failed["train"]
-    return _read(name, found)
+    return _read(name, splits)
 
 
 def _read(name: str, datasets: Mapping[str, Any]) -> Source:
@@ -200,11 +200,11 @@ def _labels(dataset: Any) -> Sequence[int]:
         lambda: dataset.reader.dataset[dataset.reader.label_key],
     ):
         try:
-            found = [int(label) for label in of()]
+            labels = [int(label) for label in of()]
         except (AttributeError, TypeError, ValueError, KeyError):
             continue
-        if len(found) == len(dataset):
-            return found
+        if len(labels) == len(dataset):
+            return labels
     return [int(dataset[i][1]) for i in range(len(dataset))]
 
 

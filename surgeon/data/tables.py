@@ -69,13 +69,13 @@ def parquet_classes(path: Path) -> tuple[str, ...]:
     try:
         schema: Any = parse_json(metadata.get(b"huggingface", b"{}"), str(path))
         names = schema["info"]["features"]["label"]["names"]
-        found = tuple(map(str, names)) if isinstance(names, list) else ()
-        for name in found:
+        classes = tuple(map(str, names)) if isinstance(names, list) else ()
+        for name in classes:
             name.encode()
     except (ArtifactError, ValueError, KeyError, TypeError, RecursionError):
         return ()
-    check_distinct(path, found)
-    return found
+    check_distinct(path, classes)
+    return classes
 
 
 @contextlib.contextmanager

@@ -36,8 +36,8 @@ def _below(folder: Path, suffixes: Collection[str], known: dict[tuple[int, int],
             f"{shown(folder)} is the same folder as {shown(before)}: a link leads back, or "
             "two lead to one place; remove it"
         )
-    with os.scandir(folder) as found:
-        entries = sorted(found, key=lambda e: e.name)
+    with os.scandir(folder) as listed:
+        entries = sorted(listed, key=lambda e: e.name)
     for entry in entries:
         if entry.name.startswith("."):
             continue

@@ -59,17 +59,17 @@ def resolved(path: object, shown: object = None) -> Path:
         raise ArtifactError("an empty text names no file and no folder; name one")
     try:
         # The real path of a circle is the circle itself: Python 3.11 and 3.12 raise RuntimeError, later ones do not.
-        found = given.resolve()
-        os.stat(found)
+        real = given.resolve()
+        os.stat(real)
     except FileNotFoundError:
-        return found
+        return real
     except (OSError, RuntimeError) as error:
         if isinstance(error, OSError) and error.errno != errno.ELOOP:
-            return found
+            return real
         raise ArtifactError(
             f"{shown or path} is a link that leads back to itself; name another place"
         ) from None
-    return found
+    return real
 
 
 def write_text(path: Path, text: str) -> None:

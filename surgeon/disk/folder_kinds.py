@@ -74,10 +74,12 @@ def _inside(path: Path) -> str:
 
 def _networks(path: Path, pattern: str) -> str:
     """A clause on where a folder's networks are."""
-    found = sorted(p.parent for below in ("", "/trained") for p in path.glob(f"{pattern}{below}/{NETWORK}"))
-    if not found:
+    networks = sorted(
+        p.parent for below in ("", "/trained") for p in path.glob(f"{pattern}{below}/{NETWORK}")
+    )
+    if not networks:
         return "no network is in it yet"
-    return f"its networks are {', '.join(map(str, found[:3]))}{', …' if len(found) > 3 else ''}"
+    return f"its networks are {', '.join(map(str, networks[:3]))}{', …' if len(networks) > 3 else ''}"
 
 
 def _has(*names: str) -> Callable[[Path], bool]:

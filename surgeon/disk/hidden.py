@@ -85,9 +85,9 @@ def left_beside(path: Path) -> tuple[list[Path], list[Path]]:
     Returns:
         (unfinished, replaced).
     """
-    found: dict[str, list[Path]] = {_NEW: [], _OLD: []}
+    by_kind: dict[str, list[Path]] = {_NEW: [], _OLD: []}
     for other in path.parent.glob(".surgeon-*"):
         match = _TEMPORARY.fullmatch(other.name)
         if match and match[2] == path.name:
-            found[match[1]].append(other)
-    return found[_NEW], sorted(found[_OLD])
+            by_kind[match[1]].append(other)
+    return by_kind[_NEW], sorted(by_kind[_OLD])

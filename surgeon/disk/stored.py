@@ -26,16 +26,16 @@ def stored(state: Mapping[str, Any]) -> dict[str, Tensor]:
             on the meta device, and entries that are not tensors.
     """
     seen: set[int] = set()
-    found: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
     for name, value in state.items():
         problem = _problem(value)
         if problem:
             raise ArtifactError(f"{name} {problem}")
         tensor = value.detach().cpu().contiguous()
         storage = tensor.untyped_storage().data_ptr()
-        found[name] = tensor.clone() if storage in seen and tensor.numel() else tensor
+        tensors[name] = tensor.clone() if storage in seen and tensor.numel() else tensor
         seen.add(storage)
-    return found
+    return tensors
 
 
 def _problem(value: Any) -> str:

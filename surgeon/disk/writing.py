@@ -102,8 +102,8 @@ def reason_of(error: BaseException) -> str:
     """
     number = getattr(error, "errno", None)
     if number is None:
-        found = re.search(r"os error (\d+)", str(error))  # safetensors states it only in its text
-        number = int(found[1]) if found else None
+        match = re.search(r"os error (\d+)", str(error))  # safetensors states it only in its text
+        number = int(match[1]) if match else None
     return os.strerror(number) if number else " ".join(str(error).split())[:200] or type(error).__name__
 
 

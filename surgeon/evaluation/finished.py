@@ -24,13 +24,13 @@ CERTIFICATES, ROBUSTBENCH = "certificates.parquet", "model_info.json"
 
 
 def write_assessment(
-    folder: Path, found: Assessment, outcome: Outcome, certificates: Sequence[Certificate]
+    folder: Path, assessment: Assessment, outcome: Outcome, certificates: Sequence[Certificate]
 ) -> None:
     """Write the result of an evaluation, and the files that are made of it.
 
     Args:
         folder: The evaluation's folder.
-        found: The result.
+        assessment: The result.
         outcome: The verdicts.
         certificates: The certificates, if some were made.
     """
@@ -38,29 +38,29 @@ def write_assessment(
     write_csv(folder / VERDICTS_AS_TEXT, list(COLUMNS), ([r[c] for c in COLUMNS] for r in outcome.rows()))
     if certificates:
         write_parquet(folder / CERTIFICATES, OF_CERTIFICATES, [c.model_dump() for c in certificates])
-    write_json(folder / ROBUSTBENCH, model_info(found))
+    write_json(folder / ROBUSTBENCH, model_info(assessment))
     write_json(
-        folder / RESULT, found.model_dump(mode="json")
+        folder / RESULT, assessment.model_dump(mode="json")
     )  # last: its presence marks a finished evaluation
     of_parts = [*folder.rglob(MANIFEST), *folder.rglob(OF_ONE_SIGMA)]
     inside = sorted(p.relative_to(folder).as_posix() for p in of_parts)
     seal(folder, (SETTINGS, ROBUSTBENCH, RESULT, EXTERNAL, *inside))
 
 
-def check_named(folder: Path, found: Assessment, name: str) -> None:
+def check_named(folder: Path, assessment: Assessment, name: str) -> None:
     """Check that a finished evaluation calls its network as it is asked for.
 
     Args:
         folder: The evaluation's folder.
-        found: Its result.
+        assessment: Its result.
         name: The name that is asked for; empty for any.
 
     Raises:
         ArtifactError: It calls it otherwise.
     """
-    if name and name != found.subject.name:
+    if name and name != assessment.subject.name:
         raise ArtifactError(
-            f"{folder} holds a finished evaluation, whose network is called {found.subject.name!r} in it, and "
+            f"{folder} holds a finished evaluation, whose network is called {assessment.subject.name!r} in it, and "
             f"name={name!r} is given: leave name out, or choose another folder"
         )
 

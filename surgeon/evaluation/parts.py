@@ -120,7 +120,7 @@ class Parts:
         few = spread(count, len(self.images))
 
         def make() -> Diagnosis:
-            found = [
+            checks = [
                 diagnose(
                     self.subject,
                     self.images[few],
@@ -133,7 +133,7 @@ class Parts:
                 )
                 for norm, eps in self.sizes
             ]
-            return Diagnosis.of_union(found).model_copy(update={"expectation": expectation})
+            return Diagnosis.of_union(checks).model_copy(update={"expectation": expectation})
 
         return self._once("diagnostics", make, Diagnosis)
 

@@ -141,22 +141,22 @@ def attacks_of(
     )
 
 
-def asked_for(found: Assessment) -> tuple[Attack, ...]:
+def asked_for(assessment: Assessment) -> tuple[Attack, ...]:
     """The attacks of a finished evaluation: those that its settings ask for.
 
     Args:
-        found: The evaluation's results.
+        assessment: The evaluation's results.
 
     Raises:
         ValidationError: Its settings are those of another version.
         EvaluationError: As `suite`.
     """
     return attacks_of(
-        Evaluation.model_validate(found.settings["evaluation"]),
-        found.subject,
-        list(found.settings["sources"]),
-        found.settings["seed"],
-        found.gain.chosen if found.gain else None,
+        Evaluation.model_validate(assessment.settings["evaluation"]),
+        assessment.subject,
+        list(assessment.settings["sources"]),
+        assessment.settings["seed"],
+        assessment.gain.chosen if assessment.gain else None,
     )
 
 
@@ -245,14 +245,14 @@ def paper_of(operations: Iterable[str]) -> Paper:
     Raises:
         EvaluationError: The operations belong to no paper, or to several.
     """
-    found = {p.name: p for p in (get(n).paper() for n in _names(operations)) if p is not None}
-    if len(found) != 1:
-        what = f"{len(found)} papers' methods" if found else "no paper's method"
+    by_name = {p.name: p for p in (get(n).paper() for n in _names(operations)) if p is not None}
+    if len(by_name) != 1:
+        what = f"{len(by_name)} papers' methods" if by_name else "no paper's method"
         raise EvaluationError(
             f"the model has {what} in it; say whose tables are wanted: {', '.join(papers())} "
             + either("(evaluation.paper)", "(--paper)")
         )
-    return next(iter(found.values()))
+    return next(iter(by_name.values()))
 
 
 def _names(operations: Iterable[str]) -> list[str]:

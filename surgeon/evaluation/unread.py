@@ -58,25 +58,25 @@ def unread(
         (not settings.shifts, ("shift_samples",), "shifts names no folder"),
         (not beyond(settings), ("gaussian", "uniform", "patches"), "curves need beyond=true"),
     )
-    found = tuple(
+    ignored = tuple(
         f"{' and '.join(changed)} {'has' if len(changed) == 1 else 'have'} no part in this evaluation: {why}"
         for applies, names, why in groups
         if applies and (changed := _changed(settings, names))
     )
     if sources and suite == "basic" and not diagnosed(settings):
-        found += (
+        ignored += (
             f"nothing was transferred from {', '.join(sources)}: the suite basic has no transfer without "
             "diagnostics; take another suite",
         )
     if None not in (count, settings.samples) and count != settings.samples:
-        found += (f"samples={settings.samples}, and {count} images were given: all of them are evaluated",)
+        ignored += (f"samples={settings.samples}, and {count} images were given: all of them are evaluated",)
     fine = [n for n in settings.patches if side is not None and n > side]
     if fine and beyond(settings) and _changed(settings, ("patches",)):
-        found += (
+        ignored += (
             f"patches={_written(tuple(fine))} has no part in this evaluation: images with a side of {side} pixels "
             "are not cut into more pieces",
         )
-    return found
+    return ignored
 
 
 def _changed(settings: Evaluation, names: tuple[str, ...]) -> list[str]:

@@ -12,12 +12,12 @@ from surgeon.results.files import RESULT, SETTINGS, VERDICTS
 from surgeon.results.verdict import standing
 
 
-def check_untouched(folder: str | Path, found: Assessment) -> None:
+def check_untouched(folder: str | Path, assessment: Assessment) -> None:
     """Check the result of an evaluation by its seal and by its verdicts, where the folder has them.
 
     Args:
         folder: The evaluation's folder.
-        found: What evaluation.json in it holds.
+        assessment: What evaluation.json in it holds.
 
     Raises:
         ArtifactError: settings.json or evaluation.json was changed since the evaluation ended, or its counts
@@ -29,7 +29,7 @@ def check_untouched(folder: str | Path, found: Assessment) -> None:
         raise ArtifactError(f"{place / name} was changed after the evaluation had ended; {how}")
     if not (place / VERDICTS).is_file():
         return
-    summary = found.summary
+    summary = assessment.summary
     try:
         clean, worst = standing(each_of_parquet(place / VERDICTS), summary.main)
     except KeyError as error:

@@ -60,7 +60,7 @@ class Lost:
 
 def hung(network: nn.Module, points: Iterable[Point]) -> tuple[Hung, ...]:
     """What hangs at the sites of `points` now."""
-    found = []
+    result = []
     for point in sorted(
         points, key=lambda p: not is_call(p.site)
     ):  # a layer hangs to a module that hangs itself
@@ -68,7 +68,7 @@ def hung(network: nn.Module, points: Iterable[Point]) -> tuple[Hung, ...]:
         holder = walk(network, owner) if owner and is_call(leaf) else None
         function = child_of(holder, leaf) if holder is not None else None
         if holder is not None and function is not None:
-            found.append(Hung(owner, leaf, function, holder))
+            result.append(Hung(owner, leaf, function, holder))
         module = walk(network, point.site) if point.site else None
         if module is None:
             continue
@@ -77,14 +77,14 @@ def hung(network: nn.Module, points: Iterable[Point]) -> tuple[Hung, ...]:
         for name in [*names, *(TAIL if point.opened else ())]:
             child = child_of(module, name)
             if child is not None:
-                found.append(Hung(point.site, name, child, module, opened))
-    return tuple(found)
+                result.append(Hung(point.site, name, child, module, opened))
+    return tuple(result)
 
 
 def holders(network: nn.Module, graphs: Iterable[fx.Graph]) -> tuple[Holder, ...]:
     """The children of every module on the way from the network to what its graphs call or read, as they
     are kept and as they are now."""
-    found: dict[int, Holder] = {}
+    by_id: dict[int, Holder] = {}
     graphs = tuple(graphs)
     for path in (*_targets(graphs), *filter(None, owned(graphs))):
         module: nn.Module | None = network
@@ -92,15 +92,15 @@ def holders(network: nn.Module, graphs: Iterable[fx.Graph]) -> tuple[Holder, ...
             if module is None:
                 break
             for one in (module, inner_of(module)):
-                found.setdefault(id(one._modules), (one._modules, dict(one._modules)))
+                by_id.setdefault(id(one._modules), (one._modules, dict(one._modules)))
             module = child_of(module, name)
-    return tuple(found.values())
+    return tuple(by_id.values())
 
 
-def stand(found: Iterable[Holder]) -> bool:
+def stand(holders: Iterable[Holder]) -> bool:
     """Whether all of them still have the same children. It is asked at every call: modules are equal only
     to themselves."""
-    return all(itertools.starmap(operator.eq, found))
+    return all(itertools.starmap(operator.eq, holders))
 
 
 def settle(network: nn.Module, children: Iterable[Hung], *, demand: bool = True) -> bool:
@@ -177,27 +177,27 @@ def reaches(network: nn.Module, points: Iterable[Point]) -> bool:
 
 def lost(network: nn.Module, graphs: Iterable[fx.Graph]) -> list[Lost]:
     """The calls of the graphs whose module is no longer there."""
-    found = []
+    missing = []
     for path in _targets(graphs):
         module: nn.Module = network
         reached: list[str] = []
         for name in path.split("."):
             child = child_of(module, name)
             if child is None:
-                found.append(Lost(path, ".".join(reached), type(module).__name__))
+                missing.append(Lost(path, ".".join(reached), type(module).__name__))
                 break
             module = child
             reached.append(name)
-    return found
+    return missing
 
 
 def fused(
-    network: nn.Module, graphs: Iterable[fx.Graph], points: Iterable[Point], found: Iterable[Holder]
+    network: nn.Module, graphs: Iterable[fx.Graph], points: Iterable[Point], holders: Iterable[Holder]
 ) -> str:
     """The name of a norm behind an inserted layer in whose place stands an Identity, which leaves out
     what stood there; else ""."""
     layers = {p.layer for p in points if p.layer and p.site}
-    were = {id(now): before for now, before in found}
+    were = {id(now): before for now, before in holders}
     for node in (n for g in graphs for n in g.nodes if n.op == "call_module" and n.args):
         before = node.args[0]
         if not (isinstance(before, fx.Node) and before.op == "call_module" and before.target in layers):
@@ -206,8 +206,8 @@ def fused(
         owner = walk(network, path) if path else network
         if owner is None:
             continue
-        was = were.get(id(owner._modules), {}).get(name)
-        if was is not None and is_norm(was) and isinstance(child_of(owner, name), nn.Identity):
+        old = were.get(id(owner._modules), {}).get(name)
+        if old is not None and is_norm(old) and isinstance(child_of(owner, name), nn.Identity):
             return str(node.target)
     return ""
 
@@ -219,15 +219,15 @@ def norms_behind(
     module: what code that fuses a norm into the convolution before it leaves."""
     moved = {one.site for one in children if walk(network, one.site) is not one.at}
     sites = {p.layer: p.site for p in points if p.layer and p.site}
-    found = []
+    norms = []
     for node in (n for g in graphs for n in g.nodes if n.op == "call_module" and n.args):
         before = node.args[0]
         if not (isinstance(before, fx.Node) and before.op == "call_module" and before.target in sites):
             continue
         module = walk(network, str(node.target))
         if module is None or (is_norm(module) and sites[str(before.target)] in moved):
-            found.append(str(node.target))
-    return list(dict.fromkeys(found))
+            norms.append(str(node.target))
+    return list(dict.fromkeys(norms))
 
 
 def uncalled(names: Iterable[str], graphs: Iterable[fx.Graph]) -> str:
@@ -250,14 +250,14 @@ def refuse_fused(norm: str) -> None:
     )
 
 
-def refuse(found: list[Lost], changes: Iterable[object] = ()) -> None:
+def refuse(missing: list[Lost], changes: Iterable[object] = ()) -> None:
     """Raises SurgeryError for calls that find nothing, with what became of their containers and the order
     of steps that works."""
-    if found:
-        more = f", and {len(found) - 1} more" if len(found) > 1 else ""
+    if missing:
+        more = f", and {len(missing) - 1} more" if len(missing) > 1 else ""
         because = "".join(f"; {c}" for c in list(changes)[:1])
         raise SurgeryError(
-            f"modules were exchanged after the surgery: {found[0]}{more}{because}; its graph "
+            f"modules were exchanged after the surgery: {missing[0]}{more}{because}; its graph "
             "still calls what stood there. Exchange, "
             f"fuse or reparameterise modules before surgeon.apply, or after surgeon.fold or surgeon.revert"
         )
@@ -269,11 +269,11 @@ def _targets(graphs: Iterable[fx.Graph]) -> dict[str, None]:
 
 def owned(graphs: Iterable[fx.Graph]) -> dict[str, dict[str, None]]:
     """The names of what the graphs read themselves, by the path of the module that has it."""
-    found: dict[str, dict[str, None]] = {}
+    by_owner: dict[str, dict[str, None]] = {}
     for path in (str(n.target) for g in graphs for n in g.nodes if n.op == "get_attr"):
         owner, _, name = path.rpartition(".")
-        found.setdefault(owner, {})[name] = None
-    return found
+        by_owner.setdefault(owner, {})[name] = None
+    return by_owner
 
 
 def walk(network: nn.Module, path: str) -> nn.Module | None:

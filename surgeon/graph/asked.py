@@ -108,8 +108,8 @@ class Asking:
             name = self._tensors.get(id(tensor))
             if name is not None and self._by_the_network(sys._getframe(1)):
                 self._types.add(name)
-            found: torch.dtype = known.__get__(tensor)
-            return found
+            kind: torch.dtype = known.__get__(tensor)
+            return kind
 
         return dtype
 
@@ -166,9 +166,9 @@ class Asking:
 
 def _may_be_exchanged(kind: type, name: str) -> bool:
     """Whether a class has something under a name that an object may have another of: a plain value, or a method."""
-    found = next((vars(c)[name] for c in kind.__mro__ if name in vars(c)), MISSING)
-    descriptor = hasattr(type(found), "__set__") or isinstance(found, functools.cached_property)
-    return found is not MISSING and not descriptor and not hasattr(nn.Module, name)
+    member = next((vars(c)[name] for c in kind.__mro__ if name in vars(c)), MISSING)
+    descriptor = hasattr(type(member), "__set__") or isinstance(member, functools.cached_property)
+    return member is not MISSING and not descriptor and not hasattr(nn.Module, name)
 
 
 def _of_another(frame: Any, module: nn.Module) -> bool:
@@ -197,15 +197,15 @@ def comes_of(node: fx.Node, questions: Collection[str]) -> str:
     seen: set[fx.Node] = set()
     todo = [node]
     while todo:
-        found = todo.pop()
-        if found in seen or isinstance(found.meta.get("value"), torch.Tensor):
+        source = todo.pop()
+        if source in seen or isinstance(source.meta.get("value"), torch.Tensor):
             continue
-        seen.add(found)
-        name = found.args[1] if found.target is getattr and len(found.args) > 1 else found.target
+        seen.add(source)
+        name = source.args[1] if source.target is getattr and len(source.args) > 1 else source.target
         asked = getattr(name, "__name__", name)
         if asked in questions:
             return str(asked)
-        todo += found.all_input_nodes
+        todo += source.all_input_nodes
     return ""
 
 
@@ -223,26 +223,26 @@ class TensorTypes:
 
     def change(self, network: nn.Module) -> Change | None:
         """Which of them is of another type now."""
-        for name, was in zip(self.names, self.types, strict=True):
+        for name, old in zip(self.names, self.types, strict=True):
             now = getattr(_tensor(network, name), "dtype", None)
-            if now != was:
-                return Change(name, f"{now} in place of {was}", True)
+            if now != old:
+                return Change(name, f"{now} in place of {old}", True)
         return None
 
 
 def watched(network: nn.Module, asked: Asked) -> tuple[Settings | TensorTypes, ...]:
     """What stands now of all that the graphs' code asked for, to be compared at each call."""
-    found: list[Settings | TensorTypes] = []
+    observed: list[Settings | TensorTypes] = []
     # of modes a graph says so itself (`modes.py`)
     read = settings(network, [(path, name) for path, name in asked.settings if name != "training"])
     if read is not None:
-        found.append(read)
+        observed.append(read)
     named = dict(asked_tensors(network, asked))
     if named:
         places = tuple((own, name.rpartition(".")[2]) for name, own in named.items())
         types = tuple(getattr(own.get(name), "dtype", None) for own, name in places)
-        found.append(TensorTypes(tuple(named), places, types))
-    return tuple(found)
+        observed.append(TensorTypes(tuple(named), places, types))
+    return tuple(observed)
 
 
 def asked_tensors(network: nn.Module, asked: Asked) -> Iterator[tuple[str, dict[str, Any]]]:

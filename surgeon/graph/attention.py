@@ -27,8 +27,8 @@ def parts_of(module: nn.Module, name: str) -> Parts | None:
         return None
 
     def child(*groups: tuple[str, ...]) -> str | None:
-        found = (n for names in groups for n in names if isinstance(module._modules.get(n), nn.Module))
-        return next((f"{name}.{n}" for n in found), None)
+        names_there = (n for names in groups for n in names if isinstance(module._modules.get(n), nn.Module))
+        return next((f"{name}.{n}" for n in names_there), None)
 
     query = child(_QUERY, _JOINED, _QUERY_KEY)
     key = child(_KEY, _KEY_VALUE, _JOINED, _QUERY_KEY)

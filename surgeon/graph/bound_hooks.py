@@ -31,23 +31,23 @@ _OF_CALLS = tuple(
 def bound_in(tree: nn.Module, apart: Iterable[nn.Module] = ()) -> dict[str, nn.Module]:
     """The modules of the tree, by name, that anything in it is bound to; apart: modules beside it whose
     hooks count too."""
-    found: dict[int, nn.Module] = {}
+    by_id: dict[int, nn.Module] = {}
 
     def noted(owner: nn.Module) -> nn.Module:
-        found[id(owner)] = owner
+        by_id[id(owner)] = owner
         return owner
 
     _swapped(tree, apart, noted)
-    if not found:
+    if not by_id:
         return {}
-    return {name: m for name, m in tree.named_modules() if id(m) in found}
+    return {name: m for name, m in tree.named_modules() if id(m) in by_id}
 
 
-def rebind(tree: nn.Module, was: Mapping[str, nn.Module], apart: Iterable[nn.Module] = ()) -> None:
+def rebind(tree: nn.Module, before: Mapping[str, nn.Module], apart: Iterable[nn.Module] = ()) -> None:
     """Bind to the modules of `tree` what is bound to those that stood under the same names: in place.
-    was: what `bound_in` gave."""
+    before: what `bound_in` gave."""
     now: dict[int, nn.Module] = {}
-    for name, old in was.items():
+    for name, old in before.items():
         try:
             new = tree.get_submodule(name)
         except AttributeError:

@@ -31,19 +31,19 @@ def given_to(module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]
     """How `module` is called with these arguments; values at their defaults are left out."""
     signature = inspect.signature(type(module).forward)
     try:
-        found = dict(signature.bind(module, *args, **kwargs).arguments)
+        arguments = dict(signature.bind(module, *args, **kwargs).arguments)
     except TypeError:  # its forward was exchanged on the object
         return Given()
     for p in signature.parameters.values():
         if p.kind is p.VAR_KEYWORD:
-            found |= found.pop(p.name, {})
+            arguments |= arguments.pop(p.name, {})
         elif p.kind is p.VAR_POSITIONAL:
-            found.pop(p.name, None)
+            arguments.pop(p.name, None)
     defaults = {p.name: p.default for p in signature.parameters.values()}
-    shapes = {n: tuple(v.shape) for n, v in found.items() if isinstance(v, torch.Tensor)}
+    shapes = {n: tuple(v.shape) for n, v in arguments.items() if isinstance(v, torch.Tensor)}
     values = {
         n: v
-        for n, v in list(found.items())[1:]
+        for n, v in list(arguments.items())[1:]
         if n not in shapes and _is_plain(v) and v is not defaults.get(n, _NONE)
     }
     return Given(shapes, values)

@@ -106,18 +106,18 @@ def _boundaries(body: Sequence[fx.Node], network: nn.Module) -> list[int]:
     for node in body:
         for first in _overwritten(node, network):
             closed.update(range(place.get(first, -1) + 1, place[node] + 1))
-    found: list[int] = []
+    boundaries: list[int] = []
     half = len(body) / (2 * count)
     for number in range(1, count):
         target = number * len(body) / count
         near = [
             i
             for i in range(1, len(body) - 1)
-            if abs(i - target) <= half and i not in closed and i > (found[-1] if found else 0)
+            if abs(i - target) <= half and i not in closed and i > (boundaries[-1] if boundaries else 0)
         ]
         if near:
-            found.append(min(near, key=lambda i: (alive[i], abs(i - target))))
-    return found
+            boundaries.append(min(near, key=lambda i: (alive[i], abs(i - target))))
+    return boundaries
 
 
 def _overwritten(node: fx.Node, network: nn.Module) -> Iterator[fx.Node]:

@@ -40,10 +40,10 @@ class Classes:
 
     def change(self, network: nn.Module) -> Change | None:
         """The first module that is of another class now; of one that was exchanged its container says so."""
-        for path, module, was in zip(self.paths, self.modules, self.kinds, strict=True):
-            found, kind = walk(network, path), type(module)
-            if found is not None and inner_of(found) is module and not _runs(kind, was):
-                return Change(path, f"its class is {kind.__name__} in place of {was.__name__}", True)
+        for path, module, old in zip(self.paths, self.modules, self.kinds, strict=True):
+            child, kind = walk(network, path), type(module)
+            if child is not None and inner_of(child) is module and not _runs(kind, old):
+                return Change(path, f"its class is {kind.__name__} in place of {old.__name__}", True)
         names = _overridden(type(network), self.stock)
         if not names:
             return None
@@ -62,14 +62,14 @@ def watched(network: nn.Module, opened: Mapping[str, Opened], stock: type[nn.Mod
     return Classes(tuple(below), tuple(below.values()), kinds, network, stock)
 
 
-def _runs(kind: type, was: type) -> bool:
+def _runs(kind: type, old: type) -> bool:
     """Whether a class runs the code of another: it is that one, or derives from it and exchanges nothing of it, as
     the classes of parametrized and of sharded modules do. What every module has, such as `_apply`, computes nothing."""
-    if kind is was or was not in kind.__mro__:
-        return kind is was
-    above = kind.__mro__[: kind.__mro__.index(was)]
+    if kind is old or old not in kind.__mro__:
+        return kind is old
+    above = kind.__mro__[: kind.__mro__.index(old)]
     own = (n for c in above for n in vars(c) if not n.startswith("__"))
-    return not any(hasattr(was, n) and (n == "forward" or not hasattr(nn.Module, n)) for n in own)
+    return not any(hasattr(old, n) and (n == "forward" or not hasattr(nn.Module, n)) for n in own)
 
 
 def _overridden(kind: type, stock: type) -> list[str]:

@@ -52,20 +52,20 @@ class Comparison:
         if code is None:
             return ""
         graphs = self._graphs(regions, code)
-        found = graphs if isinstance(graphs, Difference) else self._between(code, graphs)
-        if found is None:
+        compared = graphs if isinstance(graphs, Difference) else self._between(code, graphs)
+        if compared is None:
             return ""
         if not self._repeats:
             again = self._graphs(regions, code)
             if isinstance(graphs, Difference) or isinstance(again, Difference):
-                return found.reason
+                return compared.reason
             alike = difference(graphs, again, self._before) is None
             return "its code draws anew at each call, and its graph does not" if alike else ""
-        if found.small:
+        if compared.small:
             return self._in_double(regions)
         again = self._graphs(regions, code)  # another thread may have drawn from the process's streams
         stands = isinstance(again, Difference) or self._between(code, again) is not None
-        return found.reason if stands else ""
+        return compared.reason if stands else ""
 
     @functools.cached_property
     def _before(self) -> Noted:
@@ -91,8 +91,8 @@ class Comparison:
         if code is None:
             return "its graph gives other values than its code, by more than rounding"
         graphs = self._graphs(regions, code, double=True)
-        found = graphs if isinstance(graphs, Difference) else self._between(code, graphs)
-        return found.reason if found else ""
+        difference = graphs if isinstance(graphs, Difference) else self._between(code, graphs)
+        return difference.reason if difference else ""
 
     def _between(self, code: Reference, graphs: list[Seen]) -> Difference | None:
         return difference(code.seen, graphs, self._before)

@@ -36,12 +36,12 @@ def passages(graph: fx.Graph, names: Iterable[str]) -> list[Passage]:
             whole = node.op == "call_module" and node.target == path
             if path in wanted and not whole:
                 inside.setdefault((str(key), str(path)), []).append(node)
-    found = []
+    result = []
     for (_, name), nodes in inside.items():
         own = set(nodes)
         out = [
             n for n in nodes if n.op != "get_attr" and not is_number(n) and any(u not in own for u in n.users)
         ]
         if len(out) == 1:
-            found.append(Passage(name, tuple(nodes), out[0]))
-    return found
+            result.append(Passage(name, tuple(nodes), out[0]))
+    return result

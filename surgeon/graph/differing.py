@@ -49,10 +49,10 @@ def difference(code: list[Seen], graph: list[Seen], before: Noted) -> Difference
             ("draws otherwise from {0} than its code", one.streams, other.streams, 0.0),
         ):
             for name, value in here.items():
-                found = _apart(value, there.get(name, _MISSING), 1e-3 * least)
-                if found:
-                    told = words.format(name or "the network")
-                    return Difference(f"its graph {told} for {one.call}", found < _CERTAIN)
+                distance = _apart(value, there.get(name, _MISSING), 1e-3 * least)
+                if distance:
+                    text = words.format(name or "the network")
+                    return Difference(f"its graph {text} for {one.call}", distance < _CERTAIN)
     return None
 
 
@@ -103,23 +103,23 @@ def _tensors_apart(one: torch.Tensor, other: torch.Tensor, least: float) -> floa
     return apart / scale if apart > rounding * scale else 0.0
 
 
-def _largest(found: Noted) -> float:
-    values = [float(v.abs().max()) for v in found.values() if isinstance(v, torch.Tensor) and v.numel()]
+def _largest(noted: Noted) -> float:
+    values = [float(v.abs().max()) for v in noted.values() if isinstance(v, torch.Tensor) and v.numel()]
     return max((v for v in values if math.isfinite(v)), default=0.0)
 
 
 def _made_once(series: list[Noted], before: Noted) -> set[str]:
     """Attributes that code makes at a first call and then keeps, such as a grid of positions: a graph holds what is
     in them, and nothing tells whether anyone else wants them."""
-    found: set[str] = set()
+    names: set[str] = set()
     for name in {n for noted in series for n in noted}:
         held = [noted.get(name, _MISSING) for noted in series]
         first = next(i for i, v in enumerate(held) if v is not _MISSING)
         if before.get(name) is not None or (first and "{" not in name):
             continue
         if all(v is not _MISSING and _apart(held[first], v, 0.0) == 0.0 for v in held[first:]):
-            found.add(name)
-    return found
+            names.add(name)
+    return names
 
 
 def _without(noted: Noted, names: set[str]) -> Mapping[str, Any]:

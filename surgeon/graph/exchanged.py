@@ -56,18 +56,18 @@ def opened(network: nn.Module, graphs: Iterable[fx.Graph], points: Iterable[Poin
     paths = {str(n.target): None for g in graphs for n in g.nodes if n.op == "call_module"}
     sites = {p.site for p in points if p.site} & {*paths}
     layers = {p.layer for p in points if p.layer}
-    found: dict[str, Opened] = {}
+    by_path: dict[str, Opened] = {}
     for path in paths:
         module, name = network, ""
         for part in path.split("."):
             if name in sites:
                 break
-            found.setdefault(name, Opened(inner_of(module), _names(inner_of(module), name, layers)))
+            by_path.setdefault(name, Opened(inner_of(module), _names(inner_of(module), name, layers)))
             child = child_of(module, part)
             if child is None:
                 break
             module, name = child, f"{name}.{part}" if name else part
-    return dict(sorted(found.items(), key=lambda item: item[0].count(".") + bool(item[0])))
+    return dict(sorted(by_path.items(), key=lambda item: item[0].count(".") + bool(item[0])))
 
 
 @dataclass(frozen=True)
@@ -103,11 +103,11 @@ class Read:
         names = tuple(module._parameters) if self.complete else self.names
         if len(names) != len(self.names):
             return Change(self.path, f"{len(names)} parameters in place of {len(self.names)}", True)
-        for name, was in zip(self.names, self.shapes, strict=True):
+        for name, old in zip(self.names, self.shapes, strict=True):
             now = _shape(module, name)
-            if now != was:
+            if now != old:
                 path = f"{self.path}.{name}" if self.path else name
-                return Change(path, f"{now and tuple(now)} in place of {was and tuple(was)}", True)
+                return Change(path, f"{now and tuple(now)} in place of {old and tuple(old)}", True)
         return None
 
 
@@ -117,7 +117,7 @@ _TENSORS = ("_parameters", "_buffers", "")
 
 def read(network: nn.Module, graphs: Iterable[fx.Graph]) -> tuple[Read, ...]:
     """The tensors that the graphs read themselves, by the modules that have them; not those that the graphs hold."""
-    found: list[Read] = []
+    reads: list[Read] = []
     held = set(network.__dict__.get("_constants", ()))
     for path, names in owned(graphs).items():
         module = walk(network, path) if path else network
@@ -132,13 +132,13 @@ def read(network: nn.Module, graphs: Iterable[fx.Graph]) -> tuple[Read, ...]:
             if own:
                 tensors = tuple(there[n] for n in own)
                 shapes = tuple(_shape(module, n) for n in own)
-                found.append(Read(path, module, own, tensors, shapes, whole, kind))
-    return tuple(found)
+                reads.append(Read(path, module, own, tensors, shapes, whole, kind))
+    return tuple(reads)
 
 
-def stand(found: Iterable[Read]) -> bool:
+def stand(reads: Iterable[Read]) -> bool:
     """Whether all of them are what the graphs were made for."""
-    return all(one.stands() for one in found)
+    return all(one.stands() for one in reads)
 
 
 def _shape(module: nn.Module, name: str) -> torch.Size | None:
@@ -149,27 +149,27 @@ def _shape(module: nn.Module, name: str) -> torch.Size | None:
 def changes(network: nn.Module, before: Mapping[str, Opened], points: Iterable[Point]) -> list[Change]:
     """What became of the containers, the outermost of each change alone."""
     layers = {p.layer for p in points if p.layer}
-    found: list[Change] = []
-    for path, was in before.items():
-        if any(path.startswith(c.path + ".") for c in found if c.path):
+    result: list[Change] = []
+    for path, old in before.items():
+        if any(path.startswith(c.path + ".") for c in result if c.path):
             continue
         now = walk(network, path) if path else network
         if now is None:
             continue  # its own container says so
         now = inner_of(now)
         names = _names(now, path, layers)
-        if now is was.module and names == was.names:
+        if now is old.module and names == old.names:
             continue
-        text = _children(now, was.names, names)
-        exchanged = now is not was.module
-        another = type(now) is not type(was.module)
+        text = _children(now, old.names, names)
+        exchanged = now is not old.module
+        another = type(now) is not type(old.module)
         if exchanged:
             kind = type(now).__name__
-            whose = f"{kind} in place of {type(was.module).__name__}" if another else f"another {kind}"
+            whose = f"{kind} in place of {type(old.module).__name__}" if another else f"another {kind}"
             text = f"{whose}, {text}" if text else whose
         runs = exchanged or isinstance(now, CONTAINERS)
-        found.append(Change(path, text, another or (runs and names != was.names)))
-    return found
+        result.append(Change(path, text, another or (runs and names != old.names)))
+    return result
 
 
 def _children(module: nn.Module, before: tuple[str, ...], now: tuple[str, ...]) -> str:

@@ -83,8 +83,8 @@ def _heard(
     @functools.wraps(known)
     def asked() -> bool:
         frame: Any = sys._getframe(1)
-        home = str(frame.f_globals.get("__name__", "")).partition(".")[0]
-        if home in _LIBRARIES or not by_the_network():
+        package = str(frame.f_globals.get("__name__", "")).partition(".")[0]
+        if package in _LIBRARIES or not by_the_network():
             return known()
         export.asked.add(text)
         if export.met == "refused":

@@ -79,9 +79,9 @@ def _is_legacy(hook: Any) -> bool:
 
 def _is_own_method(module: nn.Module) -> bool:
     """Say whether an object's `forward` is another method of its class, as in timm's FasterNet."""
-    found = module.__dict__["forward"]
+    forward = module.__dict__["forward"]
     return (
-        isinstance(found, types.MethodType)
-        and found.__self__ is module
-        and getattr(type(module), found.__func__.__name__, None) is found.__func__
+        isinstance(forward, types.MethodType)
+        and forward.__self__ is module
+        and getattr(type(module), forward.__func__.__name__, None) is forward.__func__
     )

@@ -33,13 +33,13 @@ _log = logging.getLogger(__name__)
 @alone
 def follow(network: Rewritten, demand: bool, remake: bool) -> None:
     """Hang layers anew, or make the graphs anew, where the modules are not what they were; see `Rewritten.anchor`."""
-    found = network.__dict__["_holders"]
-    if found is None or (anchors.stand(found) and exchanged.stand(network._read)):
+    holders = network.__dict__["_holders"]
+    if holders is None or (anchors.stand(holders) and exchanged.stand(network._read)):
         return  # another thread was first
     # torch.compile walks over the modules and then reads the code, without a call in between
     demand = demand or (remake and torch.compiler.is_compiling())
     settled = anchors.settle(network, network._hung, demand=demand)
-    norm = anchors.fused(network, network._programs.values(), network._points, found)
+    norm = anchors.fused(network, network._programs.values(), network._points, holders)
     lost = anchors.lost(network, network._programs.values())
     changes = exchanged.changes(network, network._opened, network._points)
     changes += [c for c in (one.change(network) for one in network._read) if c]

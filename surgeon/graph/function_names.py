@@ -50,9 +50,9 @@ def _found() -> dict[Any, str]:
     return {
         function: name
         for name in _CLASSES
-        for home in homes
+        for namespace in homes
         for key in (name, f"{name}_")
-        if callable(function := getattr(home, key, None))
+        if callable(function := getattr(namespace, key, None))
     }
 
 

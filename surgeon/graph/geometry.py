@@ -51,12 +51,12 @@ class Geometry:
         """The first that is another one, where the network then no longer runs; where it does, a warning says what a
         loop over convolutions has passed over."""
         now = tuple(map(_settings, self.modules))
-        first = next((i for i, was in enumerate(self.values) if now[i] != was), None)
+        first = next((i for i, old in enumerate(self.values) if now[i] != old), None)
         if first is None:
             return None
-        path, was = self.paths[first], self.values[first]
-        place = next(i for i in range(len(SETTINGS)) if now[first][i] != was[i])
-        text = f"{SETTINGS[place]} {now[first][place]} in place of {was[place]}"
+        path, old = self.paths[first], self.values[first]
+        place = next(i for i in range(len(SETTINGS)) if now[first][i] != old[i])
+        text = f"{SETTINGS[place]} {now[first][place]} in place of {old[place]}"
         if now not in self._tried:
             self._tried[now] = self._fault(network)
         fault = self._tried[now]
@@ -96,13 +96,13 @@ def watched(network: nn.Module) -> tuple[Geometry, ...]:
             bound[name] = module
     if not bound:
         return ()
-    found = {n: m for n, m in named if all(s in m.__dict__ for s in SETTINGS)}
-    found = {n: m for n, m in found.items() if is_convolution(m) or getattr(m, "of_one_size", False)}
+    modules = {n: m for n, m in named if all(s in m.__dict__ for s in SETTINGS)}
+    modules = {n: m for n, m in modules.items() if is_convolution(m) or getattr(m, "of_one_size", False)}
     return (
         Geometry(
-            tuple(found),
-            tuple(found.values()),
-            tuple(map(_settings, found.values())),
+            tuple(modules),
+            tuple(modules.values()),
+            tuple(map(_settings, modules.values())),
             tuple(f"{n} ({type(m).__name__})" for n, m in bound.items()),
             tuple(f"{n} ({type(m).__name__})" for n, m in bound.items() if any(m.__dict__.get("_was", ()))),
         ),

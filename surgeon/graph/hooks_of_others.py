@@ -51,5 +51,5 @@ def _belongs(hook: Any, own: set[nn.Module]) -> bool:
 
 
 def _is_ours(value: Any) -> bool:
-    home = getattr(value, "__module__", None) or type(value).__module__
-    return str(home).partition(".")[0] in _OURS
+    module_name = getattr(value, "__module__", None) or type(value).__module__
+    return str(module_name).partition(".")[0] in _OURS

@@ -38,9 +38,9 @@ CONFIGURATION = "config.json"
 _REWRITTEN = "surgeon: a rewritten"
 
 
-def writes_weights(name: str, found: Any) -> bool:
+def writes_weights(name: str, member: Any) -> bool:
     """Whether a method is transformers' way to write a network into a folder."""
-    return name == "save_pretrained" and str(getattr(found, "__module__", "")).startswith("transformers.")
+    return name == "save_pretrained" and str(getattr(member, "__module__", "")).startswith("transformers.")
 
 
 def save_weights(

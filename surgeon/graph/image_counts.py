@@ -17,17 +17,17 @@ def counts_images(node: fx.Node) -> bool:
     seen: set[fx.Node] = set()
     todo = [node]
     while todo:
-        found = todo.pop()
-        if found in seen:
+        current = todo.pop()
+        if current in seen:
             continue
-        seen.add(found)
-        if _other_dimension(found):
+        seen.add(current)
+        if _other_dimension(current):
             continue
-        if any(isinstance(n.meta.get("value"), torch.Tensor) for n in found.all_input_nodes):
-            if not _rank_or_type(found):
+        if any(isinstance(n.meta.get("value"), torch.Tensor) for n in current.all_input_nodes):
+            if not _rank_or_type(current):
                 return True
             continue
-        todo += found.all_input_nodes
+        todo += current.all_input_nodes
     return False
 
 

@@ -86,14 +86,14 @@ def implants(tree: nn.Module, edits: Iterable[Edit]) -> dict[str, Implant]:
     Returns:
         The description by dotted name.
     """
-    found = {}
+    by_name = {}
     for edit in edits:
         for root in roots(edit):
             if has(tree, root):
                 for name, module in tree.get_submodule(root).named_modules(prefix=root):
                     plain = tuple((k, v) for k, v in settings_of(module) if not isinstance(v, FUNCTIONS))
-                    found[name] = Implant(kind_of(module), plain)
-    return found
+                    by_name[name] = Implant(kind_of(module), plain)
+    return by_name
 
 
 def roots(edit: Edit) -> tuple[str, ...]:
@@ -137,17 +137,17 @@ def changed(model: nn.Module) -> dict[str, tuple[Any, Any]]:
         (the value now, the value that was left) by `module.setting`.
     """
     left: Mapping[str, Implant] = getattr(model.__dict__.get("displaced"), "implants", None) or {}
-    found = {}
+    differing = {}
     for name, implant in left.items():
         if not has(model, name):
             continue
         module = model.get_submodule(name)
         now = {k: v for k, v in settings_of(module) if not isinstance(v, FUNCTIONS)}
         switched = getattr(module, "switched_by_training", ())  # a layer names what a training sets by itself
-        for key, was in implant.settings:
-            if key in now and key not in switched and not key.startswith("_") and not same(now[key], was):
-                found[f"{name}.{key}"] = (now[key], was)
-    return found
+        for key, old in implant.settings:
+            if key in now and key not in switched and not key.startswith("_") and not same(now[key], old):
+                differing[f"{name}.{key}"] = (now[key], old)
+    return differing
 
 
 def _is_plain(value: Any) -> bool:

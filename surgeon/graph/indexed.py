@@ -16,9 +16,9 @@ INDEXED = ("__len__", "__getitem__", "__setitem__", "__delitem__", "append", "ex
 """Methods of a Sequential that read or exchange single children."""
 
 
-def is_indexed(name: str, found: Any) -> bool:
+def is_indexed(name: str, member: Any) -> bool:
     """Whether a method of a stock class is one of `INDEXED`, as nn.Sequential has it."""
-    return name in INDEXED and vars(nn.Sequential).get(name) is found
+    return name in INDEXED and vars(nn.Sequential).get(name) is member
 
 
 def by_index(

@@ -78,8 +78,8 @@ class Kept:
             return
         before, *tensors = self._before[module]
         own: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
-        for was, now in zip(tensors, own, strict=True):
-            for name, tensor in was.items():
+        for old, now in zip(tensors, own, strict=True):
+            for name, tensor in old.items():
                 if now.get(name) is not tensor and not _of_numbers(module, name, tracer):
                     raise TraceError(
                         f"it puts another tensor in place of its {name}, which a graph would not"
@@ -99,8 +99,8 @@ class Kept:
                     if _traced(inner) and not _of_weights(
                         inner
                     ):  # else kept to compute it once for all calls
-                        was = self._item(value, key)
-                        if was is not _MISSING and not isinstance(was, torch.Tensor):
+                        old = self._item(value, key)
+                        if old is not _MISSING and not isinstance(old, torch.Tensor):
                             raise TraceError(
                                 f"it exchanges {key!r} in its {name}, which a graph would have from before"
                             )
@@ -112,9 +112,9 @@ class Kept:
         """Raise TraceError for a module whose code has left anything on it that the graph does not set."""
         before = self._before[module][0] if module in self._before else module.__dict__
         for name in [n for n in {**before, **module.__dict__} if n not in _OF_TORCH]:
-            was, now = before.get(name, _MISSING), module.__dict__.get(name, _MISSING)
+            old, now = before.get(name, _MISSING), module.__dict__.get(name, _MISSING)
             if not _traced(now) and (
-                not _same(was, now) or (type(now) in _MUTABLE and not self._holds_the_same(now))
+                not _same(old, now) or (type(now) in _MUTABLE and not self._holds_the_same(now))
             ):
                 raise TraceError(f"it writes into its {name} while it runs, which a graph would not")
 
@@ -122,7 +122,7 @@ class Kept:
         """Whether a list, set or dict from before the call has what it had; one may keep more under further keys."""
         content = next((c for v, c in self._contents if v is held), held)
         if isinstance(held, dict):
-            return all(_same(was, held.get(key, _MISSING)) for key, was in content.items())
+            return all(_same(old, held.get(key, _MISSING)) for key, old in content.items())
         return len(held) == len(content)
 
     def as_found(self, module: nn.Module, whole: bool) -> None:
@@ -145,9 +145,9 @@ class Kept:
         if module not in self._before:
             return ""
         own: tuple[dict[str, Any], ...] = (module.__dict__, module._parameters, module._buffers)
-        for was, now in zip(self._before[module], own, strict=True):
-            if not _identical(now, was):
-                return next(n for n in {**was, **now} if now.get(n, _MISSING) is not was.get(n, _MISSING))
+        for old, now in zip(self._before[module], own, strict=True):
+            if not _identical(now, old):
+                return next(n for n in {**old, **now} if now.get(n, _MISSING) is not old.get(n, _MISSING))
         return "hook" if any(map(operator.ne, _hooks(module), self._hooks[module])) else ""
 
     def at_the_end(self, tracer: fx.Tracer) -> None:
@@ -174,11 +174,11 @@ class Kept:
     @property
     def set_again(self) -> dict[nn.Module, list[str]]:
         """The attributes that the graph sets, and that were there before, by their module."""
-        found: dict[nn.Module, list[str]] = {}
+        by_module: dict[nn.Module, list[str]] = {}
         for module, name, key in self._set:
             if not key and name in self._before[module][0]:
-                found.setdefault(module, []).append(name)
-        return found
+                by_module.setdefault(module, []).append(name)
+        return by_module
 
     def restore(self, whole: bool = False) -> None:
         """Put back what was there. What the network itself got, such as a tracer's constants, stays
@@ -192,10 +192,10 @@ class Kept:
             if not _identical(now, before):
                 _put_back(now, before, list(now) if whole or module is not self._root else [])
             own: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
-            for was, held in zip(tensors, own, strict=True):
-                if not _identical(held, was):
+            for old, held in zip(tensors, own, strict=True):
+                if not _identical(held, old):
                     held.clear()
-                    held.update(was)
+                    held.update(old)
         for module, hooks in self._hooks.items():
             for present, before_it in zip(_hooks(module), hooks, strict=True):
                 if present != before_it:
@@ -229,9 +229,9 @@ class Kept:
         tracer.graph.create_node("call_function", how, (owner, *where, tracer.create_arg(value)), {})
 
 
-def _same(was: Any, now: Any) -> bool:
+def _same(old: Any, now: Any) -> bool:
     """Whether a value is another's, or a plain one of equal value."""
-    return was is now or (type(was) is type(now) and type(now) in _NUMBERS and bool(was == now))
+    return old is now or (type(old) is type(now) and type(now) in _NUMBERS and bool(old == now))
 
 
 def _of_numbers(module: nn.Module, name: str, tracer: fx.Tracer) -> bool:
@@ -283,11 +283,11 @@ def _identical(one: dict[Any, Any], other: dict[Any, Any]) -> bool:
 
 def _of_weights(value: Any, weights: bool = True) -> bool:
     """Whether a traced value is made of no input; not `weights`: nor of parameters and buffers, sizes left aside."""
-    found: list[fx.Node] = []
-    fx.node.map_aggregate(value, lambda v: found.append(v.node) if isinstance(v, fx.Proxy) else None)
-    seen = set(found)
-    while found:
-        node = found.pop()
+    nodes: list[fx.Node] = []
+    fx.node.map_aggregate(value, lambda v: nodes.append(v.node) if isinstance(v, fx.Proxy) else None)
+    seen = set(nodes)
+    while nodes:
+        node = nodes.pop()
         if not weights and node.target is getattr and node.args[1] in _PROPERTIES:
             continue
         if node.op in ("placeholder", "call_module") or (
@@ -296,7 +296,7 @@ def _of_weights(value: Any, weights: bool = True) -> bool:
             return False
         more = [n for n in node.all_input_nodes if n not in seen]
         seen.update(more)
-        found += more
+        nodes += more
     return True
 
 

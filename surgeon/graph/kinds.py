@@ -48,12 +48,12 @@ def kind_of(node: fx.Node, root: nn.Module) -> type | None:
         return None
     if node.op == "call_method":
         return torch.Tensor
-    home = str(getattr(node.target, "__module__", "") or "torch")  # torch's own C functions say none
-    if home in ("_operator", "math"):
+    module_name = str(getattr(node.target, "__module__", "") or "torch")  # torch's own C functions say none
+    if module_name in ("_operator", "math"):
         return torch.Tensor if _of_tensors(node, root) else None
     if node.target is getattr:
         return None
-    return torch.Tensor if home.partition(".")[0] == "torch" else None
+    return torch.Tensor if module_name.partition(".")[0] == "torch" else None
 
 
 def from_a_module(node: fx.Node) -> bool:

@@ -47,21 +47,21 @@ Bound = Callable[[N, str, How, tuple[Any, ...], dict[str, Any]], Any]
 """What a replaced method does: (network, method, how, args, kwargs)."""
 
 
-def how_for(name: str, found: Any) -> How:
-    """What becomes of a name that the stock class, or a base of it below `nn.Module`, defines as `found`."""
+def how_for(name: str, member: Any) -> How:
+    """What becomes of a name that the stock class, or a base of it below `nn.Module`, defines as `member`."""
     if name in TRACED_METHODS:
         return "run"
     if name in REBUILDING_METHODS:
         return "rebuild"
     if name in FLAGGING_METHODS:
         return "flag"
-    if name in PASSIVE_METHODS or not _is_method(found):
+    if name in PASSIVE_METHODS or not _is_method(member):
         return "keep"
-    if writes_weights(name, found):
+    if writes_weights(name, member):
         return "weights"
     if name in READING:
         return "view"
-    if is_indexed(name, found):
+    if is_indexed(name, member):
         return "index"
     if name.startswith("__") and name.endswith("__"):
         return "keep" if name in _READ or hasattr(nn.Module, name) else "refuse"
@@ -70,11 +70,11 @@ def how_for(name: str, found: Any) -> How:
     return "refuse"
 
 
-def _is_method(found: Any) -> bool:
-    if isinstance(found, (type, property, staticmethod, classmethod, functools.cached_property)):
+def _is_method(member: Any) -> bool:
+    if isinstance(member, (type, property, staticmethod, classmethod, functools.cached_property)):
         return False
-    return hasattr(type(found), "__get__") and (
-        callable(found) or isinstance(found, (functools.partialmethod, functools.singledispatchmethod))
+    return hasattr(type(member), "__get__") and (
+        callable(member) or isinstance(member, (functools.partialmethod, functools.singledispatchmethod))
     )
 
 
@@ -131,11 +131,11 @@ def _members(base: type[N], stock: type, bound: Bound[N]) -> dict[str, Any]:
     for name in names:
         if name in ours or name in members:
             continue
-        found = next(vars(c)[name] for c in stock.__mro__ if name in vars(c))
-        if isinstance(found, classmethod):
+        member = next(vars(c)[name] for c in stock.__mro__ if name in vars(c))
+        if isinstance(member, classmethod):
             members[name] = _OfStock(stock, name)
-        elif (how := how_for(name, found)) != "keep":
-            members[name] = _method(name, how, found, bound)
+        elif (how := how_for(name, member)) != "keep":
+            members[name] = _method(name, how, member, bound)
     return members
 
 
@@ -145,12 +145,12 @@ def _empty(cls: type, *args: Any, **kwargs: Any) -> Any:
     return object.__new__(cls)
 
 
-def _method(name: str, how: How, found: Any, bound: Bound) -> Any:
+def _method(name: str, how: How, member: Any, bound: Bound) -> Any:
     def method(self: nn.Module, /, *args: Any, **kwargs: Any) -> Any:
         return bound(self, name, how, args, kwargs)
 
-    method.__name__, method.__qualname__ = name, getattr(found, "__qualname__", name)
-    method.__doc__ = getattr(found, "__doc__", None)
+    method.__name__, method.__qualname__ = name, getattr(member, "__qualname__", name)
+    method.__doc__ = getattr(member, "__doc__", None)
     return method
 
 

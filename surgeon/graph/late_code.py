@@ -73,8 +73,10 @@ def _unknown(module: nn.Module) -> bool:
         return False
     if "forward" not in module.__dict__ and kind.forward is nn.Module.forward:
         return False  # a list of modules
-    home = kind.__module__
-    return not is_checked(module) or (home.startswith("torch.") and not home.startswith(_COMPARED))
+    module_name = kind.__module__
+    return not is_checked(module) or (
+        module_name.startswith("torch.") and not module_name.startswith(_COMPARED)
+    )
 
 
 def _code(module: nn.Module) -> str:

@@ -102,7 +102,7 @@ def channel_axes(
     Returns:
         0 or -1 by name; one is missing if it is not known, or not the same at each of its calls.
     """
-    found: dict[str, set[Axis | None]] = {}
+    candidates: dict[str, set[Axis | None]] = {}
     for region, traced in regions:
         prefix = f"{region}." if region else ""
         for mode, graph in zip(MODES, (traced.train, traced.eval), strict=True):
@@ -112,8 +112,10 @@ def channel_axes(
                 known[node] = _wanted(model, node, prefix) if axis is None else axis
             for place in called[region][mode]:
                 flat = len(outputs.get(prefix + place.name, ())) == 1  # (N, C): both axes are the same one
-                found.setdefault(prefix + place.name, set()).add(0 if flat else known[place.node])
-    return {name: axis for name, axes in found.items() if len(axes) == 1 and (axis := axes.pop()) is not None}
+                candidates.setdefault(prefix + place.name, set()).add(0 if flat else known[place.node])
+    return {
+        name: axis for name, axes in candidates.items() if len(axes) == 1 and (axis := axes.pop()) is not None
+    }
 
 
 def _axis(

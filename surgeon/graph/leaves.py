@@ -70,8 +70,8 @@ def is_leaf(module: nn.Module) -> bool:
         return True
     if not module._modules:
         return not isinstance(module, CONTAINERS)
-    home = type(module).__module__
-    return home.startswith(("torch.nn.", "torch.ao.")) and not isinstance(module, CONTAINERS)
+    module_name = type(module).__module__
+    return module_name.startswith(("torch.nn.", "torch.ao.")) and not isinstance(module, CONTAINERS)
 
 
 _KNOWN = ("torch.nn.modules.", "timm.", "torchvision.", "surgeon.")
@@ -89,9 +89,9 @@ def altered(module: nn.Module) -> str:
     for method in exchanged_methods(module):
         return f"its {method} was exchanged on the object"
     for method in _WEIGHTED:
-        home = next((c for c in type(module).__mro__ if method in vars(c)), nn.Module)
-        if not home.__module__.startswith(_KNOWN):
-            return f"{home.__name__} has a {method} of its own, which may do anything with its weights"
+        owner = next((c for c in type(module).__mro__ if method in vars(c)), nn.Module)
+        if not owner.__module__.startswith(_KNOWN):
+            return f"{owner.__name__} has a {method} of its own, which may do anything with its weights"
     return ""
 
 
@@ -114,7 +114,7 @@ def is_hooked(module: nn.Module) -> bool:
         module._backward_hooks,
         module._backward_pre_hooks,
     )
-    return any(not getattr(h, "of_surgeon", False) for found in hooks for h in found.values())
+    return any(not getattr(h, "of_surgeon", False) for registered in hooks for h in registered.values())
 
 
 def runs_children(module: nn.Module) -> bool:

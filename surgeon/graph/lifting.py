@@ -29,9 +29,9 @@ def lift(graph: fx.Graph, names: Iterable[str], network: nn.Module) -> None:
     wanted = {n for n in names if is_call(n)}
     if not wanted:
         return
-    found = list(functions(graph, network))
-    there = {p.name for p in found}
-    for place in found:
+    calls = list(functions(graph, network))
+    there = {p.name for p in calls}
+    for place in calls:
         if place.name in wanted:
             _call_module(graph, place)
     for name in wanted - there:

@@ -106,8 +106,8 @@ def _written(module: nn.Module, hook: object) -> list[str]:
 
 
 def _held(module: nn.Module) -> dict[str, Tensor]:
-    found = {n: getattr(module, n, None) for n in _TENSORS}
-    return {n: t for n, t in found.items() if isinstance(t, Tensor)}
+    tensors = {n: getattr(module, n, None) for n in _TENSORS}
+    return {n: t for n, t in tensors.items() if isinstance(t, Tensor)}
 
 
 def _call(module: nn.Module, hook: object) -> None:

@@ -91,7 +91,7 @@ def traced_anew(
     }
     through = {s for s in sites if (m := walk(view, s)) is not None and parts_of(m, s)}
     came = late(view, network.__dict__.get("_known"), network._points, changed)
-    found = trace(
+    traced = trace(
         view,
         method=method,
         leaves={*(sites - through), *network._leaves, *came.whole},
@@ -101,10 +101,10 @@ def traced_anew(
         behind=behind,
         inputs=inputs,
     )
-    for name in came.watched & found.opaque.keys():
+    for name in came.watched & traced.opaque.keys():
         if any(p.site.startswith(f"{name}.") for p in network._points):
-            raise TraceError(f"{name}: {found.opaque[name]}")
-    return found
+            raise TraceError(f"{name}: {traced.opaque[name]}")
+    return traced
 
 
 def cut(network: Rewritten, graph: fx.Graph, *, with_input: bool) -> None:

@@ -42,7 +42,7 @@ class Owned:
     def _names(self) -> dict[int, str]:
         """The network's tensors by where their memory is; asked for by few networks, and then before
         anything is written."""
-        found: dict[int, str] = {}
+        by_storage: dict[int, str] = {}
         self._alive: list[torch.UntypedStorage] = []  # whose addresses no others get meanwhile
         for name, module in self._network.named_modules():
             if module in self._but:
@@ -53,9 +53,9 @@ class Owned:
                     continue
                 storage = storage_of(value)
                 if storage is not None:
-                    found.setdefault(storage._cdata, f"{name}.{key}" if name else key)
+                    by_storage.setdefault(storage._cdata, f"{name}.{key}" if name else key)
                     self._alive.append(storage)
-        return found
+        return by_storage
 
     def name(self, value: Any) -> str:
         """The tensor of the network that shares memory with this one, or ''."""

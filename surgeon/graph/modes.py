@@ -63,14 +63,14 @@ def _watch(graph: fx.Graph, owner: str, training: bool) -> None:
 def _made_by(graph: fx.Graph) -> dict[str, list[_Call]]:
     """What each module below the root calls itself, in order; a module that it calls and that is kept
     whole is one call."""
-    found: dict[str, list[_Call]] = {}
+    calls: dict[str, list[_Call]] = {}
     for node in graph.nodes:
         stack = [str(path) for path, _ in (node.meta.get("nn_module_stack") or {}).values()]
         if node.op == "call_module" and stack and stack[-1] == node.target:
             stack.pop()
         if stack and stack[-1] and node.op not in ("placeholder", "get_attr", "output"):
-            found.setdefault(stack[-1], []).append((node.op, _named(node.target)))
-    return found
+            calls.setdefault(stack[-1], []).append((node.op, _named(node.target)))
+    return calls
 
 
 def _named(target: Any) -> str:
@@ -80,14 +80,14 @@ def _named(target: Any) -> str:
 
 def _calls(graph: fx.Graph) -> dict[_Call, list[fx.Node]]:
     """The calls of functions inside modules below the root, by that module's name and the function, in order."""
-    found: dict[_Call, list[fx.Node]] = {}
+    nodes: dict[_Call, list[fx.Node]] = {}
     for node in graph.nodes:
         stack = node.meta.get("nn_module_stack")
         if node.op == "call_function" and stack:
             owner = str(next(reversed(stack.values()))[0])
             if owner:
-                found.setdefault((owner, node.target), []).append(node)
-    return found
+                nodes.setdefault((owner, node.target), []).append(node)
+    return nodes
 
 
 def _follow(owner: str, train: fx.Node, evaluation: fx.Node) -> None:

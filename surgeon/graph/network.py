@@ -141,8 +141,8 @@ class Rewritten(fx.GraphModule):
         remake: without a demand, make the graphs anew all the same where containers are not what they were, if that
         works.
         """
-        found = self.__dict__.get("_holders")
-        if found is None or (anchors.stand(found) and exchanged.stand(self._read)):
+        holders = self.__dict__.get("_holders")
+        if holders is None or (anchors.stand(holders) and exchanged.stand(self._read)):
             return
         following.follow(self, demand, remake)
 
@@ -264,13 +264,13 @@ class Rewritten(fx.GraphModule):
                 raise
             if not hasattr(stock, name):
                 return self._passed_on(name, stock)
-        found = inspect.getattr_static(stock, name)
-        if isinstance(found, property):
-            return found.fget(self)  # type: ignore[misc]  # a property without a getter would not have been read
-        if isinstance(found, (staticmethod, classmethod)) or not callable(found):
+        member = inspect.getattr_static(stock, name)
+        if isinstance(member, property):
+            return member.fget(self)  # type: ignore[misc]  # a property without a getter would not have been read
+        if isinstance(member, (staticmethod, classmethod)) or not callable(member):
             return getattr(stock, name)
-        how = how_for(name, found)
-        return found.__get__(self) if how == "keep" else functools.partial(bound, self, name, how)
+        how = how_for(name, member)
+        return member.__get__(self) if how == "keep" else functools.partial(bound, self, name, how)
 
     def _passed_on(self, name: str, stock: type[nn.Module]) -> Any:
         """What a stock class with a `__getattr__` of its own gives for a name, such as a wrapper that

@@ -16,6 +16,6 @@ def is_number(node: fx.Node, depth: int = 16) -> bool:
         return True
     if node.op != "call_function" or not node.all_input_nodes or not depth:
         return False
-    home = getattr(node.target, "__module__", "")
-    plain = home in ("_operator", "builtins", "math")
+    module_name = getattr(node.target, "__module__", "")
+    plain = module_name in ("_operator", "builtins", "math")
     return plain and all(is_number(n, depth - 1) for n in node.all_input_nodes)

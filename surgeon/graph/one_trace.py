@@ -82,9 +82,9 @@ def _with_values(text: str, tracer: LeafTracer) -> str:
     """A message of the network's own code with the values of the example in the place of what stood for them."""
     values = {n.name: n.meta["value"] for n in tracer.graph.nodes if "value" in n.meta}
 
-    def value(found: re.Match[str]) -> str:
-        known = values.get(found[1])
-        return found[0] if known is None or isinstance(known, torch.Tensor) else str(known)
+    def value(match: re.Match[str]) -> str:
+        known = values.get(match[1])
+        return match[0] if known is None or isinstance(known, torch.Tensor) else str(known)
 
     return re.sub(r"Proxy\((\w+)\)", value, text)
 

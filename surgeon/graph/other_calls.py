@@ -50,14 +50,14 @@ def otherwise(network: Rewritten, inputs: tuple[str, ...], given: dict[str, Any]
     call = call_of(network._stock_class.forward, given, inputs, defaults)
     if isinstance(call, str):
         _refuse_argument(network, call, given[call])
-    found = network._variants.find(call)
-    if found is None:
+    variant = network._variants.find(call)
+    if variant is None:
         if recorded or traced_elsewhere() or network._by_hand:
             _refuse(network, inputs, given)
-        found = _made(network, call)
+        variant = _made(network, call)
     elif not torch.compiler.is_compiling():
         network._variants.use(call)
-    return found.run[network.training](network, *call.tensors.values())
+    return variant.run[network.training](network, *call.tensors.values())
 
 
 def unlike(network: Rewritten, given: dict[str, Any]) -> Any:
@@ -106,13 +106,13 @@ def more_than_traced(network: Rewritten, rest: tuple[Any, ...]) -> NoReturn:
 @alone
 def _made(network: Rewritten, call: Call) -> Variant:
     """Make the graphs for a call, on modules of their own: other threads may compute meanwhile."""
-    found = network._variants.find(call)  # another thread may have made it meanwhile
-    if found is not None:
-        return found
+    meanwhile = network._variants.find(call)  # another thread may have made it meanwhile
+    if meanwhile is not None:
+        return meanwhile
     if network._replica_of is not None:  # its parameters are plain tensors, which code is not traced with
-        found = network._replica_of._variants.find(call) or _made(network._replica_of, call)
+        meanwhile = network._replica_of._variants.find(call) or _made(network._replica_of, call)
         copying.take_graphs(network, network._replica_of)
-        return found
+        return meanwhile
     view = making.apart(network.stock_view(), network)
     anew = functools.partial(
         making.traced_anew, network, view, "forward", call.constants, tuple(call.tensors)

@@ -32,11 +32,11 @@ def composed(value: Any) -> bool:
 
 def made_of(value: Any) -> bool:
     """Whether an object of any other class holds proxies in its attributes."""
-    found: list[fx.Proxy] = []
+    proxies: list[fx.Proxy] = []
     fx.node.map_aggregate(
-        getattr(value, "__dict__", {}), lambda v: found.append(v) if isinstance(v, fx.Proxy) else None
+        getattr(value, "__dict__", {}), lambda v: proxies.append(v) if isinstance(v, fx.Proxy) else None
     )
-    return bool(found)
+    return bool(proxies)
 
 
 def call_for(value: Any, argument: Argument) -> tuple[Callable[..., Any], tuple[Any, ...]]:

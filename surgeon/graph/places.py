@@ -92,17 +92,17 @@ def functions(graph: fx.Graph, network: nn.Module) -> Iterator[Place]:
 
 def attention(graph: fx.Graph, network: nn.Module, parts: dict[str, Parts]) -> dict[fx.Node, list[Place]]:
     """Attention modules, by the node that each one gives: inner ones first. parts: their layers, by their names."""
-    found: dict[fx.Node, list[Place]] = {}
+    by_node: dict[fx.Node, list[Place]] = {}
     for node in graph.nodes if parts else ():
         if node.op == "call_module" and str(node.target) in parts:
             gives = attended(node, network) if _torchs(network, node) else node
             if gives is not None:
-                _note(found, str(node.target), gives, network, parts)
+                _note(by_node, str(node.target), gives, network, parts)
     for passage in passages(graph, parts):
-        _note(found, passage.name, passage.gives, network, parts)
-    for here in found.values():
+        _note(by_node, passage.name, passage.gives, network, parts)
+    for here in by_node.values():
         here.sort(key=lambda p: -p.name.count("."))
-    return found
+    return by_node
 
 
 def _torchs(network: nn.Module, node: fx.Node) -> bool:
@@ -110,10 +110,14 @@ def _torchs(network: nn.Module, node: fx.Node) -> bool:
 
 
 def _note(
-    found: dict[fx.Node, list[Place]], name: str, gives: fx.Node, network: nn.Module, parts: dict[str, Parts]
+    by_node: dict[fx.Node, list[Place]],
+    name: str,
+    gives: fx.Node,
+    network: nn.Module,
+    parts: dict[str, Parts],
 ) -> None:
     place = Place(name, gives, network.get_submodule(name), parts=parts[name])
-    found.setdefault(gives, []).append(place)
+    by_node.setdefault(gives, []).append(place)
 
 
 def unlike(train: Iterable[Place], evaluation: Iterable[Place]) -> set[str]:
@@ -127,8 +131,8 @@ def unlike(train: Iterable[Place], evaluation: Iterable[Place]) -> set[str]:
     }
 
 
-def _most(found: Iterable[Place]) -> dict[tuple[str, str], int]:
+def _most(places: Iterable[Place]) -> dict[tuple[str, str], int]:
     most: dict[tuple[str, str], int] = {}
-    for call in (p.call for p in found if p.call):
+    for call in (p.call for p in places if p.call):
         most[call.owner, call.function] = max(most.get((call.owner, call.function), 0), call.number)
     return most

@@ -23,7 +23,7 @@ from torch.nn import functional
 from surgeon.graph.leaves import is_convolution
 
 _CONVOLUTIONS = ("conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d")
-CONVOLUTIONS = {getattr(home, name): name for home in (torch, functional) for name in _CONVOLUTIONS}
+CONVOLUTIONS = {getattr(namespace, name): name for namespace in (torch, functional) for name in _CONVOLUTIONS}
 """torch's convolutions as functions, and their names."""
 FUNCTIONS = {functional.linear, *CONVOLUTIONS}
 
@@ -63,15 +63,15 @@ def reads_values(function: str, place: int) -> bool:
 
 def read_beside(graph: fx.Graph) -> dict[str, str]:
     """Modules whose parameter the code around them reads, with why nothing may be folded into it, or fitted."""
-    found: dict[str, str] = {}
+    by_name: dict[str, str] = {}
     for node in graph.nodes:
         name, _, leaf = str(node.target).rpartition(".") if node.op == "get_attr" else ("", "", "")
         for user in node.users if name else ():
             function = _function(user)
             places = [i for i, a in enumerate(user.args) if a is node] or [0]
             if any(reads_values(function, i) for i in places):
-                found.setdefault(name, why_beside(function, leaf))
-    return found
+                by_name.setdefault(name, why_beside(function, leaf))
+    return by_name
 
 
 def why_beside(function: str, leaf: str) -> str:
@@ -91,12 +91,12 @@ def _function(node: fx.Node) -> str:
 
 def weights_read(graph: fx.Graph, network: nn.Module) -> dict[fx.Node, str]:
     """Functions that read a layer's weight, with the layer's name, in order."""
-    found: dict[fx.Node, str] = {}
+    by_node: dict[fx.Node, str] = {}
     called = {str(n.target) for n in graph.nodes if n.op == "call_module"}
     for node in graph.nodes:
         given = attended(node, network)
         if given is not None:
-            found[given] = f"{node.target}.out_proj"
+            by_node[given] = f"{node.target}.out_proj"
         weight = _weight(node) or projection(node)
         if weight is None:
             continue
@@ -106,8 +106,8 @@ def weights_read(graph: fx.Graph, network: nn.Module) -> dict[fx.Node, str]:
         layer = network.get_submodule(name)
         fits = is_convolution(layer) if node.target in CONVOLUTIONS else isinstance(layer, nn.Linear)
         if fits and all(weight in (_weight(user), projection(user)) for user in weight.users):
-            found[node] = name
-    return found
+            by_node[node] = name
+    return by_node
 
 
 def attended(node: fx.Node, network: nn.Module) -> fx.Node | None:

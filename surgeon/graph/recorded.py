@@ -176,17 +176,17 @@ def elsewhere_where_unseen(graph: fx.Graph) -> None:
 
 def _same_memory(value: Any) -> set[fx.Node]:
     """A value, what it may be a view of, and the views of that."""
-    found: set[fx.Node] = set()
+    nodes: set[fx.Node] = set()
     todo = [value]
     while todo:
         node = todo.pop()
-        if not isinstance(node, fx.Node) or node in found:
+        if not isinstance(node, fx.Node) or node in nodes:
             continue
-        found.add(node)
+        nodes.add(node)
         if _gives_its_input(node) and node.args:
             todo.append(node.args[0])
         todo += [u for u in node.users if u.args and u.args[0] is node and _gives_its_input(u)]
-    return found
+    return nodes
 
 
 def _gives_its_input(node: fx.Node) -> bool:

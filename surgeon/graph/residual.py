@@ -56,13 +56,13 @@ def sum_of(node: fx.Node) -> Sum:
 
 def branches(graph: fx.Graph, network: nn.Module) -> dict[fx.Node, int]:
     """The residual sums of a graph, in order, each with the place of the branch among its two summands."""
-    found: dict[fx.Node, int] = {}
+    depths: dict[fx.Node, int] = {}
     for node in graph.nodes:
         if is_sum(node):
-            place = _branch(node, network, found)
+            place = _branch(node, network, depths)
             if place is not None:
-                found[node] = place
-    return found
+                depths[node] = place
+    return depths
 
 
 def _branch(node: fx.Node, network: nn.Module, known: Mapping[fx.Node, int]) -> int | None:
@@ -91,16 +91,16 @@ def _branch(node: fx.Node, network: nn.Module, known: Mapping[fx.Node, int]) -> 
 
 def _made_of(value: fx.Node, key: str) -> dict[fx.Node, None]:
     """The value and what it is made of, back to where the module of this call takes it; no tensors of the network's."""
-    found: dict[fx.Node, None] = {}
+    nodes: dict[fx.Node, None] = {}
     todo = [value]
     while todo:
         node = todo.pop()
-        if node in found or node.op == "get_attr" or is_number(node):
+        if node in nodes or node.op == "get_attr" or is_number(node):
             continue
-        found[node] = None
+        nodes[node] = None
         if not key or key in (node.meta.get("nn_module_stack") or {}):
             todo += node.all_input_nodes
-    return found
+    return nodes
 
 
 def _weighted(node: fx.Node, network: nn.Module) -> bool:

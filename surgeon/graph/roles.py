@@ -21,9 +21,9 @@ def heads_of(model: nn.Module, sites: Sequence[Site]) -> list[str]:
     """The layers that write the classes, by their sites' names; none of a network without a classifier."""
     layers = _layers(sites)
     names = _configured(model, "classifier")
-    found = [last for name in names for last in [s.name for s in layers if _at(s, name)][-1:]]
-    if found:
-        return found
+    heads = [last for name in names for last in [s.name for s in layers if _at(s, name)][-1:]]
+    if heads:
+        return heads
     if any(isinstance(_module(model, name), nn.Identity) for name in names):
         return []
     logits = [s.name for s in layers if s.logits and "eval" in s.modes]
@@ -47,6 +47,6 @@ def _module(model: nn.Module, name: str) -> nn.Module | None:
 
 def _configured(model: nn.Module, key: str) -> tuple[str, ...]:
     """What timm's configuration of a network says of a layer, or nothing."""
-    found: Any = getattr(model, "pretrained_cfg", None) or getattr(model, "default_cfg", None)
-    value = found.get(key) if isinstance(found, dict) else getattr(found, key, None)
+    config: Any = getattr(model, "pretrained_cfg", None) or getattr(model, "default_cfg", None)
+    value = config.get(key) if isinstance(config, dict) else getattr(config, key, None)
     return (value,) if isinstance(value, str) else tuple(v for v in value or () if isinstance(v, str))

@@ -52,10 +52,10 @@ class Settings:
         now = map(dict.get, self.held, self.keys, itertools.repeat(MISSING))
         if not all(map(operator.is_, now, self.values)):
             again = map(dict.get, self.held, self.keys, itertools.repeat(MISSING))
-            tensors = {place for place, was in self.contents if isinstance(was, _Seen)}  # compared below
+            tensors = {place for place, old in self.contents if isinstance(old, _Seen)}  # compared below
             if not all(i in tensors or same(v, self.values[i]) for i, v in enumerate(again)):
                 return False
-        return all(same(self.held[i].get(self.keys[i], MISSING), was) for i, was in self.contents)
+        return all(same(self.held[i].get(self.keys[i], MISSING), old) for i, old in self.contents)
 
     def change(self, network: nn.Module) -> Change | None:
         """What became of them in the modules that stand there now: the first that is another one."""
@@ -65,31 +65,31 @@ class Settings:
             if held is None:
                 continue  # its container says so
             key = self.keys[place]
-            now, was = held.get(key, MISSING), contents.get(place, self.values[place])
-            if not same(now, was):
+            now, old = held.get(key, MISSING), contents.get(place, self.values[place])
+            if not same(now, old):
                 if now is MISSING and key in held.get("_modules", {}):
                     now = held["_modules"][key]
                 name = name.removeprefix("_buffers.").removeprefix("_parameters.")
-                return _change(network, path, name, was, now)
+                return _change(network, path, name, old, now)
         return None
 
 
-def _change(network: nn.Module, path: str, name: str, was: Any, now: Any) -> Change:
+def _change(network: nn.Module, path: str, name: str, old: Any, now: Any) -> Change:
     """An attribute that is another one, in words; MISSING stands for what the object has from its class alone."""
     whole = f"{path}.{name}" if path else name
     module = walk(network, path) if path else network
     kind = type(module).__name__
-    if "." not in name and was is MISSING and callable(now) and hasattr(type(module), name):
+    if "." not in name and old is MISSING and callable(now) and hasattr(type(module), name):
         own = getattr(now, "__self__", None) is module
         way = "" if own else _TAKE_OFF.format(name=name)
         return Change(
             path, f"its {name} is {_origin(now)} that was put on the object, not {kind}'s own", True, way=way
         )
-    if was is MISSING:
+    if old is MISSING:
         return Change(whole, f"it was set to {_told(now)} after the surgery", True)
     if now is MISSING:
-        return Change(whole, f"it was {_told(was)} at the surgery, and is gone", True)
-    return Change(whole, f"{_told(now)} in place of {_told(was)}", True)
+        return Change(whole, f"it was {_told(old)} at the surgery, and is gone", True)
+    return Change(whole, f"{_told(now)} in place of {_told(old)}", True)
 
 
 _TAKE_OFF = (
@@ -102,20 +102,25 @@ def _origin(function: Any) -> str:
     """What a function is called and where it is written, also behind functools.partial."""
     while isinstance(function, functools.partial):
         function = function.func
-    name, home = getattr(function, "__name__", type(function).__name__), getattr(function, "__module__", None)
-    return f"{name} of {home}" if home else f"{name}"
+    name, module_name = (
+        getattr(function, "__name__", type(function).__name__),
+        getattr(function, "__module__", None),
+    )
+    return f"{name} of {module_name}" if module_name else f"{name}"
 
 
 def settings(network: nn.Module, names: Iterable[tuple[str, str]]) -> Settings | None:
     """What attributes are now, each by its module's path and its name; None where there are none."""
-    found = [(path, name, held) for path, name in names if (held := holder(network, path, name)) is not None]
-    if not found:
+    held_at = [
+        (path, name, held) for path, name in names if (held := holder(network, path, name)) is not None
+    ]
+    if not held_at:
         return None
-    keys = tuple(name.rpartition(".")[2] for _, name, _ in found)
-    values = tuple(held.get(key, MISSING) for (_, _, held), key in zip(found, keys, strict=True))
+    keys = tuple(name.rpartition(".")[2] for _, name, _ in held_at)
+    values = tuple(held.get(key, MISSING) for (_, _, held), key in zip(held_at, keys, strict=True))
     return Settings(
-        tuple((path, name) for path, name, _ in found),
-        tuple(held for _, _, held in found),
+        tuple((path, name) for path, name, _ in held_at),
+        tuple(held for _, _, held in held_at),
         keys,
         values,
         tuple((i, _copied(v)) for i, v in enumerate(values) if _may_change(v)),
@@ -225,30 +230,30 @@ def _writes(tensor: torch.Tensor) -> int:
     return -1 if tensor.is_inference() else tensor._version
 
 
-def same(now: Any, was: Any) -> bool:
+def same(now: Any, old: Any) -> bool:
     """Whether a value is what it was: plain ones and what is in containers by value, others by being the same object,
     bound methods by their function; tensors by their values."""
-    if now is was:
+    if now is old:
         return True
-    if isinstance(was, _Seen):
-        return was.stands(now)
+    if isinstance(old, _Seen):
+        return old.stands(now)
     if isinstance(now, SimpleNamespace):
         now = vars(now)
-    if isinstance(now, dict) or isinstance(was, dict):
-        both = isinstance(now, dict) and isinstance(was, dict) and now.keys() == was.keys()
-        return both and all(same(now[k], was[k]) for k in was)
-    if isinstance(was, _IN_ORDER):
-        alike = isinstance(now, _IN_ORDER) and len(now) == len(was)
-        return alike and all(map(same, now, was))
-    if isinstance(was, _WITHOUT_ORDER):
-        return isinstance(now, _WITHOUT_ORDER) and now == was
-    if type(now) is not type(was):
+    if isinstance(now, dict) or isinstance(old, dict):
+        both = isinstance(now, dict) and isinstance(old, dict) and now.keys() == old.keys()
+        return both and all(same(now[k], old[k]) for k in old)
+    if isinstance(old, _IN_ORDER):
+        alike = isinstance(now, _IN_ORDER) and len(now) == len(old)
+        return alike and all(map(same, now, old))
+    if isinstance(old, _WITHOUT_ORDER):
+        return isinstance(now, _WITHOUT_ORDER) and now == old
+    if type(now) is not type(old):
         return False
-    if isinstance(was, functools.partial):
-        return same(now.func, was.func) and same(now.args, was.args) and same(now.keywords, was.keywords)
-    if hasattr(was, "__func__") and hasattr(was, "__self__"):
-        return now.__func__ is was.__func__
-    return isinstance(was, _PLAIN) and bool(now == was)
+    if isinstance(old, functools.partial):
+        return same(now.func, old.func) and same(now.args, old.args) and same(now.keywords, old.keywords)
+    if hasattr(old, "__func__") and hasattr(old, "__self__"):
+        return now.__func__ is old.__func__
+    return isinstance(old, _PLAIN) and bool(now == old)
 
 
 _PLAIN = (numbers.Number, str, bytes, slice, range, torch.device)

@@ -22,12 +22,12 @@ def ties(tree: nn.Module) -> Ties:
     Returns:
         The names of each such parameter.
     """
-    found: dict[int, list[str]] = {}
+    by_id: dict[int, list[str]] = {}
     for name, module in tree.named_modules():
         for leaf, parameter in module._parameters.items():
             if parameter is not None:
-                found.setdefault(id(parameter), []).append(f"{name}.{leaf}" if name else leaf)
-    return tuple(tuple(names) for names in found.values() if len(names) > 1)
+                by_id.setdefault(id(parameter), []).append(f"{name}.{leaf}" if name else leaf)
+    return tuple(tuple(names) for names in by_id.values() if len(names) > 1)
 
 
 def tie(tree: nn.Module, before: Ties) -> Sequence[str]:

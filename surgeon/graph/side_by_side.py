@@ -193,9 +193,9 @@ def _streams(network: nn.Module) -> Iterator[None]:
 
 
 def _drawn(device: torch.device) -> Noted:
-    found: Noted = {"torch": torch.get_rng_state(), "Python's random": state_of(random)}
+    states: Noted = {"torch": torch.get_rng_state(), "Python's random": state_of(random)}
     if device.type == "cuda":
-        found["torch.cuda"] = torch.cuda.get_rng_state(device)
+        states["torch.cuda"] = torch.cuda.get_rng_state(device)
     for numpy in of_numpy():
-        found["numpy.random"] = state_of(numpy)
-    return found
+        states["numpy.random"] = state_of(numpy)
+    return states

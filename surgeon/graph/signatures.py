@@ -16,12 +16,12 @@ def placeholders(
     first one, and `inputs`."""
     parameters = list(inspect.signature(inspect.unwrap(method)).parameters.values())[1:]
     named = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-    found = [
+    names = [
         p.name
         for i, p in enumerate(named)
         if p.name in inputs or ((p.default is p.empty or not i) and p.name not in constants)
     ]
-    return [*found, *(n for n in inputs if n not in {p.name for p in named})]
+    return [*names, *(n for n in inputs if n not in {p.name for p in named})]
 
 
 def needed_inputs(model: nn.Module) -> list[str]:

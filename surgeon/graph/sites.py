@@ -123,25 +123,25 @@ def _under(parts: Parts | None, name: str) -> Parts | None:
 def _places(module: nn.Module, traced: Traced) -> dict[Mode, list[Place]]:
     """What the graphs of a region call, without functions whose calls cannot be told apart, or to which nothing can
     hang."""
-    found: dict[Mode, list[Place]] = {
+    by_mode: dict[Mode, list[Place]] = {
         "train": list(places(traced.train, module)),
         "eval": list(places(traced.eval, module)),
     }
-    odd = unlike(*found.values())
-    for mode, calls in found.items():
-        found[mode] = [
+    odd = unlike(*by_mode.values())
+    for mode, calls in by_mode.items():
+        by_mode[mode] = [
             p
             for p in calls
             if p.call is None or (p.name not in odd and not runs_children(module.get_submodule(p.call.owner)))
         ]
-    return found
+    return by_mode
 
 
 def _ordered_calls(
     called: dict[str, dict[Mode, list[Place]]],
 ) -> dict[str, tuple[Place, int, tuple[Mode, ...]]]:
     """By name what is called, how often, and in which modes, in execution order."""
-    found: dict[str, tuple[Place, int, tuple[Mode, ...]]] = {}
+    ordered: dict[str, tuple[Place, int, tuple[Mode, ...]]] = {}
 
     walked: set[str] = set()
 
@@ -159,16 +159,16 @@ def _ordered_calls(
                     continue
             for inner in [r for r in called if r.startswith(f"{full}.") and r not in walked]:
                 walk(inner)  # parts of what stays whole, because no graph shows its own code
-            if full not in found:
+            if full not in ordered:
                 n = max(counts["eval"][target], counts["train"][target])
                 modes = tuple(m for m in MODES if target in counts[m])
-                found[full] = (first[target], n, modes)
+                ordered[full] = (first[target], n, modes)
 
     nested = {r for r in called if any(r != o and (not o or r.startswith(o + ".")) for o in called)}
     for region in called:
         if region not in nested:
             walk(region)
-    return found
+    return ordered
 
 
 def _merge(first: list[str], second: list[str]) -> list[str]:
@@ -186,10 +186,10 @@ def _call_shapes(seen: Measured, name: str) -> tuple[Shape, ...]:
 
 def _placed(kind: Kind, module: Any, out_shape: Shape | None, axis: Axis | None) -> dict[str, Any]:
     """What the module says of itself, and the axis of its channels, whose size is their number."""
-    found = details(kind, module)
+    described = details(kind, module)
     if kind in ("activation", "pool", "residual", "attention") and out_shape and axis is not None:
-        found["channels"] = out_shape[axis]
-    return {**found, "channel_axis": axis}
+        described["channels"] = out_shape[axis]
+    return {**described, "channel_axis": axis}
 
 
 def _shared_weights(model: nn.Module) -> dict[str, str]:
@@ -199,13 +199,13 @@ def _shared_weights(model: nn.Module) -> dict[str, str]:
         for parameter in module._parameters.values():
             if parameter is not None:
                 owners.setdefault(id(parameter), []).append(name)
-    found: dict[str, str] = {}
+    twins: dict[str, str] = {}
     for names in owners.values():
         for name in names:
             others = [n for n in names if n != name]
             if others:
-                found[name] = f"it shares its weight with {', '.join(others)}"
-    return found
+                twins[name] = f"it shares its weight with {', '.join(others)}"
+    return twins
 
 
 def _read_beside(regions: Iterable[tuple[str, Traced]]) -> dict[str, str]:
@@ -235,7 +235,8 @@ def _links(regions: Iterable[tuple[str, Traced]]) -> dict[str, dict[str, str]]:
                 )
                 source = node.args[0] if node.args else None
                 known = isinstance(source, fx.Node) and source.op == "call_module"
-                before.setdefault(name, set()).add(prefix + str(source.target) if known else "?")  # type: ignore[union-attr]  # known: a node
+                called = prefix + str(source.target) if known else "?"  # type: ignore[union-attr]  # known: a node
+                before.setdefault(name, set()).add(called)
     links: dict[str, dict[str, str]] = {}
     for name, followers in after.items():
         (only,) = followers if len(followers) == 1 else ("?",)
@@ -247,7 +248,7 @@ def _links(regions: Iterable[tuple[str, Traced]]) -> dict[str, dict[str, str]]:
 
 def _logits(model: nn.Module, traced: Traced | None) -> set[str]:
     """Convolutions and linear layers on no path to another module with weights: they write the outputs."""
-    found: set[str] = set()
+    names: set[str] = set()
     for graph in (traced.train, traced.eval) if traced else ():
         last: dict[fx.Node, bool] = {}
         for node in reversed(graph.nodes):
@@ -257,8 +258,8 @@ def _logits(model: nn.Module, traced: Traced | None) -> set[str]:
                 and last[node]
                 and kind_of_site(model.get_submodule(str(node.target))) in ("conv", "linear")
             ):
-                found.add(str(node.target))
-    return found
+                names.add(str(node.target))
+    return names
 
 
 def _weighted(model: nn.Module, node: fx.Node) -> bool:

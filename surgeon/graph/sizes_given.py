@@ -24,20 +24,23 @@ _METHODS = ("expand", "view", "reshape", "repeat", "tile", "new_ones", "new_zero
 def sizes_recorded(tracer: fx.Tracer) -> Iterator[None]:
     """In this block torch's functions that refuse a proxy among their sizes are recorded by the tracer."""
     with contextlib.ExitStack() as stack:
-        for home, names, kind in ((torch, _MAKING, "call_function"), (torch.Tensor, _METHODS, "call_method")):
+        for namespace, names, kind in (
+            (torch, _MAKING, "call_function"),
+            (torch.Tensor, _METHODS, "call_method"),
+        ):
             for name in names:
-                own = name in vars(home)
-                function = getattr(home, name)
-                setattr(home, name, _recording(function, kind, name, tracer))
-                stack.callback(_back, home, name, function if own else None)
+                own = name in vars(namespace)
+                function = getattr(namespace, name)
+                setattr(namespace, name, _recording(function, kind, name, tracer))
+                stack.callback(_back, namespace, name, function if own else None)
         yield
 
 
-def _back(home: Any, name: str, function: Any) -> None:
+def _back(namespace: Any, name: str, function: Any) -> None:
     if function is None:
-        delattr(home, name)
+        delattr(namespace, name)
     else:
-        setattr(home, name, function)
+        setattr(namespace, name, function)
 
 
 def _recording(function: Any, kind: str, name: str, tracer: fx.Tracer) -> Any:

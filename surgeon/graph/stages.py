@@ -49,9 +49,9 @@ def _from_names(sites: Sequence[Site]) -> dict[str, int]:
     stages: dict[str, int] = {}
     current = 0
     for site in sites:
-        found = _STAGE_NAME.match(site.name)
-        if found:
-            current = order.setdefault(found.group(1), len(order) + 1)
+        match = _STAGE_NAME.match(site.name)
+        if match:
+            current = order.setdefault(match.group(1), len(order) + 1)
         stages[site.name] = current
     return stages if len(order) >= 2 else {}
 

@@ -100,13 +100,15 @@ def standing(tree: nn.Module, edits: Iterable[Edit]) -> dict[str, Standing]:
     """
     edits = tuple(edits)
     layers = {e.layer for e in edits if e.layer}
-    found = {}
+    by_site = {}
     for site in {e.site: None for e in edits if e.site != INPUT}:
         if has(tree, site):
-            found[site] = described(
+            by_site[site] = described(
                 tree.get_submodule(site), {n.rpartition(".")[2] for n in layers if n.startswith(site + ".")}
             )
-    return found | {n: described(m, set()) for n, m in tree.named_modules() if n not in found and emptied(m)}
+    return by_site | {
+        n: described(m, set()) for n, m in tree.named_modules() if n not in by_site and emptied(m)
+    }
 
 
 def emptied(module: nn.Module) -> bool:

@@ -64,12 +64,12 @@ def of_numpy() -> list[Any]:
 
 def held_by(*networks: nn.Module) -> list[Any]:
     """The generators that modules hold, each once, of torch, Python and numpy."""
-    found: dict[int, Any] = {}
+    by_id: dict[int, Any] = {}
     for module in (m for n in networks for m in n.modules()):
         for key, value in module.__dict__.items():
             if type(value) not in _COMPARED and key not in _OF_TORCH:
-                found.update((id(s), s) for s in _inside(value))
-    return list(found.values())
+                by_id.update((id(s), s) for s in _inside(value))
+    return list(by_id.values())
 
 
 def draws_again() -> contextlib.AbstractContextManager[None]:

@@ -119,10 +119,10 @@ class _Explorer:
 
     def explored(self) -> tuple[list[Region], dict[str, str]]:
         """The regions, and the sites that none of them shows, with the reason."""
-        found = self._explored(False)
-        if self._hides_all(found[1]):
-            found = self._explored(True)
-        return found
+        regions = self._explored(False)
+        if self._hides_all(regions[1]):
+            regions = self._explored(True)
+        return regions
 
     def _explored(self, questions: bool) -> tuple[list[Region], dict[str, str]]:
         regions: list[Region] = []

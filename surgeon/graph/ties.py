@@ -26,8 +26,8 @@ class Place:
 
     def module(self) -> nn.Module | None:
         """What stands there now."""
-        found = self.children.get(self.name)
-        return None if found is None else inner_of(found)
+        child = self.children.get(self.name)
+        return None if child is None else inner_of(child)
 
 
 Tie = tuple[Place, ...]
@@ -41,25 +41,29 @@ def ties(network: nn.Module, graphs: Iterable[fx.Graph]) -> tuple[Tie, ...]:
     for path, module in tree.modules(network):
         prefix = f"{path}." if path else ""
         for name, child in tree.children(module):
-            found = places.setdefault(id(child), [])
-            found.append(Place(prefix + name, module._modules, name))
-            several = several or len(found) > 1
+            places_of_child = places.setdefault(id(child), [])
+            places_of_child.append(Place(prefix + name, module._modules, name))
+            several = several or len(places_of_child) > 1
     if not several:
         return ()
     passed = _passed(network, graphs)
-    return tuple(tuple(found) for key, found in places.items() if len(found) > 1 and key in passed)
+    return tuple(
+        tuple(places_of_child)
+        for key, places_of_child in places.items()
+        if len(places_of_child) > 1 and key in passed
+    )
 
 
-def held(found: Iterable[Tie]) -> tuple[Holder, ...]:
+def held(shared: Iterable[Tie]) -> tuple[Holder, ...]:
     """The children of every module that holds a shared one, as they are kept and as they are now."""
-    kept = {id(place.children): place.children for tie in found for place in tie}
+    kept = {id(place.children): place.children for tie in shared for place in tie}
     return tuple((children, dict(children)) for children in kept.values())
 
 
-def changes(found: Iterable[Tie]) -> list[Change]:
+def changes(shared: Iterable[Tie]) -> list[Change]:
     """The shared modules that are no longer one: what stands in a place of theirs beside what stands in the first."""
     made: list[Change] = []
-    for first, *others in found:
+    for first, *others in shared:
         now = first.module()
         for place in others:
             module = place.module()

@@ -30,16 +30,16 @@ def mixed_up(seen: Survey, tree: nn.Module, edits: Iterable[Edit]) -> dict[str, 
     for edit in edits:
         if edit.call is not None:
             numbers[edit.site] = max(numbers.get(edit.site, 0), edit.call + 1)
-    found: dict[str, str] = {}
+    reasons: dict[str, str] = {}
     for region in seen.regions if numbers else ():
         prefix = f"{region.name}." if region.name else ""
         for graph in (region.traced.eval, region.traced.train):
             there = Counter(prefix + p.name for p in places(graph, tree.get_submodule(region.name)))
             for site in numbers.keys() & there.keys():
                 if there[site] != numbers[site]:
-                    found[site] = (
+                    reasons[site] = (
                         f"it is called {numbers[site]} times, and {there[site]} of the calls stand in the graph of "
                         f"{region.name or 'the network'}: each is to have a layer of its own, and they cannot be "
                         "told apart"
                     )
-    return found
+    return reasons

@@ -73,19 +73,19 @@ def trace(
         return _with_values(model, functools.partial(tracer, behind=behind or {}), leaves, known)
 
     with exporting.met_by("no") as export:
-        found = traced()
-    if not export.asked or _same_under_export(found, traced):
-        return found
+        graphs = traced()
+    if not export.asked or _same_under_export(graphs, traced):
+        return graphs
     try:
         with exporting.met_by("refused"):
             return traced()
     except TraceError as error:
         if not questions or not exporting.of_a_question(error):
             raise
-    return replace(found, questions=tuple(sorted(export.asked)))
+    return replace(graphs, questions=tuple(sorted(export.asked)))
 
 
-def _same_under_export(found: Traced, traced: Callable[[], Traced]) -> bool:
+def _same_under_export(graphs: Traced, traced: Callable[[], Traced]) -> bool:
     """Whether graphs are the same where code that asks is told that it is traced or exported."""
     try:
         with exporting.met_by("yes"):
@@ -93,10 +93,10 @@ def _same_under_export(found: Traced, traced: Callable[[], Traced]) -> bool:
     except TraceError:
         return False
     return (
-        _alive(found.train) == _alive(other.train)
-        and _alive(found.eval) == _alive(other.eval)
-        and found.constants.keys() == other.constants.keys()
-        and all(_same(value, other.constants[name]) for name, value in found.constants.items())
+        _alive(graphs.train) == _alive(other.train)
+        and _alive(graphs.eval) == _alive(other.eval)
+        and graphs.constants.keys() == other.constants.keys()
+        and all(_same(value, other.constants[name]) for name, value in graphs.constants.items())
     )
 
 
@@ -132,18 +132,18 @@ def _own_names(
     graphs: Mapping[bool, fx.Graph], made: Mapping[bool, Mapping[str, torch.Tensor]]
 ) -> dict[str, torch.Tensor]:
     """The tensors that the code made on the way, each under one name: torch.fx counts them in each trace from 0."""
-    found: dict[str, torch.Tensor] = {}
+    tensors: dict[str, torch.Tensor] = {}
     for training, graph in graphs.items():
         names: dict[str, str] = {}
         for node in [n for n in graph.nodes if n.op == "get_attr" and n.target in made[training]]:
             name, value = str(node.target), made[training][str(node.target)]
             if name not in names:
                 names[name] = name
-                while names[name] in found and not _same(found[names[name]], value):
+                while names[name] in tensors and not _same(tensors[names[name]], value):
                     names[name] += "_"
-                found[names[name]] = value
+                tensors[names[name]] = value
             node.target = names[name]
-    return found
+    return tensors
 
 
 def _same(one: torch.Tensor, other: torch.Tensor) -> bool:

@@ -71,7 +71,9 @@ class LeafTracer(fx.Tracer):
         self.hooked: dict[str, str] = {}
         self._inside = 0
 
-    def trace(self, root: nn.Module, concrete_args: dict[str, Any] | None = None) -> fx.Graph:  # type: ignore[override]  # of modules alone
+    def trace(  # type: ignore[override]  # of modules alone
+        self, root: nn.Module, concrete_args: dict[str, Any] | None = None
+    ) -> fx.Graph:
         # which module draws numbers, or goes on from its last call, a second trace alone looks for
         closely = False
         again: dict[nn.Module, list[str]] = {}
@@ -86,8 +88,8 @@ class LeafTracer(fx.Tracer):
                 self.kept.restore()
             if self.watch.drew and not closely:
                 closely = True
-            elif again.keys() | (found := self.kept.set_again).keys() != again.keys():
-                again |= found
+            elif again.keys() | (set_again := self.kept.set_again).keys() != again.keys():
+                again |= set_again
             else:
                 names = {m: n for n, m in root.named_modules()}
                 self.asked.computed_with(self.watch.computed_with)

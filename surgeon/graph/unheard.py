@@ -76,10 +76,12 @@ def tell_of_all(network: Rewritten) -> None:
 
     Not of torch's own, which count operations and note names: what they count of the whole is right.
     """
-    told = (network._replica_of or network).__dict__
-    if told.get("_told_of_all") or not any(is_of_others(h) for hooks in HOOKS_ON_ALL for h in hooks.values()):
+    state = (network._replica_of or network).__dict__
+    if state.get("_told_of_all") or not any(
+        is_of_others(h) for hooks in HOOKS_ON_ALL for h in hooks.values()
+    ):
         return
-    told["_told_of_all"] = True
+    state["_told_of_all"] = True
     without = nn.Module.forward  # of a ModuleList, which nothing calls
     paths = [p for p, o in network._opened.items() if p and type(o.module).forward is not without]
     if paths:

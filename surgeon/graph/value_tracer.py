@@ -62,7 +62,9 @@ class ValueTracer(LeafTracer):
         self.decides = False  # by how many images there may be
         self.fake = FakeTensorMode(allow_non_fake_inputs=True)
 
-    def trace(self, root: nn.Module, concrete_args: dict[str, Any] | None = None) -> fx.Graph:  # type: ignore[override]  # of modules alone
+    def trace(  # type: ignore[override]  # of modules alone
+        self, root: nn.Module, concrete_args: dict[str, Any] | None = None
+    ) -> fx.Graph:
         with sizes_recorded(self), limits_answered(self):
             return super().trace(root, concrete_args)
 

@@ -137,9 +137,9 @@ class Variants:
     def use(self, call: Call) -> None:
         """Move a call's graphs to the end."""
         for key in call.keys:
-            found = self.kept.pop(key, None)
-            if found is not None:
-                self.kept[key] = found
+            variant = self.kept.pop(key, None)
+            if variant is not None:
+                self.kept[key] = variant
 
     def shared(self) -> Variants:
         """The same graphs, kept apart."""

@@ -178,8 +178,8 @@ class Watch:
     def _read(self, name: str) -> None:
         if not self._runs_code():
             return
-        home = str(sys._getframe(2).f_globals.get("__name__", ""))
-        if home.partition(".")[0] not in _LIBRARIES:
+        module_name = str(sys._getframe(2).f_globals.get("__name__", ""))
+        if module_name.partition(".")[0] not in _LIBRARIES:
             raise TraceError(
                 f"it asks for torch.{name}(), whose answer a graph would keep from when it was made"
             )

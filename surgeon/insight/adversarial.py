@@ -75,7 +75,7 @@ def attacked(model: nn.Module, images: Tensor, adversarial: Tensor, *, seed: int
 
 
 def draw_adversarial(
-    images: Tensor, adversarial: Tensor, labels: Tensor, found: Attacked, names: Sequence[str] | None = None
+    images: Tensor, adversarial: Tensor, labels: Tensor, outcome: Attacked, names: Sequence[str] | None = None
 ) -> Figure:
     """Draw three rows: clean images, adversarial images, and their difference, amplified by one factor.
 
@@ -85,7 +85,7 @@ def draw_adversarial(
         images: (N, C, H, W) in [0, 1].
         adversarial: (N, C, H, W) in [0, 1].
         labels: (N,) true classes.
-        found: Predictions and distances from `attacked`.
+        outcome: Predictions and distances from `attacked`.
         names: Names of the classes; None for numbers.
 
     Returns:
@@ -98,8 +98,8 @@ def draw_adversarial(
     for i in range(len(images)):
         for axis, picture in zip(axes[:, i], (images[i], adversarial[i], shown[i]), strict=True):
             show(axis, seen(picture))
-        _say(axes[0, i], "", int(found.before[i]), int(labels[i]), names)
-        _say(axes[1, i], "→ ", int(found.after[i]), int(labels[i]), names)
+        _say(axes[0, i], "", int(outcome.before[i]), int(labels[i]), names)
+        _say(axes[1, i], "→ ", int(outcome.after[i]), int(labels[i]), names)
     for axis, text in zip(axes[:, 0], ("clean", "adversarial", "difference"), strict=True):
         side_text(axis, text)
     scale = (
@@ -128,14 +128,14 @@ def pictured(shown: AttackedImages) -> Picture:
         The picture.
     """
     names, labels = shown.names, shown.labels.cpu()
-    found = attacked(shown.model, shown.images, shown.adversarial, seed=shown.seed)
-    right = [int((said == labels).sum()) for said in (found.before, found.after)]
+    outcome = attacked(shown.model, shown.images, shown.adversarial, seed=shown.seed)
+    right = [int((said == labels).sum()) for said in (outcome.before, outcome.after)]
     count = len(labels)
     each = "; ".join(
         f"{named(int(a), names, None)} → {named(int(b), names, None)}{'' if b == y else ' (wrong)'}"
-        for a, b, y in zip(found.before, found.after, labels, strict=True)
+        for a, b, y in zip(outcome.before, outcome.after, labels, strict=True)
     )
-    linf, l2 = float(found.linf.max()), float(found.l2.mean())
+    linf, l2 = float(outcome.linf.max()), float(outcome.l2.mean())
     size = f"largest change of a pixel {linf:.3g}, mean L2 length {l2:.3g}"
     return Picture(
         "adversarial",
@@ -144,5 +144,5 @@ def pictured(shown: AttackedImages) -> Picture:
         f"{right[0]} of {count}; after: {right[1]} of {count}; {size}, in pixels of [0, 1]. A wrong answer "
         "is red and has a ✗.",
         f"{count} images before and after the attack: {each}. {size}.",
-        png(lambda: draw_adversarial(shown.images, shown.adversarial, labels, found, names)),
+        png(lambda: draw_adversarial(shown.images, shown.adversarial, labels, outcome, names)),
     )

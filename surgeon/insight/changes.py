@@ -182,13 +182,13 @@ def pictured_spread(models: Mapping[str, nn.Module], images: Tensor, *, seed: in
     Returns:
         The picture.
     """
-    found = {name: spread_by_layer(model, images, seed=seed) for name, model in models.items()}
+    spreads = {name: spread_by_layer(model, images, seed=seed) for name, model in models.items()}
     return Picture(
         "spread",
         "How wide each layer's activations spread",
         f"The standard deviation of each layer's activations over {len(images)} images, all channels and "
         "all positions; the adversarial noise layer sizes its noise by it. After You et al., Fig. 2, here "
         "by layer.",
-        f"Line chart of the standard deviation by layer. {told(found)}.",
-        png(lambda: draw_spread(found)),
+        f"Line chart of the standard deviation by layer. {told(spreads)}.",
+        png(lambda: draw_spread(spreads)),
     )

@@ -110,12 +110,12 @@ def pictured(models: Mapping[str, nn.Module], images: Tensor, *, seed: int = 0) 
         PictureError: A model has no convolution or weight map over space.
     """
     shown = images[: max(1, min(3, ROWS // len(models)))]
-    found = {name: feature_maps(model, shown, seed=seed) for name, model in models.items()}
+    by_model = {name: feature_maps(model, shown, seed=seed) for name, model in models.items()}
     spread = "; ".join(
         f"{n} ({site}): mean {maps.mean():.2f}, standard deviation {maps.std(correction=0):.2f}"
-        for n, (site, maps) in found.items()
+        for n, (site, maps) in by_model.items()
     )
-    where = ", ".join(dict.fromkeys(site for site, _ in found.values()))
+    where = ", ".join(dict.fromkeys(site for site, _ in by_model.values()))
     return Picture(
         "features",
         f"First feature maps ({where})",
@@ -123,5 +123,5 @@ def pictured(models: Mapping[str, nn.Module], images: Tensor, *, seed: int = 0) 
         f"it), each activation through a sigmoid: 0.5 is an activation of 0. Over all maps: {spread}. "
         "After You et al., Fig. 3.",
         f"A grid of {len(shown)} images and their first feature maps. {spread}.",
-        png(lambda: draw_features(shown, {name: maps for name, (_, maps) in found.items()})),
+        png(lambda: draw_features(shown, {name: maps for name, (_, maps) in by_model.items()})),
     )

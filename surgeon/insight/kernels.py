@@ -105,20 +105,20 @@ def _first(network: nn.Module) -> tuple[str, nn.Conv2d]:
     raise PictureError(f"{type(network).__name__} has no convolution, so no kernels to show")
 
 
-def draw_kernels(found: KernelSheet) -> Figure:
+def draw_kernels(sheet: KernelSheet) -> Figure:
     """Draw one tile per kernel at its place on the sheet: in colour for three inputs, otherwise in gray.
 
     Gray is 0, and the largest |w| of a sheet is white or black.
 
     Args:
-        found: The kernels.
+        sheet: The kernels.
 
     Returns:
         The figure.
     """
-    panels = [("as stored", found.stored)]
-    if found.acting is not None and not _same(found):
-        panels.append(("as they act", found.acting))
+    panels = [("as stored", sheet.stored)]
+    if sheet.acting is not None and not _same(sheet):
+        panels.append(("as they act", sheet.acting))
     tiles = [tiled(k) for _, k in panels]
     wide = any(t.shape[1] > 1.5 * t.shape[0] for t in tiles)
     across = 1 if wide else len(panels)
@@ -137,8 +137,8 @@ def draw_kernels(found: KernelSheet) -> Figure:
     return figure
 
 
-def _same(found: KernelSheet) -> bool:
-    return found.acting is not None and torch.equal(found.acting.weight, found.stored.weight)
+def _same(sheet: KernelSheet) -> bool:
+    return sheet.acting is not None and torch.equal(sheet.acting.weight, sheet.stored.weight)
 
 
 def pictured(model: nn.Module) -> Picture:
@@ -153,22 +153,22 @@ def pictured(model: nn.Module) -> Picture:
     Raises:
         PictureError: The first layer with weights is not a Conv2d.
     """
-    found = kernel_sheet(model)
-    inputs = found.stored.weight.shape[1]
+    sheet = kernel_sheet(model)
+    inputs = sheet.stored.weight.shape[1]
     how = (
         "in colour" if inputs == 3 else "in gray" if inputs == 1 else f"the mean over {inputs} inputs in gray"
     )
-    numbers = f"as stored, neighbours have a mean cosine similarity of {found.stored.neighbours:.2f}"
-    if found.acting is None:
-        numbers += f"; how they act is not shown: {found.why}"
-    elif not _same(found):
-        numbers += f", as they act {found.acting.neighbours:.2f}"
-    rows, columns = found.stored.sheet
+    numbers = f"as stored, neighbours have a mean cosine similarity of {sheet.stored.neighbours:.2f}"
+    if sheet.acting is None:
+        numbers += f"; how they act is not shown: {sheet.why}"
+    elif not _same(sheet):
+        numbers += f", as they act {sheet.acting.neighbours:.2f}"
+    rows, columns = sheet.stored.sheet
     return Picture(
         "kernels",
-        f"Kernels of the first convolution ({found.layer})",
+        f"Kernels of the first convolution ({sheet.layer})",
         f"Each tile is one kernel, {how}, at its place on the sheet of channels; gray is 0, and each sheet "
         f"has its own scale. Along the sheet, {numbers}. After Bashivan et al., Fig. 7.",
-        f"A sheet of {rows} by {columns} kernels of {found.layer}; {numbers}.",
-        png(lambda: draw_kernels(found)),
+        f"A sheet of {rows} by {columns} kernels of {sheet.layer}; {numbers}.",
+        png(lambda: draw_kernels(sheet)),
     )

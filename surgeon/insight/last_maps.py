@@ -39,21 +39,21 @@ def last_spatial(model: nn.Module, images: Tensor) -> str:
         '1'
     """
     network = network_of(model)
-    found, index, shape, count = "", 0, torch.Size(), 0
+    last, index, shape, count = "", 0, torch.Size(), 0
     for site, output in outputs(model, images, activations=True).items():
         module = network.get_submodule(site)
         count += not is_activation(module)
         value = output.value
         spatial = value.dim() == 4 and value.shape[2:].numel() > 1
         if spatial and is_spatial(module):
-            found, index, shape = output.module, count, value.shape
-        elif found and value.shape == shape and (is_norm(module) or is_activation(module)):
-            found = output.module
-    if not found:
+            last, index, shape = output.module, count, value.shape
+        elif last and value.shape == shape and (is_norm(module) or is_activation(module)):
+            last = output.module
+    if not last:
         raise PictureError("no layer gives maps over space, which Grad-CAM needs")
     if index < EARLY * count:
         raise PictureError(
-            f"its last maps over space, of {found}, are those of layer {index} of {count}: Grad-CAM would "
-            f"say little of the decision; pass layer={found!r} to have it"
+            f"its last maps over space, of {last}, are those of layer {index} of {count}: Grad-CAM would "
+            f"say little of the decision; pass layer={last!r} to have it"
         )
-    return found
+    return last

@@ -43,13 +43,13 @@ def draw_lines(panels: Mapping[str, Mapping[str, ByLayer]], y_label: str, height
 
 
 def _lines(axis: Axes, models: Mapping[str, ByLayer]) -> None:
-    same = len({tuple(found) for found in models.values()}) == 1
-    for k, (name, found) in enumerate(models.items()):
-        count = len(found)
+    same = len({tuple(lines) for lines in models.values()}) == 1
+    for k, (name, lines) in enumerate(models.items()):
+        count = len(lines)
         x = [i + 1 if same else 100 * i / max(count - 1, 1) for i in range(count)]
         axis.plot(
             x,
-            list(found.values()),
+            list(lines.values()),
             LINES[k % len(LINES)],
             color=COLOURS[k % len(COLOURS)],
             label=name,
@@ -73,8 +73,8 @@ def told(models: Mapping[str, ByLayer]) -> str:
         The text.
     """
     parts = []
-    for name, found in models.items():
-        top = max(found, key=lambda layer: found[layer])
-        first, *_, last = [*found.values(), *found.values()]
-        parts.append(f"{name}: first layer {first:.3g}, largest {found[top]:.3g} at {top}, last {last:.3g}")
+    for name, lines in models.items():
+        top = max(lines, key=lambda layer: lines[layer])
+        first, *_, last = [*lines.values(), *lines.values()]
+        parts.append(f"{name}: first layer {first:.3g}, largest {lines[top]:.3g} at {top}, last {last:.3g}")
     return "; ".join(parts)

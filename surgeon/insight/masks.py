@@ -47,34 +47,34 @@ def masks(model: nn.Module) -> dict[str, Tensor]:
     return masks_by_site
 
 
-def kept(found: Mapping[str, Tensor]) -> dict[str, float]:
+def kept(by_layer: Mapping[str, Tensor]) -> dict[str, float]:
     """Compute the share of neurons that work.
 
     Args:
-        found: Site → mask.
+        by_layer: Site → mask.
 
     Returns:
         Site → share in [0, 1].
     """
-    return {site: float(mask.double().mean()) for site, mask in found.items()}
+    return {site: float(mask.double().mean()) for site, mask in by_layer.items()}
 
 
-def draw_masks(found: Mapping[str, Tensor], count: int = CHANNELS) -> Figure:
+def draw_masks(by_layer: Mapping[str, Tensor], count: int = CHANNELS) -> Figure:
     """Draw up to six evenly chosen layers, one row each: the first channels, white where the neuron works.
 
     Args:
-        found: Site → mask (C, H, W).
+        by_layer: Site → mask (C, H, W).
         count: The largest number of channels in a row.
 
     Returns:
         The figure.
     """
-    sites = [list(found)[i] for i in spread_out(len(found), LAYERS)]
-    columns = min(count, max(len(found[site]) for site in sites))
+    sites = [list(by_layer)[i] for i in spread_out(len(by_layer), LAYERS)]
+    columns = min(count, max(len(by_layer[site]) for site in sites))
     figure, axes = grid(len(sites), columns, tile=0.8, extra=0.3)
-    shares = kept(found)
+    shares = kept(by_layer)
     for line, site in zip(axes, sites, strict=True):
-        mask = found[site]
+        mask = by_layer[site]
         size = "×".join(map(str, mask.shape))
         side_text(line[0], f"{site}\n{size}, {percent(shares[site])} kept")
         for k, axis in enumerate(line):
@@ -101,18 +101,18 @@ def pictured(model: nn.Module) -> Picture:
     Raises:
         PictureError: The model has no masks.
     """
-    found = masks(model)
-    if not found:
+    by_layer = masks(model)
+    if not by_layer:
         raise PictureError("no layer of the model has a mask")
-    shares = kept(found)
+    shares = kept(by_layer)
     numbers = ", ".join(f"{site} {percent(share)}" for site, share in shares.items())
-    total = sum(float(m.sum()) for m in found.values()) / sum(m.numel() for m in found.values())
+    total = sum(float(m.sum()) for m in by_layer.values()) / sum(m.numel() for m in by_layer.values())
     return Picture(
         "masks",
         "Which neurons work",
         "White neurons work, black ones give a constant, in training and evaluation alike; the first "
-        f"channels of {min(LAYERS, len(found))} of {len(found)} masked layers. Kept over all: {percent(total)}. "
+        f"channels of {min(LAYERS, len(by_layer))} of {len(by_layer)} masked layers. Kept over all: {percent(total)}. "
         "Defective convolutions, Luo et al.; the picture is ours.",
-        f"Masks of {len(found)} layers; {percent(total)} of their neurons work. By layer: {numbers}.",
-        png(lambda: draw_masks(found)),
+        f"Masks of {len(by_layer)} layers; {percent(total)} of their neurons work. By layer: {numbers}.",
+        png(lambda: draw_masks(by_layer)),
     )

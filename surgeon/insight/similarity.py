@@ -68,8 +68,8 @@ def gradient_similarity(
         counts.index_add_(0, y.cpu(), there.double())
     assert sums is not None
     # The sum over all pairs of two classes is the product of their sums.
-    pairs, found = counts[:, None] * counts[None, :] - counts.diag(), sums @ sums.T - counts.diag()
-    return torch.where(pairs > 0, found / pairs, torch.nan)
+    pairs, products = counts[:, None] * counts[None, :] - counts.diag(), sums @ sums.T - counts.diag()
+    return torch.where(pairs > 0, products / pairs, torch.nan)
 
 
 def _directions(

@@ -32,15 +32,15 @@ GROUP = "surgeon.operations"
 @functools.cache
 def _shipped() -> dict[str, type[Operation]]:
     """Import the rooms of this package, and collect their operations by name."""
-    found: dict[str, type[Operation]] = {}
+    operations: dict[str, type[Operation]] = {}
     for info in pkgutil.iter_modules([str(Path(__file__).parent)]):
         if not info.ispkg:
             continue
         room = importlib.import_module(f"surgeon.methods.{info.name}")
         for value in vars(room).values():
             if isinstance(value, type) and issubclass(value, Operation) and "op" in value.model_fields:
-                found[value.model_fields["op"].default] = value
-    return found
+                operations[value.model_fields["op"].default] = value
+    return operations
 
 
 @functools.cache
@@ -84,10 +84,10 @@ def get(name: str) -> type[Operation]:
         return _shipped()[name]
     if name in _plugged():
         point = _plugged()[name]
-        found = point.load()
-        if not (isinstance(found, type) and issubclass(found, Operation)):
+        operation = point.load()
+        if not (isinstance(operation, type) and issubclass(operation, Operation)):
             raise RecipeError(f"the plug-in {name!r} ({point.value}) is not a surgeon.Operation")
-        return found
+        return operation
     raise RecipeError(f"unknown operation {shown(name)}; {nearest(name, names())}")
 
 
@@ -97,8 +97,8 @@ def papers() -> dict[str, Paper]:
     Returns:
         The papers by name, sorted.
     """
-    found = {p.name: p for p in (get(name).paper() for name in names()) if p is not None}
-    return dict(sorted(found.items()))
+    by_name = {p.name: p for p in (get(name).paper() for name in names()) if p is not None}
+    return dict(sorted(by_name.items()))
 
 
 def parse(settings: Mapping[str, Any]) -> Operation:

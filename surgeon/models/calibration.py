@@ -69,11 +69,11 @@ def gathered(given: Calibration, dims: int = 3, most: int = MOST) -> Tensor:
         DataError: It is something else, is empty, has images of different sizes, or fails `check_inputs`.
     """
     if isinstance(given, Tensor):
-        found = given
+        images = given
         if given.dim() and len(given) > most:
-            found = given[torch.linspace(0, len(given) - 1, most).round().long()]
-        check_inputs(found, dims)
-        return found
+            images = given[torch.linspace(0, len(given) - 1, most).round().long()]
+        check_inputs(images, dims)
+        return images
     if isinstance(given, (str, bytes)) or hasattr(given, "__fspath__"):
         raise DataError(
             f"calibration={shown(given)} is a name; give the images themselves: "

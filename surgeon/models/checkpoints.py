@@ -70,10 +70,10 @@ def read_weights(
         raise ArtifactError(
             f"{path}: unknown kind {path.suffix!r}; readable are .safetensors, {', '.join(PICKLED)}"
         )
-    found = taken(loaded, ema=ema, entry=entry, source=str(path))
+    taken_set = taken(loaded, ema=ema, entry=entry, source=str(path))
     if entry is None and not ema:
-        _tell_of_others(path, found)
-    return stripped(found.weights, names)
+        _tell_of_others(path, taken_set)
+    return stripped(taken_set.weights, names)
 
 
 @in_own_state(training=True)
@@ -150,13 +150,14 @@ def versioned(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tens
         model: the network to load into.
         weights: name → tensor.
     """
-    found: OrderedDict[str, Tensor] = OrderedDict(with_extra(weights, model.state_dict()))
+    state: OrderedDict[str, Tensor] = OrderedDict(with_extra(weights, model.state_dict()))
     versions = getattr(model.state_dict(), "_metadata", {})
     lacking = {
         k.removesuffix("num_batches_tracked").rstrip(".") for k in model.state_dict() if k not in weights
     }
-    found._metadata = OrderedDict((k, v) for k, v in versions.items() if k not in lacking)  # type: ignore[attr-defined]  # where torch keeps versions
-    return found
+    known = OrderedDict((k, v) for k, v in versions.items() if k not in lacking)
+    state._metadata = known  # type: ignore[attr-defined]  # where torch keeps versions
+    return state
 
 
 def _weight_maps(model: nn.Module) -> list[tuple[str, WeightMap2d]]:
@@ -373,12 +374,12 @@ def _pickled(path: Path) -> Any:
         raise ArtifactError(f"{path} is damaged or no checkpoint: {text[:160]}") from error
 
 
-def _tell_of_others(path: Path, found: Taken) -> None:
+def _tell_of_others(path: Path, choice: Taken) -> None:
     """Warn of other weights of the same names: nobody may think that those were taken."""
-    if found.others:
-        hint = either(f"entry={found.others[0]!r}", f"--weights-entry {found.others[0]}")
+    if choice.others:
+        hint = either(f"entry={choice.others[0]!r}", f"--weights-entry {choice.others[0]}")
         warn(
-            f"{path} holds more than one set of weights: {found.name!r} was taken, and not "
-            f"{', '.join(map(repr, found.others))}; {hint} takes another",
+            f"{path} holds more than one set of weights: {choice.name!r} was taken, and not "
+            f"{', '.join(map(repr, choice.others))}; {hint} takes another",
             ArtifactWarning,
         )

@@ -150,10 +150,10 @@ def normalised_in_words(model: nn.Module) -> str:
         >>> normalised_in_words(surgeon.create_model("zoo/lenet5"))
         'pixels in [0, 1], not normalised'
     """
-    found = normalization_of(model)
-    if found is None:
+    normalisation = normalization_of(model)
+    if normalisation is None:
         return "pixels in [0, 1], not normalised"
-    mean, std = (", ".join(f"{v:.4g}" for v in values) for values in found)
+    mean, std = (", ".join(f"{v:.4g}" for v in values) for values in normalisation)
     return f"normalised by mean {mean} and std {std}"
 
 
@@ -170,8 +170,8 @@ def normalized(images: Tensor, model: nn.Module) -> Tensor:
     Examples:
         >>> import surgeon, torch
         >>> network = surgeon.create_model("resnet10t")
-        >>> found = surgeon.models.normalized(torch.full((1, 3, 1, 1), 0.5), network)
-        >>> [round(v, 3) for v in found.flatten().tolist()]
+        >>> result = surgeon.models.normalized(torch.full((1, 3, 1, 1), 0.5), network)
+        >>> [round(v, 3) for v in result.flatten().tolist()]
         [0.066, 0.196, 0.418]
     """
     given = normalization_of(model)
@@ -207,5 +207,5 @@ def num_classes_of(model: nn.Module) -> int | None:
 
 
 def _config(model: nn.Module) -> Mapping[str, Any]:
-    found = model.__dict__.get("pretrained_cfg")
-    return found if isinstance(found, Mapping) else {}
+    config = model.__dict__.get("pretrained_cfg")
+    return config if isinstance(config, Mapping) else {}

@@ -54,9 +54,9 @@ def first_norm_inputs(model: nn.Module, images: Tensor) -> NormInputs | None:
     Returns:
         The measurement, or None if no batch norm has statistics.
     """
-    found: list[NormInputs] = []
+    inputs: list[NormInputs] = []
     handles = [
-        module.register_forward_pre_hook(_listener(name, found))
+        module.register_forward_pre_hook(_listener(name, inputs))
         for name, module in model.named_modules()
         if isinstance(module, BatchNorm) and module.running_mean is not None
     ]
@@ -68,7 +68,7 @@ def first_norm_inputs(model: nn.Module, images: Tensor) -> NormInputs | None:
     finally:
         for handle in handles:
             handle.remove()
-    return found[0] if found else None
+    return inputs[0] if inputs else None
 
 
 def _farthest(images: Tensor) -> Tensor:
@@ -77,12 +77,12 @@ def _farthest(images: Tensor) -> Tensor:
     return images[reach.topk(min(_BATCH, len(images))).indices]
 
 
-def _listener(name: str, found: list[NormInputs]) -> Callable[[nn.Module, tuple[Any, ...]], None]:
+def _listener(name: str, heard: list[NormInputs]) -> Callable[[nn.Module, tuple[Any, ...]], None]:
     """Return a hook that measures the first call of any norm."""
 
     def listen(norm: nn.Module, inputs: tuple[Any, ...]) -> None:
-        if not found:
-            found.append(NormInputs(name, _deviations(norm, inputs[0])))
+        if not heard:
+            heard.append(NormInputs(name, _deviations(norm, inputs[0])))
 
     return listen
 

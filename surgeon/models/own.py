@@ -33,8 +33,8 @@ def is_own(name: str) -> bool:
         >>> is_own("mine.networks:small"), is_own("resnet18"), is_own("hf-hub:ann/lenet5")
         (True, False, False)
     """
-    found = _NAME.fullmatch(name)
-    return found is not None and found.group(1) not in _SCHEMES
+    match = _NAME.fullmatch(name)
+    return match is not None and match.group(1) not in _SCHEMES
 
 
 def module_of(name: str) -> str:

@@ -82,8 +82,8 @@ def resized_otherwise(model: nn.Module) -> str:
 
 
 def _configured(model: nn.Module) -> Mapping[str, Any] | None:
-    found = model.__dict__.get("pretrained_cfg")
-    return found if isinstance(found, Mapping) else None
+    config = model.__dict__.get("pretrained_cfg")
+    return config if isinstance(config, Mapping) else None
 
 
 def _set(model: nn.Module, cfg: Mapping[str, Any]) -> None:

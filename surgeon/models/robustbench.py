@@ -133,11 +133,11 @@ def build(name: str, args: Mapping[str, Any], *, weights: bool = True) -> tuple[
 def _zoo() -> Zoo:
     """The entries of the installed package, by plain words in place of its enumerations."""
     try:
-        found = importlib.import_module("robustbench.model_zoo").model_dicts
+        models = importlib.import_module("robustbench.model_zoo").model_dicts
     except ImportError as error:
         raise MissingPackageError(_no_package(error)) from error
     return {
-        _word(d): {_word(t): dict(entries) for t, entries in threats.items()} for d, threats in found.items()
+        _word(d): {_word(t): dict(entries) for t, entries in threats.items()} for d, threats in models.items()
     }
 
 
@@ -184,11 +184,11 @@ def _entry(name: str, zoo: Zoo) -> Entry:
             f"{name!r} is none of RobustBench's: write robustbench:DATASET/THREAT/NAME, DATASET one of "
             f"{', '.join(SIZES)}, THREAT one of {', '.join(_THREATS)}"
         )
-    found = [e for e in every if rest in (e.name, e.full.removeprefix(SCHEME))]
-    if len(found) > 1:
-        raise ModelError(f"{name} is one of several: {', '.join(e.full for e in found)}")
-    if found:
-        return found[0]
+    matching = [e for e in every if rest in (e.name, e.full.removeprefix(SCHEME))]
+    if len(matching) > 1:
+        raise ModelError(f"{name} is one of several: {', '.join(e.full for e in matching)}")
+    if matching:
+        return matching[0]
     known = [e.name if len(parts) == 1 else e.full.removeprefix(SCHEME) for e in every]
     raise ModelError(
         f"RobustBench's package{_version()} has no {rest!r}; {nearest(rest, dict.fromkeys(known))}"

@@ -82,7 +82,7 @@ def taken(loaded: Any, *, ema: bool, entry: str | None, source: str) -> Taken:
                 f"{source} holds no averaged weights under {', '.join(AVERAGED)}; {_has(names)}"
             )
     bare = {_bare(k) for k in sets[path]}
-    same = (p for p, found in sets.items() if p != path and bare <= {_bare(k) for k in found})
+    same = (p for p, weights in sets.items() if p != path and bare <= {_bare(k) for k in weights})
     return Taken(names[path], sets[path], tuple(names[p] for p in same))
 
 
@@ -126,9 +126,9 @@ def _likeliest(loaded: Any, ema: bool, path: Path = ()) -> Path | None:
     if not isinstance(loaded, Mapping):
         return None
     for key in (*AVERAGED, *WRAPPERS) if ema else (*WRAPPERS, *AVERAGED):
-        found = _likeliest(loaded.get(key), ema, (*path, key))
-        if found is not None:
-            return found
+        path_below = _likeliest(loaded.get(key), ema, (*path, key))
+        if path_below is not None:
+            return path_below
     return path if any(isinstance(v, Tensor) for v in loaded.values()) else None
 
 
@@ -141,10 +141,10 @@ def _name(path: Path, sets: Mapping[Path, Any]) -> str:
 
 
 def _under(entry: str, sets: Mapping[Path, Any], names: Mapping[Path, str], source: str) -> Path:
-    found = [p for p in sets if entry in (names[p], ".".join(p))]
-    if not found:
+    matching = [p for p in sets if entry in (names[p], ".".join(p))]
+    if not matching:
         raise ArtifactError(f"{source} has no set of weights called {entry!r}; {_has(names)}")
-    return found[0]
+    return matching[0]
 
 
 def _has(names: Mapping[Path, str]) -> str:

@@ -267,8 +267,8 @@ def _is_empty(path: Path) -> bool:
 
 def _took_its_place(path: Path, old: Path) -> bool:
     """Whether `path` is a complete folder that surgeon wrote, of the same kind as `old`."""
-    now, was = read_manifest(path), read_manifest(old)
-    return now is not None and (was is None or now.what == was.what) and _has_all(path, now)
+    now, before = read_manifest(path), read_manifest(old)
+    return now is not None and (before is None or now.what == before.what) and _has_all(path, now)
 
 
 def _kind(folder: Path) -> str:

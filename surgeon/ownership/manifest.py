@@ -39,8 +39,8 @@ def write_manifest(folder: Path, what: str, *, files: bool) -> None:
     Raises:
         WritingError: it cannot be written.
     """
-    found = {name: own_hash(folder / name) for name in _names(folder)} if files else None
-    write_text(folder / MANIFEST, Manifest(what=what, files=found).model_dump_json(indent=2) + "\n")
+    hashes = {name: own_hash(folder / name) for name in _names(folder)} if files else None
+    write_text(folder / MANIFEST, Manifest(what=what, files=hashes).model_dump_json(indent=2) + "\n")
 
 
 def add_to_manifest(folder: Path, name: str) -> None:
@@ -66,9 +66,9 @@ def seal(folder: Path, names: Iterable[str]) -> None:
     known = read_manifest(folder)
     if known is None:
         return
-    found = {n: own_hash(folder / n) for n in names if n not in known.texts and (folder / n).is_file()}
-    if found:
-        sealed = known.model_copy(update={"texts": {**known.texts, **found}})
+    hashes = {n: own_hash(folder / n) for n in names if n not in known.texts and (folder / n).is_file()}
+    if hashes:
+        sealed = known.model_copy(update={"texts": {**known.texts, **hashes}})
         write_text(folder / MANIFEST, sealed.model_dump_json(indent=2) + "\n")
 
 
@@ -114,9 +114,9 @@ def strangers(folder: Path, known: Manifest) -> list[str]:
         Their names; a folder's ends in "/".
     """
     files = known.files or {}
-    found = [n for n in _names(folder) if n not in files or own_hash(folder / n) != files[n]]
+    names = [n for n in _names(folder) if n not in files or own_hash(folder / n) != files[n]]
     empty = [p for p in folder.rglob("*") if p.is_dir() and not p.is_symlink() and not any(p.iterdir())]
-    return sorted([*found, *(f"{p.relative_to(folder).as_posix()}/" for p in empty)])
+    return sorted([*names, *(f"{p.relative_to(folder).as_posix()}/" for p in empty)])
 
 
 def _names(folder: Path) -> list[str]:

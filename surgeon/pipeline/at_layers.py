@@ -46,17 +46,21 @@ def at_layers(
     columns = tuple(columns)
     if not columns:
         return {}
-    found, rows = read_assessment(place / EVALUATION), read_parquet(place / EVALUATION / VERDICTS)
+    assessment, rows = read_assessment(place / EVALUATION), read_parquet(place / EVALUATION / VERDICTS)
     wanted = {r["example"]: r["image"] for r in rows}
-    data, root = found.data["source"], found.data["root"]
-    test = test_images(str(place), data, root, found.subject.input_size, len(wanted), weights=None).images
+    data, root = assessment.data["source"], assessment.data["root"]
+    test = test_images(
+        str(place), data, root, assessment.subject.input_size, len(wanted), weights=None
+    ).images
     x = torch.as_tensor(test.x).float()
     if image_hashes(x) != [wanted.get(int(e)) for e in test.examples]:
         raise ArtifactError(f"{data} does not give the images that {place / EVALUATION} was made with")
     model = of_pixels(network_of(str(place), allow_code=allow_code))
     spread = any(c.of != "gradient-similarity" for c in columns)
     moments = moments_by_layer(model, x[:MOST]) if spread else {}
-    alike = {layer: _alike(model, x, test.y, layer, found.subject.classes) for layer in _compared(columns)}
+    alike = {
+        layer: _alike(model, x, test.y, layer, assessment.subject.classes) for layer in _compared(columns)
+    }
 
     def value(column: Column) -> float:
         layer = column.layer or ""
@@ -91,7 +95,7 @@ def _between(alike: Tensor, column: Column) -> float:
     first, *others = column.classes or ()
     if max(first, *others) >= len(alike):
         raise ArgumentError(f"classes={list(column.classes or ())}, and the network has {len(alike)} classes")
-    found = float(alike[first, others].mean())
-    if not math.isfinite(found):
+    mean = float(alike[first, others].mean())
+    if not math.isfinite(mean):
         raise ArgumentError(f"too few images of the classes {list(column.classes or ())} have a gradient")
-    return found
+    return mean

@@ -46,20 +46,20 @@ def made_from(sets: Sets, weights: str | None, folder: Path | None) -> dict[str,
         DataError: an image has disappeared.
     """
     try:
-        found: dict[str, Any] = {
+        contents: dict[str, Any] = {
             name: None if images is None else contents_of(images)
             for name, images in zip(IMAGES, (sets.train, sets.val, sets.test), strict=True)
         }
     except OSError as error:
         raise DataError(f"{error.filename} cannot be read: {error.strerror or error}") from error
-    found["classes"] = list(sets.classes)
-    found["weights"] = own_hash(Path(weights)) if weights and Path(weights).is_file() else None
-    found["model"] = (
+    contents["classes"] = list(sets.classes)
+    contents["weights"] = own_hash(Path(weights)) if weights and Path(weights).is_file() else None
+    contents["model"] = (
         None
         if folder is None
         else {n: own_hash(folder / n) for n in (CONFIG, WEIGHTS) if (folder / n).is_file()}
     )
-    return found
+    return contents
 
 
 def check_contents(

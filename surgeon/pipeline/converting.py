@@ -127,9 +127,9 @@ class Job:
     @functools.cached_property
     def asked(self) -> dict[str, Any]:
         """The settings with absolute paths, and the contents of the images."""
-        found, test, *_ = self.pictures
+        images, test, *_ = self.pictures
         contents = {
-            "calibration images": None if found is None else contents_of(Images(found, torch.zeros(0))),
+            "calibration images": None if images is None else contents_of(Images(images, torch.zeros(0))),
             "test images": None if test is None else contents_of(test),
         }
         return {**self.named, "contents": contents}
@@ -158,14 +158,14 @@ class Job:
                 "images need the size of one, (C, H, W): give "
                 f"{either('input_size', '--input-size')}; the model tells {size}"
             )
-        found, test, lineage, remarks = None, None, self.lineage, tuple[str, ...]()
+        calibration, test, lineage, remarks = None, None, self.lineage, tuple[str, ...]()
         if self.data:
             how = chosen(
                 lineage,
                 self.name,
                 self.data,
                 self.root,
-                told=part(self.recipes, "data", None),
+                data_settings=part(self.recipes, "data", None),
                 seed=self.seed,
                 compare=self.compare,
             )
@@ -188,13 +188,17 @@ class Job:
                     num_classes=self.settings.get("num_classes"),
                 )
                 lineage = (own, *lineage)
-            found = None if self.calibration else drawn(sets.train, self.calibration_count, seed=self.seed)
+            calibration = (
+                None if self.calibration else drawn(sets.train, self.calibration_count, seed=self.seed)
+            )
         if self.calibration:
-            found = images(self.calibration, self.calibration_count, size)
+            calibration = images(self.calibration, self.calibration_count, size)
         tested = 0 if test is None else len(test.y)
         source = " and ".join(s for s in (self.data, self.calibration) if s)
-        shown_images.of_conversion(Path(self.name).name, source, 0 if found is None else len(found), tested)
-        return Pictures(found, test, lineage, remarks)
+        shown_images.of_conversion(
+            Path(self.name).name, source, 0 if calibration is None else len(calibration), tested
+        )
+        return Pictures(calibration, test, lineage, remarks)
 
     @property
     def name(self) -> str:
@@ -219,16 +223,16 @@ def checkpoints_in(folder: Path) -> list[Path]:
     Raises:
         ArtifactError: there is no checkpoint, or two would share a result's folder.
     """
-    found = sorted(p for p in folder.iterdir() if p.suffix.lower() in _SUFFIXES and not p.is_dir())
-    if not found:
+    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in _SUFFIXES and not p.is_dir())
+    if not files:
         raise ArtifactError(f"{folder} holds no checkpoint ({', '.join(_SUFFIXES)})")
-    stems = [p.stem for p in found]
+    stems = [p.stem for p in files]
     twice = next((s for s in stems if stems.count(s) > 1), None)
     if twice:
         raise ArtifactError(
             f"{folder} holds two checkpoints called {twice}: their results would share a folder"
         )
-    return found
+    return files
 
 
 def convert_all(
@@ -258,14 +262,16 @@ def convert_all(
             write_json(folder / SETTINGS, job.named)
         take(folder, SETTINGS, job.named, "conversions", compared=without_prose)
         for path in checkpoints:
-            found: Conversion | SurgeonError
+            result: Conversion | SurgeonError
             try:
-                found, before = convert(job, path, folder / path.stem, overwrite=overwrite)
+                result, before = convert(job, path, folder / path.stem, overwrite=overwrite)
             except SurgeonError as error:
-                found, before = error, False
-            row = {"error": str(found)} if isinstance(found, SurgeonError) else found.model_dump(mode="json")
+                result, before = error, False
+            row = (
+                {"error": str(result)} if isinstance(result, SurgeonError) else result.model_dump(mode="json")
+            )
             rows.append({"checkpoint": path.name, **row})
-            yield Outcome(path, found, before)
+            yield Outcome(path, result, before)
         write_json(folder / CONVERSIONS, rows)
 
 
@@ -293,10 +299,10 @@ def convert(job: Job, checkpoint: Path, folder: Path, *, overwrite: bool = False
             _demand_same(before, job, checkpoint, folder)
             return before, True
         with reserved(folder, overwrite=overwrite, inputs=[checkpoint, job.data, job.root, job.calibration]):
-            found, rewritten = _converted(job, checkpoint)
-            beside = {CONVERSION: found.model_dump_json(indent=2), **written(found.lineage)}
+            conversion, rewritten = _converted(job, checkpoint)
+            beside = {CONVERSION: conversion.model_dump_json(indent=2), **written(conversion.lineage)}
             save(rewritten, folder, overwrite=overwrite, beside=beside)
-    return found, False
+    return conversion, False
 
 
 def _converted(job: Job, checkpoint: Path) -> tuple[Conversion, nn.Module]:
@@ -332,12 +338,12 @@ def _converted(job: Job, checkpoint: Path) -> tuple[Conversion, nn.Module]:
         accuracy = None if test is None or measured is None else _accuracy(stock, rewritten, measured, test.y)
     with step("measuring: layers"):
         layers = {} if measured is None else layer_drifts(stock, rewritten, measured[:_SHOWN_IMAGES])
-    told: dict[str, object] = {"drift": drift, "accuracy": accuracy}
+    effects: dict[str, object] = {"drift": drift, "accuracy": accuracy}
     if accuracy is not None or drift is not None and drift.source == "test":
-        told["effect"] = measured_effect(record.planned, drift, accuracy)
-    record = record.model_copy(update={"execution": carried_out.model_copy(update=told)})
+        effects["effect"] = measured_effect(record.planned, drift, accuracy)
+    record = record.model_copy(update={"execution": carried_out.model_copy(update=effects)})
     rewritten.__dict__["surgery"] = record
-    found = Conversion(
+    conversion = Conversion(
         checkpoint=str(absolute(str(checkpoint))),
         sha256=_hash(checkpoint),
         settings=job.asked,
@@ -354,7 +360,7 @@ def _converted(job: Job, checkpoint: Path) -> tuple[Conversion, nn.Module]:
         layers=layers,
         seconds=time.perf_counter() - began,
     )
-    return found, rewritten
+    return conversion, rewritten
 
 
 def _used(record: Plan, images: Tensor | None) -> int:

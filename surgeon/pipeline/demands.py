@@ -52,13 +52,13 @@ def to_train_on(model: str, data: str | None, root: str | None, *, knows: bool =
     place = folder_of(model)
     if not place and not knows and not is_robustbench(model):
         return Source(FRESH, root)
-    found = recorded(model) if place else None
-    if found is None:
+    source = recorded(model) if place else None
+    if source is None:
         raise DataError(
             f"{model} starts from trained weights, and nothing says which images they are "
             "for: name those to train on (--data SOURCE)"
         )
-    return Source(found.data, root or found.root)
+    return Source(source.data, root or source.root)
 
 
 def to_evaluate_on(target: str, data: str | None, root: str | None) -> Source:
@@ -75,11 +75,11 @@ def to_evaluate_on(target: str, data: str | None, root: str | None) -> Source:
         ModelError: the target's name is unknown.
     """
     demand_network(target)
-    found = recorded(target)
-    if data is None and found is None:
+    source = recorded(target)
+    if data is None and source is None:
         raise DataError(f"{target} does not say which images it is for: name them (--data SOURCE)")
-    if found is not None and (data is None or absolute_source(data) == found.data):
-        return Source(found.data, root or found.root)
+    if source is not None and (data is None or absolute_source(data) == source.data):
+        return Source(source.data, root or source.root)
     return Source(str(data), root)
 
 
@@ -93,8 +93,8 @@ def recorded(target: str) -> Source | None:
     Returns:
         The source; None where nothing is recorded.
     """
-    found = lineage_of(target)
-    return Source(found[0].data, found[0].root) if found else None
+    lineage = lineage_of(target)
+    return Source(lineage[0].data, lineage[0].root) if lineage else None
 
 
 def check_classes(
@@ -224,24 +224,24 @@ def demand_free(model: str, given: Mapping[str, object]) -> None:
         )
 
 
-def demand_one_size(size: Sequence[int], told: Data) -> None:
+def demand_one_size(size: Sequence[int], data: Data) -> None:
     """Check that the images' size is not said in two ways.
 
     Args:
         size: (C, H, W), as the caller gave it.
-        told: the settings of the data, which may give (H, W) and whether images are gray.
+        data: the settings of the data, which may give (H, W) and whether images are gray.
 
     Raises:
         RecipeError: they give another size, or other channels.
     """
     said = either(f"input_size={tuple(size)}", f"--input-size {','.join(map(str, size))}")
-    if told.size is not None and tuple(told.size) != tuple(size[-2:]):
+    if data.size is not None and tuple(data.size) != tuple(size[-2:]):
         raise RecipeError(
-            f"{said} and data.size={list(told.size)} contradict each other; leave one of them out"
+            f"{said} and data.size={list(data.size)} contradict each other; leave one of them out"
         )
-    if "grayscale" in told.model_fields_set and told.grayscale != (size[0] == 1):
+    if "grayscale" in data.model_fields_set and data.grayscale != (size[0] == 1):
         raise RecipeError(
-            f"{said} and data.grayscale={str(told.grayscale).lower()} contradict each other; leave one of them out"
+            f"{said} and data.grayscale={str(data.grayscale).lower()} contradict each other; leave one of them out"
         )
 
 

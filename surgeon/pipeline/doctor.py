@@ -125,12 +125,12 @@ def _asked(images: list[torch.Tensor]) -> list[torch.Tensor]:
 def _forward(model: nn.Module, images: list[torch.Tensor]) -> str:
     network = copy.deepcopy(model).eval()
     with torch.no_grad():
-        found = first_tensor(network(*_asked(images)))
-    if found is None:
+        output = first_tensor(network(*_asked(images)))
+    if output is None:
         raise Misfit("gives no tensor")
-    if not bool(torch.isfinite(found).all()):
-        raise Misfit(f"output {tuple(found.shape)} is not finite")
-    return f"output {tuple(found.shape)} on two images of {tuple(images[0].shape[1:])}"
+    if not bool(torch.isfinite(output).all()):
+        raise Misfit(f"output {tuple(output.shape)} is not finite")
+    return f"output {tuple(output.shape)} on two images of {tuple(images[0].shape[1:])}"
 
 
 def _fold(model: nn.Module, images: list[torch.Tensor]) -> str:
@@ -169,13 +169,13 @@ def _differs(model: nn.Module, other: nn.Module, images: list[torch.Tensor]) -> 
     """By how much another network's outputs differ, relatively, in evaluation mode; NaN where nothing can be run."""
     if not images:
         return math.nan
-    found: list[torch.Tensor | None] = []
+    outputs: list[torch.Tensor | None] = []
     with torch.no_grad(), torch.random.fork_rng():
         for network in (copy.deepcopy(model).eval(), other):
             torch.manual_seed(0)
             like = next((p for p in network.parameters() if p.is_floating_point()), images[0])
-            found.append(first_tensor(network(*[x.to(like) for x in images])))
-    before, after = found
+            outputs.append(first_tensor(network(*[x.to(like) for x in images])))
+    before, after = outputs
     return math.nan if before is None or after is None else relative(after.cpu(), before.cpu())
 
 
@@ -196,10 +196,10 @@ def _train(model: nn.Module, images: list[torch.Tensor]) -> str:
     network = copy.deepcopy(model).train()
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        found = first_tensor(network(*_asked(images)))
-        if found is None:
+        output = first_tensor(network(*_asked(images)))
+        if output is None:
             raise Misfit("gives no tensor")
-        found.float().square().mean().backward()
+        output.float().square().mean().backward()
     wanted = [(n, p) for n, p in network.named_parameters() if p.requires_grad]
     bad = [n for n, p in wanted if p.grad is not None and not bool(torch.isfinite(p.grad).all())]
     if bad:

@@ -118,8 +118,8 @@ def evaluate_target(
     Examples:
         >>> from surgeon.pipeline import evaluate_target
         >>> from surgeon.recipe import Evaluation
-        >>> found = evaluate_target("runs/kap", "results", Evaluation(suite="quick"))  # doctest: +SKIP
-        >>> found.summary.worst.value  # doctest: +SKIP
+        >>> result = evaluate_target("runs/kap", "results", Evaluation(suite="quick"))  # doctest: +SKIP
+        >>> result.summary.worst.value  # doctest: +SKIP
         0.41
     """
     seed = checked_seed(seed)
@@ -207,7 +207,7 @@ def evaluate_target(
     }
     shown_images.of_testing(Path(target).name, data, test.split, len(test.y))
     with progress(Path(target).name) as show:
-        found = assess(
+        assessment = assess(
             network,
             test.x,
             test.y,
@@ -233,7 +233,7 @@ def evaluate_target(
             remarks=remarks,
         )
     add_page(folder)
-    return found
+    return assessment
 
 
 def test_images(
@@ -275,11 +275,11 @@ def test_images(
         )
     known = lineage[0].classes if lineage else ()
     order = class_order(known, test.classes)
-    told = bool(own or compared)
+    fits = bool(own or compared)
     if order is None or test.classes == known:
-        return Tested(test, remarks, told)
+        return Tested(test, remarks, fits)
     labels: Tensor = torch.tensor(order, dtype=torch.int64)[test.y]
-    return Tested(test._replace(y=labels, classes=known), remarks, told)
+    return Tested(test._replace(y=labels, classes=known), remarks, fits)
 
 
 def _check_sources(named: dict[str, str], classes: tuple[str, ...]) -> None:

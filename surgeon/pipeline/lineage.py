@@ -35,7 +35,7 @@ def lineage_of(*names: str | Path | None) -> Lineage:
     Raises:
         ArtifactError: a record is damaged, or a run's trained network is not the one that it was trained to.
     """
-    return next((found for n in names if n and (found := _of(n))), ())
+    return next((lineage for n in names if n and (lineage := _of(n))), ())
 
 
 def beside(*names: str | Path | None) -> dict[str, str]:
@@ -47,8 +47,8 @@ def beside(*names: str | Path | None) -> dict[str, str]:
     Returns:
         An empty mapping where nothing is recorded.
     """
-    found = lineage_of(*names)
-    return written(found)
+    lineage = lineage_of(*names)
+    return written(lineage)
 
 
 def of_run(folder: Path, settings: Mapping[str, Any]) -> dict[str, str]:
@@ -71,20 +71,20 @@ def _of(name: str | Path) -> Lineage:
     if place is None:
         return ()
     place = place.resolve()
-    found = _recorded(place)
-    if found and not Path(name).is_file():  # a file of weights is taken for itself, whatever trained/ holds
+    lineage = _recorded(place)
+    if lineage and not Path(name).is_file():  # a file of weights is taken for itself, whatever trained/ holds
         check_ended(place)
-    return found
+    return lineage
 
 
 def _recorded(place: Path) -> Lineage:
     if (place / LINEAGE).is_file():
-        found = read_json(place / LINEAGE)
-        if not isinstance(found, list):
+        content = read_json(place / LINEAGE)
+        if not isinstance(content, list):
             raise ArtifactError(
-                f"{place / LINEAGE} cannot be read: it holds {type(found).__name__}, not a list"
+                f"{place / LINEAGE} cannot be read: it holds {type(content).__name__}, not a list"
             )
-        return _placed((as_model(o, Origin, str(place / LINEAGE)) for o in found), _run_of(place))
+        return _placed((as_model(o, Origin, str(place / LINEAGE)) for o in content), _run_of(place))
     if (place / CONVERSION).is_file():
         return _of_conversion(place / CONVERSION)
     run = _run_of(place)
@@ -123,18 +123,18 @@ def _of_settings(path: Path, record: Mapping[str, Any]) -> Lineage:
     return (_origin(path, record, record.get("contents") or {}), *earlier)
 
 
-def _origin(path: Path, told: Mapping[str, Any], contents: Mapping[str, Any]) -> Origin:
-    settings = told.get("data_settings") or {}
+def _origin(path: Path, written: Mapping[str, Any], contents: Mapping[str, Any]) -> Origin:
+    settings = written.get("data_settings") or {}
     held = {k: v for k, v in contents.items() if k in HELD}
-    found = {
+    fields = {
         "place": str(path.parent),
-        "data": told["data"],
-        "root": told.get("root"),
+        "data": written["data"],
+        "root": written.get("root"),
         "settings": settings,
-        "split_seed": told.get("seed") if told.get("split_seed") is None else told["split_seed"],
-        "size": told.get("size") or told.get("input_size"),
-        "num_classes": told.get("num_classes"),
+        "split_seed": written.get("seed") if written.get("split_seed") is None else written["split_seed"],
+        "size": written.get("size") or written.get("input_size"),
+        "num_classes": written.get("num_classes"),
         "classes": held.get("classes") or settings.get("classes") or (),
         "contents": held,
     }
-    return as_model(found, Origin, str(path))
+    return as_model(fields, Origin, str(path))

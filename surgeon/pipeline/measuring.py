@@ -41,25 +41,25 @@ def columns_of_run(
         ArtifactError: The run is not evaluated, or a file of it is damaged.
         ArgumentError: A column asks for what the evaluation did not make, or for a layer that the network has not.
     """
-    found, verdicts = read_assessment(place / EVALUATION), read_parquet(place / EVALUATION / VERDICTS)
+    assessment, verdicts = read_assessment(place / EVALUATION), read_parquet(place / EVALUATION / VERDICTS)
     file = place / EVALUATION / CERTIFICATES
     certificates = read_parquet(file) if file.is_file() else []
     timed = seconds_an_epoch(place) if any(c.of == "epoch" for c in columns.values()) else None
     layers = at_layers(place, [c for c in columns.values() if c.of in ON_LAYERS], allow_code=allow_code)
     return {
-        n: measured(c, found, verdicts, row=row, certificates=certificates, epoch=timed, layers=layers)
+        n: measured(c, assessment, verdicts, row=row, certificates=certificates, epoch=timed, layers=layers)
         for n, c in columns.items()
     }
 
 
-def check_untouched_figures(place: Path, told: Ran, columns: Mapping[str, Column], file: str | Path) -> None:
+def check_untouched_figures(place: Path, run: Ran, columns: Mapping[str, Column], file: str | Path) -> None:
     """Check what a file of runs says of a run by the run's evaluation, where that lies in its folder.
 
     Times, and columns at layers of the network, are left to `surgeon verify`.
 
     Args:
         place: The run's folder.
-        told: What the file says of it.
+        run: What the file says of it.
         columns: What is asked, by name.
         file: The file.
 
@@ -72,23 +72,23 @@ def check_untouched_figures(place: Path, told: Ran, columns: Mapping[str, Column
     result = read_assessment(folder)
     check_untouched(folder, result)
     asked = {n: c for n, c in columns.items() if c.of not in ON_LAYERS and c.of != "epoch"}
-    found = columns_of_run(place, told.row, asked)
-    other = [n for n in found if _counted(told.columns.get(n)) != _counted(found[n])]
-    said, now = (told.reliable, told.headline), (result.reliable, result.summary.headline is not None)
+    columns_there = columns_of_run(place, run.row, asked)
+    other = [n for n in columns_there if _counted(run.columns.get(n)) != _counted(columns_there[n])]
+    said, now = (run.reliable, run.headline), (result.reliable, result.summary.headline is not None)
     if other or said != now:
         raise ArtifactError(
-            f"{file} says of {told.row}, seed {told.seed}, what {folder} does not "
+            f"{file} says of {run.row}, seed {run.seed}, what {folder} does not "
             f"({', '.join(other) or 'whether its number may be quoted'}): put back what was changed, or take this "
             "run out of the file, and it is read off its folder again"
         )
 
 
-def _counted(found: Measured | None) -> tuple[object, ...] | None:
+def _counted(figure: Measured | None) -> tuple[object, ...] | None:
     """What a measurement says, without what another version computes of it with another last bit."""
-    if found is None:
+    if figure is None:
         return None
-    share = found.share and (found.share.k, found.share.n)
-    return share, found.right, *(v is not None and f"{v:.9g}" for v in (found.time, found.value))
+    share = figure.share and (figure.share.k, figure.share.n)
+    return share, figure.right, *(v is not None and f"{v:.9g}" for v in (figure.time, figure.value))
 
 
 def tested_in(place: Path) -> str:

@@ -61,7 +61,7 @@ class Origin(BaseModel):
                 _NAMES.validate_python(held)
             elif name not in IMAGES:
                 raise ValueError(f"{name!r:.80} is no set of images; {', '.join(IMAGES)} are")
-            elif held is not None and (told := _Set.model_validate(held)).read and told.images is None:
+            elif held is not None and (given := _Set.model_validate(held)).read and given.images is None:
                 raise ValueError(f"{name} have no number of images")
         return value
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, cast
 
 from torch import Tensor
 
@@ -50,7 +50,8 @@ class Chosen(NamedTuple):
         """
         if self.sets is not None and self.origin is not None and tuple(size) == self.origin.size:
             return self.sets
-        return load_sets(data, self.settings, input_size=tuple(size), root=root, seed=self.split_seed)  # type: ignore[arg-type]  # three numbers
+        sized = cast("tuple[int, int, int]", tuple(size))
+        return load_sets(data, self.settings, input_size=sized, root=root, seed=self.split_seed)
 
 
 def own_sets(
@@ -94,7 +95,7 @@ def chosen(
     data: str,
     root: str | None,
     *,
-    told: Data | None = None,
+    data_settings: Data | None = None,
     seed: int = 0,
     split_seed: int | None = None,
     compare: bool = True,
@@ -107,7 +108,7 @@ def chosen(
         target: the network, for messages.
         data: the source.
         root: the folder that the source needs, or None.
-        told: settings of the caller, which take precedence.
+        data_settings: settings of the caller, which take precedence.
         seed: seed of the split if neither the caller nor a record states one.
         split_seed: the caller's seed of the split, or None.
         compare: as for `own_sets`.
@@ -117,17 +118,19 @@ def chosen(
         ArtifactError: the contents of the source have changed.
         RecipeError: with the caller's settings, the network would be tested on images that it was trained on.
     """
-    told = told or Data()
+    data_settings = data_settings or Data()
     fresh = seed if split_seed is None else split_seed
     if not lineage:
-        return Chosen(told, fresh, None, unrecorded(target, data) if trained else ())
-    found = own_sets(lineage, data, root, None, compare=compare)
-    if found is None:
-        return Chosen(_ordered(lineage, data, root, told), fresh, None, unknown(lineage, None, target, data))
-    origin, sets = found
+        return Chosen(data_settings, fresh, None, unrecorded(target, data) if trained else ())
+    those = own_sets(lineage, data, root, None, compare=compare)
+    if those is None:
+        return Chosen(
+            _ordered(lineage, data, root, data_settings), fresh, None, unknown(lineage, None, target, data)
+        )
+    origin, sets = those
     remarks = unknown(lineage, origin, target, data)
     # Only what the caller set overrides the record: a default must not change the split.
-    said = {k: getattr(told, k) for k in told.model_fields_set}
+    said = {k: getattr(data_settings, k) for k in data_settings.model_fields_set}
     settings = _ordered(lineage, data, root, origin.settings.model_copy(update=said), origin)
     split = origin.split_seed if split_seed is None else split_seed
     other = [f"data.{k}" for k in _CUTS if getattr(settings, k) != getattr(origin.settings, k)]
@@ -196,8 +199,8 @@ def seen_in_its_folder(lineage: Lineage, data: str, size: tuple[int, ...], image
             continue
         if not comparable(sets.train, images):
             continue
-        found = (*trained_on(sets.train, images), *validated_on(sets.val, images))
-        return Compared(origin, found)
+        shared = (*trained_on(sets.train, images), *validated_on(sets.val, images))
+        return Compared(origin, shared)
     return None
 
 
@@ -245,7 +248,8 @@ def _sets(
         check_contents(origin.contents, now, origin.place, {"": absolute_source(data)}, instead=what)
     if size is None or trained_size is None or tuple(size) == tuple(trained_size):
         return sets
-    return load_sets(data, origin.settings, input_size=tuple(size), root=root, seed=origin.split_seed)  # type: ignore[arg-type]  # three numbers
+    sized = cast("tuple[int, int, int]", tuple(size))
+    return load_sets(data, origin.settings, input_size=sized, root=root, seed=origin.split_seed)
 
 
 def _size(origin: Origin, size: tuple[int, ...] | None) -> Any:

@@ -52,7 +52,7 @@ def reproduce(
     results: str | Path | None = None,
     rows: Sequence[str] | None = None,
     seeds: int | None = None,
-    told: Callable[[str], None] | None = None,
+    tell: Callable[[str], None] | None = None,
     **given: Any,
 ) -> Reproduction:
     """Run the rows of a paper's table and answer its claims.
@@ -72,7 +72,7 @@ def reproduce(
         results: The file of the runs; by default runs.json in the folder.
         rows: The rows to run now; the others stay as they are.
         seeds: How many seeds to run now, at most the budget's.
-        told: Called with a sentence before every run: which it is, of how many.
+        tell: Called with a sentence before every run: which it is, of how many.
         given: Further arguments of `surgeon.pipeline.train`, such as `device` and `workers`.
 
     Returns:
@@ -86,8 +86,8 @@ def reproduce(
 
     Examples:
         >>> from surgeon.pipeline import reproduce
-        >>> found = reproduce("kap/table1", "runs/kap", budget="smoke")  # doctest: +SKIP
-        >>> found.claims[0].answer  # doctest: +SKIP
+        >>> result = reproduce("kap/table1", "runs/kap", budget="smoke")  # doctest: +SKIP
+        >>> result.claims[0].answer  # doctest: +SKIP
         'not decided at this budget'
     """
     known = protocol if isinstance(protocol, Protocol) else load_protocol(protocol)
@@ -119,8 +119,8 @@ def reproduce(
         for number, (row, seed) in enumerate(wanted, 1):
             if done.of(row, seed) is not None:
                 continue
-            if first() and told is not None:
-                told(f"{known.name} at {budget}: run {number} of {len(wanted)}, {row}, seed {seed}")
+            if first() and tell is not None:
+                tell(f"{known.name} at {budget}: run {number} of {len(wanted)}, {row}, seed {seed}")
             done = done.with_(_run(known, budget, row, seed, folder, given, f"{number} of {len(wanted)}"))
             if first():
                 write_json(file, done.model_dump(mode="json"))
@@ -159,9 +159,9 @@ def _add_page(folder: Path, rows: Sequence[str]) -> None:
         row: sorted((folder / WORK).glob(f"{place_of(folder, row, 0).parent.name}/*/{EVALUATION}/{RESULT}"))
         for row in rows
     }
-    found = [files[0].parent for files in seeds.values() if files]
-    if found:
-        report(found, folder / PAGE, overwrite=True)
+    folders = [files[0].parent for files in seeds.values() if files]
+    if folders:
+        report(folders, folder / PAGE, overwrite=True)
 
 
 def _run(
@@ -173,7 +173,7 @@ def _run(
     for source, where in sources.items():
         if not (where / TRAINED).is_dir():  # its figures may be from another machine
             train(**_how(known, budget, source, seed, where, given, f"{number}, to attack others from"))
-    found = run(**_how(known, budget, row, seed, place, given, number), sources=sources)
+    assessment = run(**_how(known, budget, row, seed, place, given, number), sources=sources)
     return Ran(
         row=row,
         seed=seed,
@@ -183,8 +183,8 @@ def _run(
         columns=columns_of_run(
             place, row, known.columns_of(budget), allow_code=tuple(given.get("allow_code", ()))
         ),
-        reliable=found.reliable,
-        headline=found.summary.headline is not None,
+        reliable=assessment.reliable,
+        headline=assessment.summary.headline is not None,
         seconds=round(time.monotonic() - begun, 1),
         made={k: v for k, v in made_by().items() if k != "command"},
     )

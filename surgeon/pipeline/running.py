@@ -56,8 +56,8 @@ def run(
         >>> from surgeon.pipeline import run
         >>> from surgeon.recipe import load_recipe
         >>> recipes = [load_recipe({"surgery": [{"op": "kap"}], "training": {"epochs": 5}})]
-        >>> found = run(recipes, "zoo/lenet5", "runs/kap")  # doctest: +SKIP
-        >>> found.summary.clean.value  # doctest: +SKIP
+        >>> result = run(recipes, "zoo/lenet5", "runs/kap")  # doctest: +SKIP
+        >>> result.summary.clean.value  # doctest: +SKIP
         0.972
     """
     knows = bool(given.get("weights") or given.get("pretrained"))
@@ -111,7 +111,7 @@ def evaluate_trained(
     }
     shown_images.of_testing(given.get("label") or folder.name, given["data"], "test", len(test.y))
     with progress(given.get("label") or folder.name) as show:
-        found = assess(
+        assessment = assess(
             network,
             test.x,
             test.y,
@@ -136,4 +136,4 @@ def evaluate_trained(
             ),
         )
     add_page(folder / EVALUATION)
-    return found
+    return assessment

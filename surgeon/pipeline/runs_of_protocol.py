@@ -34,25 +34,25 @@ def read_runs(file: str | Path, protocol: Protocol, budget: str) -> Runs:
     check_budget(protocol, budget)
     if not Path(file).is_file():
         return Runs(protocol=protocol.name, budget=budget)
-    found = read_as(Path(file), Runs)
-    if (found.protocol, found.budget) != (protocol.name, budget):
+    listed = read_as(Path(file), Runs)
+    if (listed.protocol, listed.budget) != (protocol.name, budget):
         raise ArtifactError(
-            f"{file} has the runs of {found.protocol} at {found.budget}, not of {protocol.name} at {budget}"
+            f"{file} has the runs of {listed.protocol} at {listed.budget}, not of {protocol.name} at {budget}"
         )
     rows = protocol.rows_of(budget)
-    other = [r for r in found.runs if r.row in rows and r.settings != settings_of(protocol, budget, r.row)]
+    other = [r for r in listed.runs if r.row in rows and r.settings != settings_of(protocol, budget, r.row)]
     if other:
         raise ArtifactError(
             f"{file}: {len(other)} runs ({other[0].row}, seed {other[0].seed}, …) were made with other settings than "
             f"{protocol.name} has now at {budget}; choose another folder, and another file of runs"
         )
-    for run in found.runs:
-        if wrong := fault_of(run, found, protocol):
+    for run in listed.runs:
+        if wrong := fault_of(run, listed, protocol):
             raise ArtifactError(
                 f"{file}: {shown(run.row)}, seed {run.seed}: {wrong}; put back what was changed, or take "
                 "this run out of the file"
             )
-    return found
+    return listed
 
 
 def fault_of(run: Ran, runs: Runs, protocol: Protocol) -> str:
@@ -95,13 +95,13 @@ def settings_of(protocol: Protocol, budget: str, row: str) -> str:
     model, arguments = protocol.network_of(row, budget)
     recipes = _written(protocol, budget, row)
     columns = {n: c.identity for n, c in protocol.columns_of(budget).items()}
-    told = {"recipes": recipes, "model": model, "model_args": arguments, "columns": columns}
+    settings = {"recipes": recipes, "model": model, "model_args": arguments, "columns": columns}
     # Only where they are set: runs that were made before these settings were there keep their hash.
     if sources := protocol.sources_of(row, budget):
-        told["sources"] = {s: _network(protocol, budget, s) for s in sources}
+        settings["sources"] = {s: _network(protocol, budget, s) for s in sources}
     over = protocol.budgets[budget]
-    told |= over.model_dump(mode="json", include={"mixed_precision", "input_size"}, exclude_defaults=True)
-    return hash_of(json_text(told))
+    settings |= over.model_dump(mode="json", include={"mixed_precision", "input_size"}, exclude_defaults=True)
+    return hash_of(json_text(settings))
 
 
 def _network(protocol: Protocol, budget: str, row: str) -> list[Any]:
@@ -113,11 +113,11 @@ def _network(protocol: Protocol, budget: str, row: str) -> list[Any]:
 def _written(protocol: Protocol, budget: str, row: str) -> list[dict[str, Any]]:
     """The recipes of a row as plain data, with title and source as they were written: hashes are of these, and not of
     what a recipe says of changed settings."""
-    found = []
+    rows = []
     for named, recipe in zip(protocol.named_by(row, budget), protocol.recipes_of(row, budget), strict=True):
         plain: dict[str, Any] = recipe.model_dump(mode="json", exclude_unset=True)
         stated: dict[str, Any] = {} if isinstance(named, str) else named
         own = load_recipe(stated.get("extends", named))
         words = {k: stated.get(k, getattr(own, k)) for k in ("title", "source") if k in plain}
-        found.append(plain | words)
-    return found
+        rows.append(plain | words)
+    return rows

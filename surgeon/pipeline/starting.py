@@ -23,12 +23,12 @@ _TOLD = ("cache", "start", "images", "idle")
 """Notes that are printed: the memory that the training needs, what it starts from, and layers that add nothing."""
 
 
-def own_size(model: str, told: Data, allowed: Sequence[str]) -> tuple[int, ...]:
+def own_size(model: str, data: Data, allowed: Sequence[str]) -> tuple[int, ...]:
     """The input size that a network has by itself, with the settings of its data over it.
 
     Args:
         model: name or folder.
-        told: settings of the data.
+        data: settings of the data.
         allowed: code that a folder may run.
 
     Raises:
@@ -37,12 +37,12 @@ def own_size(model: str, told: Data, allowed: Sequence[str]) -> tuple[int, ...]:
     folder = folder_of(model)
     known = load(folder, allow_code=allowed) if folder else create_model(model)
     size = input_size_of(known)
-    if size is None and told.size is None:
+    if size is None and data.size is None:
         raise ArtifactError(
             f"{model} does not tell its input size; give {either('input_size', '--input-size')}"
         )
-    if told.size is not None:
-        return (1 if told.grayscale else (size or (3,))[0], *told.size)
+    if data.size is not None:
+        return (1 if data.grayscale else (size or (3,))[0], *data.size)
     return tuple(size or ())
 
 

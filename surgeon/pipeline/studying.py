@@ -73,8 +73,8 @@ def study(
         >>> from surgeon.pipeline import study
         >>> from surgeon.recipe import load_recipe
         >>> recipe = load_recipe({"surgery": [{"op": "kap"}], "training": {"epochs": 5}})
-        >>> found = study([recipe], "zoo/lenet5", "studies/kap", seeds=3)  # doctest: +SKIP
-        >>> [arm.name for arm in found.arms][:2]  # doctest: +SKIP
+        >>> result = study([recipe], "zoo/lenet5", "studies/kap", seeds=3)  # doctest: +SKIP
+        >>> [arm.name for arm in result.arms][:2]  # doctest: +SKIP
         ['stock', 'stock, fine-tuned']
     """
     from accelerate import PartialState
@@ -209,12 +209,12 @@ def _arms(
     return results
 
 
-def _split_seed(model: str, given: dict[str, Any], told: Data, first_seed: int) -> int:
+def _split_seed(model: str, given: dict[str, Any], data: Data, first_seed: int) -> int:
     """The split's seed: that of the given weights' run, if trained on these images; else the first seed."""
     weights = given.get("weights")
     earlier = lineage_of(folder_of(model), weights)
     return chosen(
-        earlier, str(weights or model), given["data"], given["root"], told=told, seed=first_seed
+        earlier, str(weights or model), given["data"], given["root"], data_settings=data, seed=first_seed
     ).split_seed
 
 

@@ -74,17 +74,17 @@ def tested_files(sets: Sets) -> tuple[str, ...]:
     Args:
         sets: the sets; only images that are not in memory are compared, and of the test images a part that is told.
     """
-    found = []
+    files = []
     for known, what in (
         (sets.train, "images that the network was trained on"),
         (sets.val, "validation images"),
     ):
         if again := _files_among(known, sets.test):
-            found.append(
+            files.append(
                 f"{again} test images are byte by byte among the {what}: these accuracies are not those "
                 "of new images"
             )
-    return tuple(found)
+    return tuple(files)
 
 
 def validated_by_training(sets: Sets) -> tuple[str, ...]:

@@ -198,7 +198,7 @@ def train(
         before_it,
         data,
         root,
-        told=data_settings,
+        data_settings=data_settings,
         seed=seed,
         split_seed=split_seed,
         trained=bool(folder_of(model) or weights),

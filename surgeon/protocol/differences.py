@@ -67,7 +67,7 @@ def newcombe(one: Share, other: Share) -> tuple[float, float, float]:
         >>> [round(v, 4) for v in newcombe(wilson(48, 80), wilson(56, 70))]
         [0.2, 0.0524, 0.3339]
     """
-    found = other.value - one.value
+    difference = other.value - one.value
     below = ((other.value - other.low) ** 2 + (one.high - one.value) ** 2) ** 0.5
     above = ((other.high - other.value) ** 2 + (one.value - one.low) ** 2) ** 0.5
-    return found, found - below, found + above
+    return difference, difference - below, difference + above

@@ -60,13 +60,13 @@ def load_protocol(protocol: str | PathLike[str]) -> Protocol:
     content = _extended(path, ())
     content.setdefault("name", _name(path))
     try:
-        found = Protocol.model_validate(content)
+        checked = Protocol.model_validate(content)
     except ValidationError as error:
         raise RecipeError(f"{path.name}: {describe(error, Protocol)}") from None
-    for budget in found.budgets:
-        for row in found.rows_of(budget):
+    for budget in checked.budgets:
+        for row in checked.rows_of(budget):
             try:
-                found.recipes_of(row, budget)
+                checked.recipes_of(row, budget)
             except ValidationError as error:
                 raise RecipeError(
                     f"{path.name}: row {row!r} at the budget {budget}: {describe(error, Protocol)}"
@@ -74,7 +74,7 @@ def load_protocol(protocol: str | PathLike[str]) -> Protocol:
             except SurgeonError as error:
                 error.at(f"{path.name}: row {row!r} at the budget {budget}")
                 raise
-    return found
+    return checked
 
 
 def check_budget(protocol: Protocol, budget: str) -> None:
@@ -116,12 +116,12 @@ def _extended(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
 
 
 def _folder() -> Path:
-    found = shipped_folder("protocols")
-    if found is None:
+    shipped = shipped_folder("protocols")
+    if shipped is None:
         raise RecipeError(
             "the shipped protocols are missing: neither the package nor a checkout has protocols/"
         )
-    return found
+    return shipped
 
 
 def _find(protocol: str | PathLike[str]) -> Path:

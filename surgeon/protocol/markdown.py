@@ -8,40 +8,40 @@ from surgeon.numerals import points
 from surgeon.protocol.reproduction import Answered, Cell, Ran, Reproduction
 
 
-def page(found: Reproduction) -> str:
+def page(result: Reproduction) -> str:
     """Write a reproduction as Markdown.
 
     Args:
-        found: The reproduction.
+        result: The reproduction.
 
     Returns:
         The text, which ends with a newline.
     """
-    protocol, budget = found.protocol, found.protocol.budgets[found.budget]
+    protocol, budget = result.protocol, result.protocol.budgets[result.budget]
     head = f"## `{protocol.name}`: {protocol.title}"
-    told = [
-        f"{protocol.paper}, {protocol.place}. Budget `{found.budget}`: {budget.note}".rstrip(": "),
-        f"`surgeon reproduce run {protocol.name} --budget {found.budget} -o FOLDER`"
-        + ("" if found.finished else f" ({state(found)})"),
+    lines = [
+        f"{protocol.paper}, {protocol.place}. Budget `{result.budget}`: {budget.note}".rstrip(": "),
+        f"`surgeon reproduce run {protocol.name} --budget {result.budget} -o FOLDER`"
+        + ("" if result.finished else f" ({state(result)})"),
     ]
-    answers = [f"- **{a.answer}** — {a.claim.text}{measure(a)}" for a in found.claims]
-    notes = [f"- {r}: {protocol.rows[r].note}" for r in found.rows if protocol.rows[r].note]
-    parts = [head, *told, "\n".join(table(found)), "\n".join(answers), "\n".join(notes), made(found.runs)]
+    answers = [f"- **{a.answer}** — {a.claim.text}{measure(a)}" for a in result.claims]
+    notes = [f"- {r}: {protocol.rows[r].note}" for r in result.rows if protocol.rows[r].note]
+    parts = [head, *lines, "\n".join(table(result)), "\n".join(answers), "\n".join(notes), made(result.runs)]
     return "\n\n".join(p for p in parts if p) + "\n"
 
 
-def table(found: Reproduction) -> list[str]:
+def table(result: Reproduction) -> list[str]:
     """Write the lines of the table: paper | measured for each column."""
-    columns = list(found.protocol.columns_of(found.budget))
+    columns = list(result.protocol.columns_of(result.budget))
     lines = [
         "| row | "
         + " | ".join(f"{c}: paper | measured" for c in columns)
         + " | a number may be quoted | seeds |",
         "|" + "---|" * (2 * len(columns) + 3),
     ]
-    for row, cells in found.rows.items():
+    for row, cells in result.rows.items():
         shown = [f"{figure(cells[c].paper)} | {value(cells[c])}" for c in columns]
-        lines.append(f"| {row} | {' | '.join(shown)} | {quotable(found.of(row))} | {len(found.of(row))} |")
+        lines.append(f"| {row} | {' | '.join(shown)} | {quotable(result.of(row))} | {len(result.of(row))} |")
     return lines
 
 
@@ -65,24 +65,25 @@ def quotable(runs: Sequence[Ran]) -> str:
 
 def measure(answered: Answered) -> str:
     """Write the difference that an answer rests on."""
-    claim, found = answered.claim, answered.difference
+    claim, difference = answered.claim, answered.difference
     what = f"; {claim.column}, {claim.row} less {claim.against}"
     if claim.than is not None:
         what = f"; {claim.row}, {claim.column} less "
         what += claim.than if claim.row == claim.against else f"{claim.against}, {claim.than}"
-    if found is None:
+    if difference is None:
         return f"{what}: {'one seed has no interval' if answered.seeds else 'not measured'}"
     over = f" over {answered.seeds} seeds" if answered.seeds > 1 else ", one seed"
     least = f", asked for at least {claim.margin:g}" if claim.margin else ""
     if answered.unit != "%":
-        return f"{what}: {found.mean:+.3g} [{found.low:+.3g}, {found.high:+.3g}]{over}{least}"
-    over += "" if found.pairs else ", of the two shares"
-    return f"{what}: {points(found.mean)} points [{points(found.low)}, {points(found.high)}]{over}{least}"
+        return f"{what}: {difference.mean:+.3g} [{difference.low:+.3g}, {difference.high:+.3g}]{over}{least}"
+    over += "" if difference.pairs else ", of the two shares"
+    interval = f"[{points(difference.low)}, {points(difference.high)}]"
+    return f"{what}: {points(difference.mean)} points {interval}{over}{least}"
 
 
-def state(found: Reproduction) -> str:
+def state(result: Reproduction) -> str:
     """Write how far a reproduction is."""
-    return f"{len(found.runs)} of {found.wanted} runs are there"
+    return f"{len(result.runs)} of {result.wanted} runs are there"
 
 
 def made(runs: Iterable[Ran]) -> str:

@@ -51,7 +51,7 @@ class Measured(BaseModel):
 
 def measured(
     column: Column,
-    found: Assessment,
+    assessment: Assessment,
     rows: Iterable[Mapping[str, Any]],
     *,
     row: str = "",
@@ -63,7 +63,7 @@ def measured(
 
     Args:
         column: What is asked.
-        found: The run's evaluation.
+        assessment: The run's evaluation.
         rows: Its table of verdicts.
         row: The run's row, which has no figure under attacks from itself.
         certificates: The table of its certificates.
@@ -85,22 +85,26 @@ def measured(
     if column.of == "epoch":
         return None if epoch is None else Measured(time=epoch)
     if column.of == "batch":
-        rate = found.subject.images_per_second
+        rate = assessment.subject.images_per_second
         return Measured(time=1000 * BATCH / rate) if rate else None
     if column.of in CURVES:
-        return _point(column, found)
+        return _point(column, assessment)
     if column.of == "noise":
-        return _noisy(column, found)
+        return _noisy(column, assessment)
     if column.of == "certified":
         return _certified(column, certificates)
     if column.of == "uncut":
-        return None if found.gain is None or found.gain.uncut is None else Measured(share=found.gain.uncut)
+        return (
+            None
+            if assessment.gain is None or assessment.gain.uncut is None
+            else Measured(share=assessment.gain.uncut)
+        )
     rows = list(rows)
     if column.of == "distance":
         return _median(column, rows)
     if column.of == "attack":
         return None if column.source == row and row else _counted(_alone(column, rows))
-    main = found.summary.main
+    main = assessment.summary.main
     if column.of == "itself":
         rows = [r for r in rows if r["source"] is None]
         if column.norm is not None or column.eps is not None:
@@ -175,10 +179,10 @@ def _counted(right: Mapping[int, bool]) -> Measured:
     return Measured(share=wilson(bits.count("1"), len(bits)), right=bits)
 
 
-def _point(column: Column, found: Assessment) -> Measured:
+def _point(column: Column, assessment: Assessment) -> Measured:
     share = _only(
         point.share
-        for curve in found.curves
+        for curve in assessment.curves
         for point in curve.points
         if curve.kind == column.of and abs(point.level - (column.level or 0.0)) < 1e-9
     )
@@ -187,9 +191,9 @@ def _point(column: Column, found: Assessment) -> Measured:
     return Measured(share=share)
 
 
-def _noisy(column: Column, found: Assessment) -> Measured:
+def _noisy(column: Column, assessment: Assessment) -> Measured:
     wanted = (column.at in ("input", "both"), column.at in ("activations", "both"))
-    share = _only(n.share for n in found.noise if (n.input_noise, n.activation_noise) == wanted)
+    share = _only(n.share for n in assessment.noise if (n.input_noise, n.activation_noise) == wanted)
     if share is None:
         raise ArgumentError("the evaluation put no noise on adversarial images: that needs keep: true")
     return Measured(share=share)
@@ -206,8 +210,8 @@ def _certified(column: Column, certificates: Iterable[Mapping[str, Any]]) -> Mea
     return _counted({c["example"]: c["prediction"] == c["label"] and c["radius"] >= radius for c in own})
 
 
-def _only(found: Iterable[Share]) -> Share | None:
-    return next(iter(found), None)
+def _only(shares: Iterable[Share]) -> Share | None:
+    return next(iter(shares), None)
 
 
 def _none(what: str, rows: Iterable[Mapping[str, Any]]) -> ArgumentError:

@@ -234,8 +234,8 @@ class Protocol(Strict):
         Returns:
             The columns by name.
         """
-        found = {**self.columns, **self.budgets[budget].columns}
-        return {name: column for name, column in found.items() if column is not None}
+        columns = {**self.columns, **self.budgets[budget].columns}
+        return {name: column for name, column in columns.items() if column is not None}
 
     def named_by(self, row: str, budget: str) -> tuple[str | dict[str, Any], ...]:
         """Return the recipes of a row as its protocol writes them: names, or mappings that extend one.

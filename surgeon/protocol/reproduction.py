@@ -153,8 +153,8 @@ class Reproduction(_Frozen):
 
     Examples:
         >>> from surgeon.pipeline import reproduce
-        >>> found = reproduce("kap/table1", "runs/kap", budget="smoke")  # doctest: +SKIP
-        >>> found.rows["NT"]["clean"].paper, len(found.of("NT"))  # doctest: +SKIP
+        >>> result = reproduce("kap/table1", "runs/kap", budget="smoke")  # doctest: +SKIP
+        >>> result.rows["NT"]["clean"].paper, len(result.of("NT"))  # doctest: +SKIP
         (94.89, 1)
     """
 
@@ -210,7 +210,7 @@ def tabulated(protocol: Protocol, budget: str, runs: Sequence[Ran]) -> Reproduct
     kept = tuple(r for r in runs if r.row in rows)
 
     def cell(row: str, name: str) -> Cell:
-        found = [m for r in kept if r.row == row and (m := r.columns.get(name)) is not None]
+        measurements = [m for r in kept if r.row == row and (m := r.columns.get(name)) is not None]
         error = columns[name].error
 
         def figure(m: Measured) -> float:
@@ -221,8 +221,8 @@ def tabulated(protocol: Protocol, budget: str, runs: Sequence[Ran]) -> Reproduct
         return Cell(
             paper=protocol.rows[row].paper.get(name),
             unit=columns[name].unit,
-            measured=tuple(map(figure, found)),
-            images=found[0].share.n if found and found[0].share else 0,
+            measured=tuple(map(figure, measurements)),
+            images=measurements[0].share.n if measurements and measurements[0].share else 0,
         )
 
     return Reproduction(
@@ -267,9 +267,9 @@ def answered(claim: Claim, runs: Sequence[Ran], *, unit: str = "%") -> Answered:
     for seed in sorted({r.seed for r in runs}):
         column, than = claim.columns
         both = [(by.get((claim.against, seed)), than), (by.get((claim.row, seed)), column)]
-        found = [(r, m) for r, name in both if r and (m := r.columns.get(name))]
-        if len(found) == 2 and _of_the_same(found[0][0], found[1][0]):
-            pairs.append((found[0][1], found[1][1]))
+        measurements = [(r, m) for r, name in both if r and (m := r.columns.get(name))]
+        if len(measurements) == 2 and _of_the_same(measurements[0][0], measurements[1][0]):
+            pairs.append((measurements[0][1], measurements[1][1]))
     difference, margin = difference_of(pairs), claim.margin / 100 if unit == "%" else claim.margin
     answer: Answer = "not decided at this budget"
     if difference is not None:

@@ -191,16 +191,16 @@ def _papers(recipe: str) -> list[str]:
     from surgeon.recipe import available, load_recipe
 
     known = available()
-    found: dict[str, None] = {}
+    titles: dict[str, None] = {}
     for name in recipe.split("+"):
         try:
             paper = load_recipe(name).paper if name in known else ""
         except RecipeError:
             paper = ""
         number = re.search(r"arXiv (\S+)", paper)
-        if paper and not (number and any(number.group() in p for p in found)):
-            found[paper] = None
-    return list(found)
+        if paper and not (number and any(number.group() in p for p in titles)):
+            titles[paper] = None
+    return list(titles)
 
 
 def _drift(record: Plan) -> str:

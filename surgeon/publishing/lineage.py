@@ -54,14 +54,14 @@ def without_paths(path: Path) -> str:
     Raises:
         ArtifactError: it cannot be read.
     """
-    found = read_json(path)
-    if not isinstance(found, list) or not all(isinstance(o, dict) for o in found):
+    content = read_json(path)
+    if not isinstance(content, list) or not all(isinstance(o, dict) for o in content):
         raise ArtifactError(f"{path} cannot be read: it does not hold a list of trainings")
-    told: list[dict[str, Any]] = [
+    origins: list[dict[str, Any]] = [
         {**o, "place": _last(o.get("place", "")), "data": _last(o.get("data", "")), "root": None}
-        for o in found
+        for o in content
     ]
-    return json.dumps(told, indent=2) + "\n"
+    return json.dumps(origins, indent=2) + "\n"
 
 
 def _last(name: Any) -> str:

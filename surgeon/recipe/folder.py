@@ -17,12 +17,12 @@ def recipe_folder() -> Path:
     Raises:
         RecipeError: There is none.
     """
-    found = shipped_folder("recipes")
-    if found is None:
+    shipped = shipped_folder("recipes")
+    if shipped is None:
         raise RecipeError(
             f"the shipped recipes are missing: neither {PACKAGE / 'recipes'} nor a checkout's recipes folder exists"
         )
-    return found
+    return shipped
 
 
 def shipped() -> tuple[str, ...]:

@@ -103,12 +103,12 @@ def _find(recipe: str | PathLike[str]) -> Path:
         if not path.is_file():
             raise RecipeError(unknown(plain(text, 200), available()))
         return path
-    found = file_of(text)
-    if found is None:
+    file = file_of(text)
+    if file is None:
         check()
         using = [n for n in shipped() if text in names() and text in [o.name for o in load_recipe(n).surgery]]
         raise RecipeError(unknown(text, available(), using))
-    return found
+    return file
 
 
 def _extended(content: dict[str, Any], path: Path | None, seen: tuple[Path, ...]) -> dict[str, Any]:

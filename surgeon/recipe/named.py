@@ -37,11 +37,11 @@ def file_of(name: str) -> Path | None:
         RecipeError: Several have it.
     """
     own = known(name, shipped())
-    found = {recipe_folder() / f"{own}.yaml": "surgeon"} if own else {}
-    found |= {file: package for file, package in plugged().items() if known(name, [file.stem])}
-    if len(found) > 1:
-        places = " and ".join(f"{package} ({file})" for file, package in found.items())
+    candidates = {recipe_folder() / f"{own}.yaml": "surgeon"} if own else {}
+    candidates |= {file: package for file, package in plugged().items() if known(name, [file.stem])}
+    if len(candidates) > 1:
+        places = " and ".join(f"{package} ({file})" for file, package in candidates.items())
         raise RecipeError(
             f"the recipe {name!r} is in {places}; rename one, uninstall its package, or give the path of a file"
         )
-    return next(iter(found), None)
+    return next(iter(candidates), None)

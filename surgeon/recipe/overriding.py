@@ -88,8 +88,8 @@ def owners(operations: Iterable[Any]) -> dict[str, Any]:
     Returns:
         The pydantic model of each.
     """
-    found = {str(o): get(str(o)) for o in operations if o in names()}
-    return {**found, **dict(zip(PARTS, (Training, Data, Evaluation), strict=True))}
+    by_name = {str(o): get(str(o)) for o in operations if o in names()}
+    return {**by_name, **dict(zip(PARTS, (Training, Data, Evaluation), strict=True))}
 
 
 def _targets(content: dict[str, Any], head: str, setting: str) -> list[dict[str, Any]]:
@@ -100,14 +100,14 @@ def _targets(content: dict[str, Any], head: str, setting: str) -> list[dict[str,
         return [content[head]]
     name, _, number = head.partition("#")
     operations = [o for o in content.get("surgery", []) if isinstance(o, dict)]
-    found = [o for o in operations if o.get("op") == name]
+    matching = [o for o in operations if o.get("op") == name]
     if number:
-        found = (
-            found[int(number) - 1 : int(number)]
+        matching = (
+            matching[int(number) - 1 : int(number)]
             if number.isdecimal() and number.isascii() and int(number)
             else []
         )
-    if not found:
+    if not matching:
         valid = [*(str(o.get("op")) for o in operations), *PARTS]
         raise RecipeError(f"setting {shown(setting)}: the recipe has no {head!r}; {nearest(head, valid)}")
-    return found
+    return matching

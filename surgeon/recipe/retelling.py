@@ -45,11 +45,11 @@ def retold(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:
     Returns:
         The keys `title` and `source`, those of the two that must say something else; none where no setting differs.
     """
-    told = changes(before, now)
-    if not told:
+    differences = changes(before, now)
+    if not differences:
         return {}
-    more = [f"and {len(told) - _MOST} more"] if len(told) > _MOST else []
-    listed = ", ".join([*told[:_MOST], *more])
+    more = [f"and {len(differences) - _MOST} more"] if len(differences) > _MOST else []
+    listed = ", ".join([*differences[:_MOST], *more])
     title, source = str(before.get("title") or ""), str(before.get("source") or "")
     words = {
         "title": title and f"{title}; with {listed}",

@@ -140,11 +140,11 @@ class Training(Strict):
                     f"milestones={_said(self.milestones)} and epochs={self.epochs}: the last is never reached; "
                     "milestones below 1 are shares of the epochs"
                 )
-        told = [n for n in ("milestones", "decay_epochs", "decay_rate") if getattr(self, n) is not None]
+        given = [n for n in ("milestones", "decay_epochs", "decay_rate") if getattr(self, n) is not None]
         last = self.lowest_rate()
-        if told and last < self.min_lr * (1 - 1e-9):
+        if given and last < self.min_lr * (1 - 1e-9):
             raise ValueError(
-                f"min_lr={self.min_lr:g} is above the rate that {told[0]}={_said(getattr(self, told[0]))} leads to, "
+                f"min_lr={self.min_lr:g} is above the rate that {given[0]}={_said(getattr(self, given[0]))} leads to, "
                 f"{last:.3g}: set min_lr=0"
             )
         return self

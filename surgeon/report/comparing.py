@@ -63,7 +63,7 @@ def comparisons(runs: Sequence[Run]) -> list[Comparison]:
     Returns:
         One comparison for each reference.
     """
-    chosen = {k: found for k in range(len(runs)) if (found := _own(k, runs)) is not None}
+    chosen = {k: comparison for k in range(len(runs)) if (comparison := _own(k, runs)) is not None}
     used = [reference for reference, _ in chosen.values()]
     main, rest = (used[0], OTHER) if used else (0, FIRST)
     for k in range(len(runs)):
@@ -75,7 +75,7 @@ def comparisons(runs: Sequence[Run]) -> list[Comparison]:
         reasons = dict.fromkeys(chosen[k][1] for k in own)
         whys = tuple((why, tuple(k for k in own if chosen[k][1] == why)) for why in reasons)
         rows = tuple((k, _difference(k, reference, runs)) for k in own)
-        reasons_against = {k: apart(runs[reference], runs[k]) for k, found in rows if found is None}
+        reasons_against = {k: apart(runs[reference], runs[k]) for k, comparison in rows if comparison is None}
         result.append(Comparison(reference, whys, rows, reasons_against))
     return result
 
@@ -127,9 +127,16 @@ def _difference(k: int, reference: int, runs: Sequence[Run]) -> Difference | Non
             sum(p.n for p in worst.pairs),
             len(worst.pairs),
         )
-    found = compared(runs[reference], runs[k])
-    if found is None:
+    difference = compared(runs[reference], runs[k])
+    if difference is None:
         return None
     return Difference(
-        k, found.difference, found.low, found.high, found.p, found.only_second, found.only_first, found.n
+        k,
+        difference.difference,
+        difference.low,
+        difference.high,
+        difference.p,
+        difference.only_second,
+        difference.only_first,
+        difference.n,
     )

@@ -72,7 +72,7 @@ def noise_charts(runs: Sequence[Run]) -> list[Chart]:
     Returns:
         The charts that have points.
     """
-    found = []
+    charts = []
     for kind, (title, text, x_label, clean) in _NOISE.items():
         series = []
         for k, run in enumerate(runs):
@@ -80,8 +80,8 @@ def noise_charts(runs: Sequence[Run]) -> list[Chart]:
             series.append(Series(run.name, _with(clean, run, points), k))
         levels = sorted({level for s in series for level, _ in s.points})
         ticks = levels if kind == "patches" else None
-        found.append(_chart(f"noise-{kind}", title, text, x_label, series, ticks))
-    return [c for c in found if c]
+        charts.append(_chart(f"noise-{kind}", title, text, x_label, series, ticks))
+    return [c for c in charts if c]
 
 
 def certified_charts(runs: Sequence[Run]) -> list[Chart]:
@@ -94,10 +94,10 @@ def certified_charts(runs: Sequence[Run]) -> list[Chart]:
         The chart in a list; empty without certificates.
     """
     several = any(len(r.found.certified) > 1 for r in runs)
-    found = [(n, r, c) for n, r in enumerate(runs) for c in r.found.certified]
+    curves = [(n, r, c) for n, r in enumerate(runs) for c in r.found.certified]
     series = [
         Series(f"{r.name}, σ = {c.sigma:g}", tuple((p.level, p.share) for p in c.points), k if several else n)
-        for k, (n, r, c) in enumerate(found)
+        for k, (n, r, c) in enumerate(curves)
     ]
     chart = _chart(
         "certified",
@@ -124,10 +124,10 @@ def _chart(
 
 def _with(level: float, run: Run, points: Iterable[tuple[float, Share]]) -> _Points:
     """Points by level, with that of the clean images added; () if there are no points."""
-    found = {point[0]: point[1] for point in points}
-    if found:
-        found.setdefault(level, run.found.summary.clean)
-    return tuple(sorted(found.items()))
+    by_level = {point[0]: point[1] for point in points}
+    if by_level:
+        by_level.setdefault(level, run.found.summary.clean)
+    return tuple(sorted(by_level.items()))
 
 
 def _worsts(runs: Sequence[Run]) -> list[Chart | None]:
@@ -185,16 +185,16 @@ def _by_size(
     title: str,
     text: str,
     norm: str,
-    found: Sequence[tuple[Run, dict[float, Share]]],
+    runs: Sequence[tuple[Run, dict[float, Share]]],
     clean: bool = True,
 ) -> Chart | None:
     """A chart over ε, in 255ths if all sizes are; None for fewer than two. clean: add clean images at 0."""
-    if all(len(points) < 2 for _, points in found):
+    if all(len(points) < 2 for _, points in runs):
         return None
-    sizes = [eps for _, points in found for eps in points]
+    sizes = [eps for _, points in runs for eps in points]
     whole = norm == "linf" and all(abs(255 * eps - round(255 * eps)) < 1e-6 for eps in sizes)
     series = []
-    for k, (run, points) in enumerate(found):
+    for k, (run, points) in enumerate(runs):
         levels = _with(0.0, run, points.items()) if clean else tuple(sorted(points.items()))
         series.append(Series(run.name, tuple((round(255 * e) if whole else e, s) for e, s in levels), k))
     return _chart(name, title, text, "ε, of 255" if whole else "ε, in [0, 1] pixels", series)

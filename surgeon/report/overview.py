@@ -47,18 +47,18 @@ def card(run: Run) -> Card:
     Returns:
         The card.
     """
-    found, summary = run.found, run.found.summary
+    assessment, summary = run.found, run.found.summary
     main, head = summary.main, summary.headline
     status = "bad" if head is None else ("warn" if main and main.group in ("quick", "lean") else "good")
     label = {"bad": "Robust accuracy", "warn": "Robust accuracy, upper bound", "good": "Robust accuracy"}[
         status
     ]
-    if head is not None and found.subject.random:
+    if head is not None and assessment.subject.random:
         label = "Robust accuracy, by majority of draws"
-    source = " ".join(str(found.data[k]) for k in ("source", "split") if found.data.get(k))
+    source = " ".join(str(assessment.data[k]) for k in ("source", "split") if assessment.data.get(k))
     return Card(
         name=run.name,
-        subject=", ".join(t for t in (found.subject.model, found.subject.recipe) if t),
+        subject=", ".join(t for t in (assessment.subject.model, assessment.subject.recipe) if t),
         status=status,
         label=label,
         share=head.share if head else None,
@@ -68,10 +68,10 @@ def card(run: Run) -> Card:
         clean=summary.clean,
         images=f"{summary.clean.n}" + (f", {source}" if source else ""),
         checks=checks_text(run),
-        passed=found.reliable,
+        passed=assessment.reliable,
         cost=_cost(run),
         quote=head.text if head else "",
-        gain=found.gain,
+        gain=assessment.gain,
     )
 
 
@@ -123,8 +123,8 @@ def spread(run: Run) -> str:
     Returns:
         The text; '' where nothing was measured, as for a network that folds into the stock one.
     """
-    found = run.found.subject.speed_factor
-    return f" [{found[1]:.2f} to {found[2]:.2f}]" if found else ""
+    factor = run.found.subject.speed_factor
+    return f" [{factor[1]:.2f} to {factor[2]:.2f}]" if factor else ""
 
 
 def _cost(run: Run) -> str:
@@ -207,15 +207,15 @@ def remarks(runs: Sequence[Run]) -> list[tuple[str, str, str]]:
     Returns:
         (names of the runs, or '' for all; severity; text).
     """
-    found: dict[tuple[str, str], list[str]] = {}
+    by_text: dict[tuple[str, str], list[str]] = {}
     for run in runs:
         said = [(f.severity, f.text) for f in run.found.summary.findings] + [
             ("note", n) for n in run.found.notes
         ]
         for key in dict.fromkeys(said):
-            found.setdefault(key, []).append(run.name)
-    order = sorted(found, key=lambda key: _SEVERITIES.index(key[0]))
-    return [("" if len(found[k]) == len(runs) else ", ".join(found[k]), *k) for k in order]
+            by_text.setdefault(key, []).append(run.name)
+    order = sorted(by_text, key=lambda key: _SEVERITIES.index(key[0]))
+    return [("" if len(by_text[k]) == len(runs) else ", ".join(by_text[k]), *k) for k in order]
 
 
 def pictures(runs: Sequence[Run]) -> list[tuple[str, list[tuple[str, str, str, str]]]]:
@@ -227,12 +227,12 @@ def pictures(runs: Sequence[Run]) -> list[tuple[str, list[tuple[str, str, str, s
     Returns:
         (title, (name of the run, data URL, alternative text, caption) for each run that has it).
     """
-    found: dict[str, list[tuple[str, str, str, str]]] = {}
+    by_kind: dict[str, list[tuple[str, str, str, str]]] = {}
     titles: dict[str, str] = {}
     for run in runs:
         for drawn in run.found.pictures:
             address = run.picture(drawn)
             if address:
                 titles.setdefault(drawn.file, drawn.title)
-                found.setdefault(drawn.file, []).append((run.name, address, drawn.alt, drawn.caption))
-    return [(titles[file], own) for file, own in found.items()]
+                by_kind.setdefault(drawn.file, []).append((run.name, address, drawn.alt, drawn.caption))
+    return [(titles[file], own) for file, own in by_kind.items()]

@@ -178,7 +178,7 @@ def read_run(folder: str | Path) -> Run:
     return Run(name, place, assessment, right, labels=_labels(rows))
 
 
-def _check_own(place: Path, found: Assessment) -> None:
+def _check_own(place: Path, assessment: Assessment) -> None:
     """Raise ArtifactError where a run has the evaluation of another network, which would be shown as its own."""
     run = place.resolve().parent
     file = run / TRAINED / WEIGHTS
@@ -193,9 +193,9 @@ def _check_own(place: Path, found: Assessment) -> None:
         own = state_hash(load_file(file))
     except (SafetensorError, OSError) as error:
         raise ArtifactError(f"{file} is damaged: {' '.join(str(error).split())}") from error
-    if found.subject.weights != own:
+    if assessment.subject.weights != own:
         raise ArtifactError(
-            f"{place} is the evaluation of other weights ({found.subject.weights}) than the run {run} has "
+            f"{place} is the evaluation of other weights ({assessment.subject.weights}) than the run {run} has "
             f"({own}), and would be shown as the run's: move it out of the run's folder"
         )
 
@@ -281,19 +281,19 @@ def _threat(run: Run) -> tuple[object, frozenset[str], bool]:
     return main[:3] if main else None, _strengths(run.found), informed
 
 
-def _strengths(found: Assessment) -> frozenset[str]:
+def _strengths(assessment: Assessment) -> frozenset[str]:
     """The attacks of a worst case on the network itself, as text: all that decides how strong each is.
 
     Seeds are left out, since they choose among attacks of one strength. Settings that this version does not know
     are taken as they are written.
     """
-    main = found.summary.main
+    main = assessment.summary.main
     try:
-        attacks = asked_for(found)
+        attacks = asked_for(assessment)
     except (SurgeonError, ValidationError, KeyError, TypeError):
-        rows = [r for r in found.summary.rows if r.source is None and main and main.seed in r.seeds]
+        rows = [r for r in assessment.summary.rows if r.source is None and main and main.seed in r.seeds]
         own = {r.attack for r in rows if main and main.covers(Threat(r.group, r.norm, r.eps, main.seed))}
-        return frozenset({*own, repr(found.settings.get("evaluation"))})
+        return frozenset({*own, repr(assessment.settings.get("evaluation"))})
     return frozenset(
         a.model_dump_json(exclude={"seed"})
         for a in attacks

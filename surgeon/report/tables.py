@@ -57,16 +57,16 @@ def attack_lines(runs: Sequence[Run]) -> list[Line]:
     """
     clean = Line("none (clean)", "clean", counted="alone")
     clean.cells = {k: Cell(r.found.summary.clean) for k, r in enumerate(runs)}
-    found: dict[Any, Line] = {}
+    by_attack: dict[Any, Line] = {}
     for k, run in enumerate(runs):
         for row in run.found.summary.rows:
             key = (row.group, row.norm, row.eps, row.attack, row.source, row.cascade)
-            line = found.setdefault(key, _line(row))
+            line = by_attack.setdefault(key, _line(row))
             line.cells[k] = Cell(row.shares[0], _note(row))
     lines = [clean]
     unions = [main[:3] for r in runs if (main := r.found.summary.main) and main.norm.startswith(UNION)]
-    for threat in dict.fromkeys([*(key[:3] for key in found), *unions]):
-        own = [line for key, line in found.items() if key[:3] == threat]
+    for threat in dict.fromkeys([*(key[:3] for key in by_attack), *unions]):
+        own = [line for key, line in by_attack.items() if key[:3] == threat]
         worst = _worst(runs, threat)
         lines += own + ([worst] if worst.cells and (len(own) > 1 or worst.main) else [])
     return lines
@@ -136,15 +136,15 @@ def noise_lines(runs: Sequence[Run]) -> list[tuple[str, str, dict[int, Cell]]]:
     Returns:
         (noise on the input, noise on activations, number of the run → accuracy).
     """
-    found: dict[tuple[str, str], dict[int, Cell]] = {}
+    by_place: dict[tuple[str, str], dict[int, Cell]] = {}
     for k, run in enumerate(runs):
         for n in run.found.noise:
             key = (
                 f"σ = {n.sigma:g}" if n.input_noise else "none",
                 f"σ = {n.sigma:g}" if n.activation_noise else "none",
             )
-            found.setdefault(key, {})[k] = Cell(n.share)
-    return [(*key, cells) for key, cells in found.items()]
+            by_place.setdefault(key, {})[k] = Cell(n.share)
+    return [(*key, cells) for key, cells in by_place.items()]
 
 
 def corruption_lines(runs: Sequence[Run]) -> list[tuple[str, dict[int, tuple[float, str]]]]:
@@ -173,8 +173,8 @@ def corruption_lines(runs: Sequence[Run]) -> list[tuple[str, dict[int, tuple[flo
 
 
 def _mean(values: Iterable[float]) -> float | None:
-    found = list(values)
-    return fmean(found) if found else None
+    numbers = list(values)
+    return fmean(numbers) if numbers else None
 
 
 def check_lines(runs: Sequence[Run]) -> list[tuple[str, str, dict[int, Any]]]:
@@ -186,11 +186,11 @@ def check_lines(runs: Sequence[Run]) -> list[tuple[str, str, dict[int, Any]]]:
     Returns:
         (code of the diagnostic, rule by which it fails, number of the run → its check).
     """
-    found: dict[str, tuple[str, dict[int, Any]]] = {}
+    by_check: dict[str, tuple[str, dict[int, Any]]] = {}
     for k, run in enumerate(runs):
         for check in run.found.checks:
-            found.setdefault(check.code, (check.rule, {}))[1][k] = check
-    return [(code, rule, cells) for code, (rule, cells) in found.items()]
+            by_check.setdefault(check.code, (check.rule, {}))[1][k] = check
+    return [(code, rule, cells) for code, (rule, cells) in by_check.items()]
 
 
 def certified_lines(

@@ -34,16 +34,16 @@ class Rule(NamedTuple):
         return f"{self.rule}: would {'' if self.kept else 'not '}be accepted, because {self.because}"
 
 
-def acceptance(found: Assessment) -> tuple[Rule, ...]:
+def acceptance(assessment: Assessment) -> tuple[Rule, ...]:
     """Decide RobustBench's rules from what was measured and from the record of the surgery.
 
     Args:
-        found: The evaluation.
+        assessment: The evaluation.
 
     Returns:
         Its three rules, AutoAttack's warnings, and the size of the test set, in this order.
     """
-    flags = found.flags
+    flags = assessment.flags
     if flags is None:
         unmeasured = "no diagnostics were made (--set diagnostics=128)"
         names = (
@@ -52,13 +52,13 @@ def acceptance(found: Assessment) -> tuple[Rule, ...]:
             "no optimization loop",
             "AutoAttack's flags",
         )
-        return (*(Rule(n, None, unmeasured) for n in names), _whole(found))
+        return (*(Rule(n, None, unmeasured) for n in names), _whole(assessment))
     return (
         _gradients(flags),
-        _deterministic(found, flags),
+        _deterministic(assessment, flags),
         _loop(flags),
-        _warned(found, flags),
-        _whole(found),
+        _warned(assessment, flags),
+        _whole(assessment),
     )
 
 
@@ -73,8 +73,8 @@ def _gradients(flags: Flags) -> Rule:
     )
 
 
-def _deterministic(found: Assessment, flags: Flags) -> Rule:
-    said = found.plan is not None and found.plan.traits.stochastic == "always"
+def _deterministic(assessment: Assessment, flags: Flags) -> Rule:
+    said = assessment.plan is not None and assessment.plan.traits.stochastic == "always"
     measured = f"{PASSES} passes over {flags.images} images differ by at most {flags.difference:.1g}"
     if said and not flags.randomized:
         return Rule(
@@ -101,13 +101,13 @@ def _loop(flags: Flags) -> Rule:
     )
 
 
-def _warned(found: Assessment, flags: Flags) -> Rule:
+def _warned(assessment: Assessment, flags: Flags) -> Rule:
     warned = []
     if flags.probabilities:
         warned.append("the outputs are probabilities")
     if flags.classes <= 3:
         warned.append(f"{flags.classes} classes are too few for the targeted DLR loss")
-    known = autoattack(found)
+    known = autoattack(assessment)
     if known is not None and known.before_square - known.share.value > SQUARE:
         gain = percent(known.before_square - known.share.value)
         warned.append(f"Square lowers the accuracy by {gain} more than the attacks with gradients do")
@@ -123,8 +123,8 @@ def _warned(found: Assessment, flags: Flags) -> Rule:
     return Rule("AutoAttack's flags", True, f"AutoAttack warns of nothing{square}")
 
 
-def _whole(found: Assessment) -> Rule:
-    known, why = autoattack(found), found.benchmark_lacks
+def _whole(assessment: Assessment) -> Rule:
+    known, why = autoattack(assessment), assessment.benchmark_lacks
     if why or known is None:
         return Rule("the whole test set", False, "; ".join(why) or "AutoAttack was not run")
     return Rule("the whole test set", True, f"AutoAttack was run on all {known.share.n:,} images")

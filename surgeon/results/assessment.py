@@ -97,16 +97,16 @@ class Diagnosis(_Frozen):
         return next((c for c in self.checks if c.code == wanted), None)
 
     @classmethod
-    def of_union(cls, found: Sequence[Diagnosis]) -> Diagnosis:
+    def of_union(cls, diagnoses: Sequence[Diagnosis]) -> Diagnosis:
         """Join the diagnoses of one model in the norms of a union.
 
         Args:
-            found: One a norm. Checks that do not depend on the norm are those of the first.
+            diagnoses: One a norm. Checks that do not depend on the norm are those of the first.
 
         Returns:
             One that is reliable where each of them is.
         """
-        first, *others = found
+        first, *others = diagnoses
         more = [
             c.model_copy(update={"code": f"{c.code}{_IN}{d.norm}"})
             for d in others
@@ -117,7 +117,7 @@ class Diagnosis(_Frozen):
             update={
                 "checks": (*first.checks, *more),
                 "also": tuple((d.norm, d.eps) for d in others),
-                "random": any(d.random for d in found),
+                "random": any(d.random for d in diagnoses),
             }
         )
 

@@ -63,21 +63,21 @@ class AutoAttacked(NamedTuple):
     before_square: float
 
 
-def autoattack(found: Assessment) -> AutoAttacked | None:
+def autoattack(assessment: Assessment) -> AutoAttacked | None:
     """Return the accuracy that the standard version of AutoAttack leaves, without what else was attacked with.
 
     Args:
-        found: The evaluation.
+        assessment: The evaluation.
 
     Returns:
         The accuracy of the main threat; None where not all four attacks were made.
     """
-    main = found.summary.main
-    if main is None or main.group != "standard" or not found.summary.complete:
+    main = assessment.summary.main
+    if main is None or main.group != "standard" or not assessment.summary.complete:
         return None
     rows = {
         r.attack: r
-        for r in found.summary.rows
+        for r in assessment.summary.rows
         if (r.group, r.norm, r.eps) == (main.group, main.norm, main.eps) and r.source is None and r.cascade
     }
     if not {*STANDARD} <= {*rows}:
@@ -85,25 +85,25 @@ def autoattack(found: Assessment) -> AutoAttacked | None:
     return AutoAttacked(rows[STANDARD[-1]].shares[0], rows[STANDARD[-2]].shares[0].value)
 
 
-def lacks(found: Assessment) -> tuple[str, ...]:
+def lacks(assessment: Assessment) -> tuple[str, ...]:
     """Say what an evaluation lacks for an entry of RobustBench's leaderboards by AutoAttack.
 
     Args:
-        found: The evaluation.
+        assessment: The evaluation.
 
     Returns:
         One clause for each thing; () for whole AutoAttack on the whole test set.
     """
-    dataset, count = dataset_of(found.data), found.summary.clean.n
+    dataset, count = dataset_of(assessment.data), assessment.summary.clean.n
     reasons = []
     if dataset is None:
         reasons.append("the images are of none of RobustBench's data sets (cifar10, cifar100, imagenet)")
     elif count != TEST_IMAGES[dataset]:
         reasons.append(f"{count:,} of {TEST_IMAGES[dataset]:,} test images of {dataset} were attacked")
-    elif dataset == "imagenet" and not found.data.get("robustbench"):
+    elif dataset == "imagenet" and not assessment.data.get("robustbench"):
         reasons.append("nothing says that the images are the 5,000 of RobustBench's list")
-    elif dataset != "imagenet" and found.data.get("split") not in ("test", "val"):
+    elif dataset != "imagenet" and assessment.data.get("split") not in ("test", "val"):
         reasons.append(f"nothing says that the images are the test images of {dataset}")
-    if autoattack(found) is None:
+    if autoattack(assessment) is None:
         reasons.append("AutoAttack's four standard attacks were not all made")
     return tuple(reasons)

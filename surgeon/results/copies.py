@@ -67,4 +67,4 @@ def copies_of(images: Iterable[tuple[str, int]]) -> Copies:
         if image:
             labels[image].add(label)
     unknown = len(listed) - counts.total()
-    return Copies(len(listed), unknown + len(counts), sum(len(found) > 1 for found in labels.values()))
+    return Copies(len(listed), unknown + len(counts), sum(len(classes) > 1 for classes in labels.values()))

@@ -59,7 +59,7 @@ def findings(
         The remarks, the most general first.
     """
     group = main.group if main else ""
-    found = [
+    result = [
         Finding(
             code="upper-bound",
             severity="info",
@@ -67,7 +67,7 @@ def findings(
         )
     ]
     if lowest.k < worst.k:
-        found.append(
+        result.append(
             Finding(
                 code="stronger-elsewhere",
                 severity="warning",
@@ -81,7 +81,7 @@ def findings(
         # Not for transferred attacks: one step often transfers better than many, whatever the gradients are.
         fgsm = None if r.source else one_step.get((r.norm, r.eps))
         if r.attack.startswith(("pgd", "own-pgd")) and fgsm is not None and fgsm + 0.01 < r.mean:
-            found.append(
+            result.append(
                 Finding(
                     code="one-step-stronger",
                     severity="warning",
@@ -89,9 +89,9 @@ def findings(
                     f"(PGD, {percent(r.mean)}): a sign of masked gradients, these numbers are not reliable",
                 )
             )
-    found += _masked_signs(rows, clean, worst, main)
+    result += _masked_signs(rows, clean, worst, main)
     if group in ("standard", "plus", "rand", "basic") and n < SAMPLES["standard"]:
-        found.append(
+        result.append(
             Finding(
                 code="few-images",
                 severity="info",
@@ -100,7 +100,7 @@ def findings(
             )
         )
     if random or (traits is not None and traits.stochastic == "always"):
-        found.append(
+        result.append(
             Finding(
                 code="stochastic",
                 severity="warning",
@@ -109,7 +109,7 @@ def findings(
             )
         )
     if traits is not None and traits.masked:
-        found.append(
+        result.append(
             Finding(
                 code="masked",
                 severity="warning",
@@ -117,19 +117,19 @@ def findings(
                 "attacks are needed beside white-box ones",
             )
         )
-    return found
+    return result
 
 
 def _masked_signs(rows: Sequence[Row], clean: Share, worst: Share, main: Threat | None) -> list[Finding]:
     """Signs as in Table 1 of the KAP paper: PGD far above AutoAttack, and Square as strong as all of it."""
-    found: list[Finding] = []
+    signs: list[Finding] = []
     if main is None or main.group != "standard":
-        return found
+        return signs
     for r in rows:
         if (r.group, r.norm, r.eps, r.source) != ("paper", main.norm, main.eps, None):
             continue
         if r.attack.startswith("pgd") and r.mean > worst.value + 0.1:
-            found.append(
+            signs.append(
                 Finding(
                     code="pgd-above-worst",
                     severity="warning",
@@ -138,7 +138,7 @@ def _masked_signs(rows: Sequence[Row], clean: Share, worst: Share, main: Threat 
                 )
             )
         if r.attack == "square" and 0.02 < r.mean < min(worst.value + 0.02, clean.value - 0.1):
-            found.append(
+            signs.append(
                 Finding(
                     code="black-box-as-strong",
                     severity="warning",
@@ -146,4 +146,4 @@ def _masked_signs(rows: Sequence[Row], clean: Share, worst: Share, main: Threat 
                     f"{percent(r.mean)}, all attacks together {percent(worst.value)}: a sign of masked gradients",
                 )
             )
-    return found
+    return signs

@@ -94,8 +94,8 @@ def strongest(outcome: Outcome, sources: Collection[str]) -> tuple[Tried, ...]:
     for v in outcome.verdicts:
         if v.success and v.source in turned:
             turned[v.source].add(v.example)
-    found = [Tried(source=s, share=wilson(len(right - turned[s]), len(clean))) for s in sources]
-    return tuple(sorted(found, key=lambda t: t.share.k))
+    tried = [Tried(source=s, share=wilson(len(right - turned[s]), len(clean))) for s in sources]
+    return tuple(sorted(tried, key=lambda t: t.share.k))
 
 
 def gained(outcome: Outcome, uncut: Outcome | None, main: Threat | None, tried: tuple[Tried, ...]) -> Gain:
@@ -109,19 +109,19 @@ def gained(outcome: Outcome, uncut: Outcome | None, main: Threat | None, tried: 
     """
     clean, worst = standing(outcome.rows(), main)
     _, itself = standing((r for r in outcome.rows() if r["source"] is None), main)
-    n, found = len(clean), dict[str, Any]()
+    n, fields = len(clean), dict[str, Any]()
     whole = wilson(sum(clean.values()), n)
     if uncut is not None:
         right, stands = standing(uncut.rows(), main)
-        found = {"uncut_clean": wilson(sum(right.values()), n), "uncut": wilson(sum(stands.values()), n)}
+        fields = {"uncut_clean": wilson(sum(right.values()), n), "uncut": wilson(sum(stands.values()), n)}
         # What a revert puts together of trained and of replaced weights may not work any more.
-        if found["uncut_clean"].high >= whole.low:
-            found["difference"] = mcnemar([stands[e] for e in clean], [worst[e] for e in clean])
+        if fields["uncut_clean"].high >= whole.low:
+            fields["difference"] = mcnemar([stands[e] for e in clean], [worst[e] for e in clean])
     return Gain(
         tried=tried,
         chosen=tried[0].source if tried else None,
         clean=whole,
         itself=wilson(sum(itself.values()), n),
         worst=wilson(sum(worst.values()), n),
-        **found,
+        **fields,
     )

@@ -56,12 +56,12 @@ def told_of_norms(settings: Any) -> tuple[str, ...]:
     Returns:
         One sentence for each.
     """
-    found = []
+    sentences = []
     if settings.norm in ("l1", "union") and settings.suite != "basic":
-        found.append("no library has Square in l1: there every attack follows gradients")
+        sentences.append("no library has Square in l1: there every attack follows gradients")
     if settings.norm == "union":
-        found.append(
+        sentences.append(
             "AutoAttack's flags, pictures and the trial of what the record knows are of "
             f"{settings.union.each[0][0]} alone, the first norm of the union"
         )
-    return tuple(found)
+    return tuple(sentences)

@@ -34,11 +34,11 @@ def checked_rights(name: str, values: object) -> list[bool]:
     if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
         raise ArgumentError(f"{name} is a {type(given).__name__}; {_WANTED}")
     listed = given.tolist() if hasattr(given, "tolist") else list(given)
-    found = [v.item() if hasattr(v, "item") and not getattr(v, "shape", ()) else v for v in listed]
-    odd = next((k for k, v in enumerate(found) if not isinstance(v, bool)), None)
+    plain = [v.item() if hasattr(v, "item") and not getattr(v, "shape", ()) else v for v in listed]
+    odd = next((k for k, v in enumerate(plain) if not isinstance(v, bool)), None)
     if odd is not None:
-        raise ArgumentError(f"{name}[{odd}]={shown(found[odd])} is no boolean; {_WANTED}")
-    return found
+        raise ArgumentError(f"{name}[{odd}]={shown(plain[odd])} is no boolean; {_WANTED}")
+    return plain
 
 
 _WANTED = "give for each image whether the model is right, such as predictions == labels"

@@ -13,11 +13,11 @@ _NORMS = {"linf": "Linf", "l2": "L2"}
 _CORRUPTED = {"CIFAR-10-C": "cifar10", "CIFAR-100-C": "cifar100", "ImageNet-C": "imagenet"}
 
 
-def model_info(found: Assessment) -> dict[str, Any]:
+def model_info(assessment: Assessment) -> dict[str, Any]:
     """Return a `model_info` entry of RobustBench, with accuracies in percent as text.
 
     Args:
-        found: The evaluation.
+        assessment: The evaluation.
 
     Returns:
         The entry; None for fields that the authors must fill in. `autoattack_acc` is what AutoAttack's four
@@ -27,20 +27,20 @@ def model_info(found: Assessment) -> dict[str, Any]:
         `corruptions_acc` and `corruptions_mce` are of the whole published sets (`--shift`). `unreliable` is true
         unless the diagnostics passed.
     """
-    s = found.summary
-    main, known, lacking = s.main, autoattack(found), found.benchmark_lacks
+    s = assessment.summary
+    main, known, lacking = s.main, autoattack(assessment), assessment.benchmark_lacks
     whole = known is not None and not lacking and s.headline is not None
-    corrupted = _corrupted(found)
+    corrupted = _corrupted(assessment)
     entry: dict[str, Any] = {
         "link": None,
-        "name": found.subject.name,
+        "name": assessment.subject.name,
         "authors": None,
         "additional_data": None,
         "number_forward_passes": 1,
-        "dataset": dataset_of(found.data),
+        "dataset": dataset_of(assessment.data),
         "venue": None,
-        "architecture": found.subject.model
-        + (f" with {found.subject.recipe}" if found.subject.recipe else ""),
+        "architecture": assessment.subject.model
+        + (f" with {assessment.subject.recipe}" if assessment.subject.recipe else ""),
         "eps": _size(main.norm, main.eps) if main else None,
         "norm": _NORMS.get(main.norm) if main else None,
         "clean_acc": _percent(s.clean.value),
@@ -55,16 +55,16 @@ def model_info(found: Assessment) -> dict[str, Any]:
     entry |= {
         "corruptions_acc": None if accuracy is None else _percent(accuracy),
         "corruptions_mce": None if mce is None else _percent(mce),
-        "unreliable": not bool(found.reliable),
-        "footnote": "; ".join(_footnotes(found, lower, corrupted)) or None,
+        "unreliable": not bool(assessment.reliable),
+        "footnote": "; ".join(_footnotes(assessment, lower, corrupted)) or None,
     }
     return entry
 
 
-def _footnotes(found: Assessment, lower: bool, corrupted: Shift | None) -> list[str]:
-    s = found.summary
+def _footnotes(assessment: Assessment, lower: bool, corrupted: Shift | None) -> list[str]:
+    s = assessment.summary
     notes = [*s.refused] or ([s.headline.text] if s.headline else [])
-    notes += [f"no autoattack_acc: {reason}" for reason in found.benchmark_lacks]
+    notes += [f"no autoattack_acc: {reason}" for reason in assessment.benchmark_lacks]
     if lower:
         notes.append(
             "external: AutoAttack and all other attacks of this norm and size together, image by image"
@@ -74,10 +74,10 @@ def _footnotes(found: Assessment, lower: bool, corrupted: Shift | None) -> list[
     return notes
 
 
-def _corrupted(found: Assessment) -> Shift | None:
+def _corrupted(assessment: Assessment) -> Shift | None:
     """What was measured on the whole corrupted set of the evaluation's own data set."""
-    own = dataset_of(found.data)
-    return next((s for s in found.shifts if s.whole and own and _CORRUPTED.get(s.name) == own), None)
+    own = dataset_of(assessment.data)
+    return next((s for s in assessment.shifts if s.whole and own and _CORRUPTED.get(s.name) == own), None)
 
 
 def _size(norm: str, eps: float | None) -> str | None:

@@ -61,7 +61,7 @@ def rows_of(outcome: Outcome, n: int, wrong: set[int]) -> tuple[Row, ...]:
     clean = {v.example: v.votes for v in outcome.clean}
     lowest: dict[Any, dict[int, float]] = defaultdict(lambda: dict(clean))
     drawn: dict[Any, dict[str, float]] = {}
-    found: dict[Any, list[tuple[Attack, Share]]] = defaultdict(list)
+    by_attack: dict[Any, list[tuple[Attack, Share]]] = defaultdict(list)
     for attack in outcome.attacks:
         turned: set[int] = set()
         votes = lowest[attack.threat] if attack.cascade else dict(clean)
@@ -76,11 +76,11 @@ def rows_of(outcome: Outcome, n: int, wrong: set[int]) -> tuple[Row, ...]:
             )
         fallen[attack.threat] |= turned
         standing = n - len(fallen[attack.threat] if attack.cascade else turned | wrong)
-        found[(attack.name, attack.group, attack.source, attack.norm, attack.eps)].append(
+        by_attack[(attack.name, attack.group, attack.source, attack.norm, attack.eps)].append(
             (attack, wilson(standing, n))
         )
     rows = []
-    for (name, group, source, norm, eps), many in found.items():
+    for (name, group, source, norm, eps), many in by_attack.items():
         shares = tuple(share for _, share in many)
         values = [s.value for s in shares]
         rows.append(

@@ -111,33 +111,33 @@ class Shift(_Frozen):
         return relative_corruption_error(self.rows, clean_error) if self.kind == "imagenet-c" else None
 
 
-def shift_words(found: Shift, clean_error: float | None = None) -> list[str]:
+def shift_words(shift: Shift, clean_error: float | None = None) -> list[str]:
     """Write the figures of a shifted set, its name first.
 
     Args:
-        found: What was measured.
+        shift: What was measured.
         clean_error: The network's error on ImageNet's validation images, where that is known.
 
     Returns:
         Its figures, each a text.
     """
-    words = [f"{found.name}, {found.images:,} images{' in each part' if len(found.rows) > 1 else ''}"]
-    if found.cues is not None:
-        c = found.cues
+    words = [f"{shift.name}, {shift.images:,} images{' in each part' if len(shift.rows) > 1 else ''}"]
+    if shift.cues is not None:
+        c = shift.cues
         words.append(
             f"shape share {percent(c.share.value)} [{percent(c.share.low)}, {percent(c.share.high)}]: {c.shape} by "
             f"shape, {c.texture} by texture, {c.neither} as a third class, {c.left_out} without a conflict left out"
         )
         return words
-    if found.error is not None:
-        mean = "mean error over 15 corruptions and 5 severities" if len(found.rows) > 1 else "error"
-        words.append(f"{mean} {percent(found.error)}")
-    if found.kind == "imagenet-subset":
+    if shift.error is not None:
+        mean = "mean error over 15 corruptions and 5 severities" if len(shift.rows) > 1 else "error"
+        words.append(f"{mean} {percent(shift.error)}")
+    if shift.kind == "imagenet-subset":
         words.append("among its 200 classes")
-    if found.mce is not None:
-        words.append(f"mCE {percent(found.mce)} of AlexNet's")
+    if shift.mce is not None:
+        words.append(f"mCE {percent(shift.mce)} of AlexNet's")
         if clean_error is not None:
-            words.append(f"relative mCE {percent(found.relative_mce(clean_error) or 0.0)}")
+            words.append(f"relative mCE {percent(shift.relative_mce(clean_error) or 0.0)}")
     return words
 
 
@@ -150,10 +150,10 @@ def errors_by_corruption(rows: Sequence[ShiftRow]) -> dict[str, float]:
     Returns:
         Corruption → error in [0, 1].
     """
-    found: dict[str, dict[int | None, float]] = {}
+    by_kind: dict[str, dict[int | None, float]] = {}
     for row in rows:
-        found.setdefault(row.part, {})[row.severity] = 1 - row.share.value
-    return {kind: fmean(each.values()) for kind, each in found.items() if {*each} == {*SEVERITIES}}
+        by_kind.setdefault(row.part, {})[row.severity] = 1 - row.share.value
+    return {kind: fmean(each.values()) for kind, each in by_kind.items() if {*each} == {*SEVERITIES}}
 
 
 def mean_error(rows: Sequence[ShiftRow]) -> float | None:

@@ -51,8 +51,8 @@ class Study(BaseModel):
 
     Examples:
         >>> from surgeon.pipeline import study
-        >>> found = study([recipe], "zoo/lenet5", "studies/kap", seeds=3)  # doctest: +SKIP
-        >>> found.arms[0].name, found.arms[0].seeds  # doctest: +SKIP
+        >>> result = study([recipe], "zoo/lenet5", "studies/kap", seeds=3)  # doctest: +SKIP
+        >>> result.arms[0].name, result.arms[0].seeds  # doctest: +SKIP
         ('stock', (0, 1, 2))
     """
 
@@ -123,8 +123,8 @@ _Rights = tuple[list[bool], list[bool]]
 """Correct on the clean image, and in the worst case, image by image."""
 
 
-def _rights(place: Path, found: Assessment) -> _Rights:
-    clean, worst = standing(each_of_parquet(place / VERDICTS), found.summary.main)
+def _rights(place: Path, assessment: Assessment) -> _Rights:
+    clean, worst = standing(each_of_parquet(place / VERDICTS), assessment.summary.main)
     return list(clean.values()), list(worst.values())
 
 

@@ -174,7 +174,7 @@ def summarize(
         complete=not outcome.missing,
         findings=(
             *findings(rows, accuracy, worst, lowest, main, n, traits, random),
-            *((told,) if (told := copies.finding()) else ()),
+            *((remark,) if (remark := copies.finding()) else ()),
         ),
     )
 

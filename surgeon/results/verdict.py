@@ -215,10 +215,10 @@ class Outcome:
 
     @functools.cached_property
     def _by_attack(self) -> dict[tuple[str, str | None, Threat], list[Verdict]]:
-        found: dict[tuple[str, str | None, Threat], list[Verdict]] = {}
+        by_attack: dict[tuple[str, str | None, Threat], list[Verdict]] = {}
         for v in self.verdicts:
-            found.setdefault(key_of(v), []).append(v)
-        return found
+            by_attack.setdefault(key_of(v), []).append(v)
+        return by_attack
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Give the verdicts as plain dictionaries, one after the other.

@@ -42,11 +42,11 @@ def after_its_name(model: nn.Module, config: Mapping[str, Any], folder: Path) ->
     if record and (now := fingerprint(plain)) != record.fingerprint:
         keys["structure"] = now
     try:
-        classes, found = _by_name(plain, config, folder)
+        classes, beyond = _by_name(plain, config, folder)
     except (SurgeonError, ValidationError):
         warn(unnamed.at_saving(config["architecture"], folder, changed="structure" in keys), ArtifactWarning)
         return keys
-    if found.exchanged:
+    if beyond.exchanged:
         given = (
             "give surgeon.load a network with the same changes and before the surgery, as surgeon.revert gives it, "
             "as model=…"
@@ -55,32 +55,32 @@ def after_its_name(model: nn.Module, config: Mapping[str, Any], folder: Path) ->
         )
         warn(
             f"this network is not {config['architecture']} as its name makes it: "
-            f"{listed(found.exchanged)}. It was written to "
+            f"{listed(beyond.exchanged)}. It was written to "
             f"{folder}: {given}, since timm, too, would make "
             "another one; where arguments made it so, save it "
             "with model_args={…}",
             ArtifactWarning,
         )
-    return keys | classes | {"settings": found.settings, "exchanged": found.exchanged}
+    return keys | classes | {"settings": beyond.settings, "exchanged": beyond.exchanged}
 
 
 def _by_name(plain: nn.Module, config: Mapping[str, Any], folder: Path) -> tuple[dict[str, Any], Beyond]:
     """What a network differs by from its name, with the number of classes by which it differs least."""
     made = stock_of(Configuration.model_validate(config), folder)
-    found = beyond_name(plain, made)
+    beyond = beyond_name(plain, made)
     number = _outputs(plain, made, config["num_classes"])
-    if not found.exchanged or number is None or own.is_own(config["architecture"]):
-        return {}, found
+    if not beyond.exchanged or number is None or own.is_own(config["architecture"]):
+        return {}, beyond
     other = {"num_classes": number, "pretrained_cfg": {**config["pretrained_cfg"], "num_classes": number}}
     there = beyond_name(plain, stock_of(Configuration.model_validate({**config, **other}), folder))
-    return ({}, found) if there.exchanged else (other, there)
+    return ({}, beyond) if there.exchanged else (other, there)
 
 
 def _outputs(plain: nn.Module, made: nn.Module, classes: int | None) -> int | None:
     """The rows of tensors of which the name makes one a class; None where there are no other numbers, or several."""
     now, rows = dict(plain.named_parameters()), set()
-    for name, was in made.named_parameters():
-        shape = now[name].shape if name in now else was.shape
-        if shape != was.shape and shape[1:] == was.shape[1:] and was.shape[:1] == (classes,):
+    for name, old in made.named_parameters():
+        shape = now[name].shape if name in now else old.shape
+        if shape != old.shape and shape[1:] == old.shape[1:] and old.shape[:1] == (classes,):
             rows.add(shape[0])
     return rows.pop() if len(rows) == 1 else None

@@ -120,8 +120,8 @@ def save(
         (work / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         for name, text in {**_lineage(model, work), **(beside or {})}.items():
             (work / name).write_text(text + "\n", encoding="utf-8")
-    if told := told_of_hooks(model):
-        warn(f"{folder} does not hold all of this network: {told}", ArtifactWarning)
+    if hooks := told_of_hooks(model):
+        warn(f"{folder} does not hold all of this network: {hooks}", ArtifactWarning)
     if lost := left_out(state):
         more = f" (and {len(lost) - 1} more)" if len(lost) > 1 else ""
         warn(
@@ -146,17 +146,19 @@ def _lineage(model: nn.Module, work: Path) -> dict[str, str]:
 
 def _implants(model: nn.Module, folder: Path) -> dict[str, Any]:
     """Settings of modules that a surgery put in, and that are not as it left them: a key for the configuration."""
-    found = changed(model)
-    lost = {k: (now, was) for k, (now, was) in found.items() if not can_be_set(now, was)}
+    differing = changed(model)
+    lost = {k: (now, old) for k, (now, old) in differing.items() if not can_be_set(now, old)}
     if lost:
-        name, (now, was) = next(iter(lost.items()))
+        name, (now, old) = next(iter(lost.items()))
         more = f" (and {len(lost) - 1} more)" if len(lost) > 1 else ""
         warn(
-            f"{name} is {now!r}, and the surgery left {was!r}{more}: {folder} does not hold that, and the loaded "
+            f"{name} is {now!r}, and the surgery left {old!r}{more}: {folder} does not hold that, and the loaded "
             "network has what the surgery left",
             ArtifactWarning,
         )
-    kept = {k: list(now) if isinstance(now, tuple) else now for k, (now, _) in found.items() if k not in lost}
+    kept = {
+        k: list(now) if isinstance(now, tuple) else now for k, (now, _) in differing.items() if k not in lost
+    }
     return {"implants": kept} if kept else {}
 
 

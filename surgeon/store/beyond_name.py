@@ -52,37 +52,37 @@ def beyond_name(model: nn.Module, made: nn.Module) -> Beyond:
     """
     old = dict(made.named_modules(remove_duplicate=False))
     new = dict(as_before(model).named_modules(remove_duplicate=False))
-    found = Beyond({}, {})
+    beyond = Beyond({}, {})
     for name, stock in old.items():
         now = new.get(name)
         # Everything below an exchanged module differs; naming it too would bury the cause.
-        if any(_holds(other, name) for other in found.exchanged):
+        if any(_holds(other, name) for other in beyond.exchanged):
             continue
         if not _alike(now, stock):
-            found.exchanged[name or "the network"] = f"{looks(now)}, not {_called(stock)}"
+            beyond.exchanged[name or "the network"] = f"{looks(now)}, not {_called(stock)}"
             continue
         for key, shape, old_shape in _shapes(now, stock):  # type: ignore[arg-type]  # a module, as `_alike` found
-            found.exchanged[f"{name}.{key}" if name else key] = f"{shape}, not {old_shape}"
+            beyond.exchanged[f"{name}.{key}" if name else key] = f"{shape}, not {old_shape}"
         there = dict(settings_of(stock))
         for key, value in settings_of(now):  # type: ignore[arg-type]  # a module, as above
             if key in there and not same(value, there[key]):
                 place = f"{name}.{key}" if name else key
                 if can_be_set(value, there[key]):
-                    found.settings[place] = list(value) if isinstance(value, tuple) else value
+                    beyond.settings[place] = list(value) if isinstance(value, tuple) else value
                 else:
-                    found.exchanged[place] = f"{shown(value)}, not {shown(there[key])}"
+                    beyond.exchanged[place] = f"{shown(value)}, not {shown(there[key])}"
         for key, numbers in _unwritten(now, stock):  # type: ignore[arg-type]  # a module, as above
-            found.exchanged[f"{name}.{key}" if name else key] = numbers
+            beyond.exchanged[f"{name}.{key}" if name else key] = numbers
         for key in _patched(now, stock):  # type: ignore[arg-type]  # a module, as above
-            found.exchanged[f"{name}.{key}" if name else key] = (
+            beyond.exchanged[f"{name}.{key}" if name else key] = (
                 f"a function of its own, not that of {_called(now)}"
             )
         for key, size in added_tensors(now, stock):  # type: ignore[arg-type]  # a module, as above
-            found.exchanged[f"{name}.{key}" if name else key] = f"{size}, which its name does not make"
+            beyond.exchanged[f"{name}.{key}" if name else key] = f"{size}, which its name does not make"
     for name, module in added_modules(new, old):
-        if not any(_holds(other, name) for other in found.exchanged):
-            found.exchanged[name] = f"{looks(module)}, which its name does not make"
-    return found
+        if not any(_holds(other, name) for other in beyond.exchanged):
+            beyond.exchanged[name] = f"{looks(module)}, which its name does not make"
+    return beyond
 
 
 def set_again(made: nn.Module, settings: Mapping[str, Any], place: str) -> None:
@@ -114,19 +114,20 @@ def _holds(module: str, name: str) -> bool:
     return module == "the network" or name.startswith(f"{module}.")
 
 
-def _alike(now: nn.Module | None, was: nn.Module) -> bool:
+def _alike(now: nn.Module | None, old: nn.Module) -> bool:
     """Whether two modules are of one class; SyncBatchNorm counts as the batch norm that it was made from."""
     both = BatchNorm
-    return type(now) is type(was) or (isinstance(now, nn.SyncBatchNorm) and isinstance(was, both))
+    return type(now) is type(old) or (isinstance(now, nn.SyncBatchNorm) and isinstance(old, both))
 
 
-def _shapes(now: nn.Module, was: nn.Module) -> Iterator[tuple[str, str, str]]:
+def _shapes(now: nn.Module, old: nn.Module) -> Iterator[tuple[str, str, str]]:
     """Tensors that differ in shape between two modules or that one of them lacks, as pruning leaves them.
 
     What no file holds, and the module's code makes again for an input of another size, is left out.
     """
-    here, there = ({**m._parameters, **m._buffers} for m in (now, was))
-    caches = now._non_persistent_buffers_set & made_while_running(type(now))  # type: ignore[arg-type]  # a class has a hash
+    here, there = ({**m._parameters, **m._buffers} for m in (now, old))
+    again = made_while_running(type(now))  # type: ignore[arg-type]  # a class has a hash
+    caches = now._non_persistent_buffers_set & again
     for key in (k for k in there if k not in caches):
         shapes = [
             str(tuple(v.shape)) if (v := own.get(key)) is not None else "nothing" for own in (here, there)
@@ -135,9 +136,9 @@ def _shapes(now: nn.Module, was: nn.Module) -> Iterator[tuple[str, str, str]]:
             yield key, shapes[0], shapes[1]
 
 
-def _unwritten(now: nn.Module, was: nn.Module) -> Iterator[tuple[str, str]]:
+def _unwritten(now: nn.Module, old: nn.Module) -> Iterator[tuple[str, str]]:
     """Tensors that no file holds (not persistent buffers, plain attributes), where their numbers are others."""
-    here, there = (held_apart(m) for m in (now, was))
+    here, there = (held_apart(m) for m in (now, old))
     for key in there:
         one, other = here.get(key), there[key]
         if one is None or one.shape != other.shape or not (has_values(one) and has_values(other)):
@@ -150,14 +151,14 @@ def _called(module: nn.Module | None) -> str:
     return "nothing" if module is None else type(module).__name__
 
 
-def _patched(module: nn.Module, was: nn.Module) -> Iterator[str]:
+def _patched(module: nn.Module, old: nn.Module) -> Iterator[str]:
     """The methods that a module has for itself in place of its class's, which no name makes.
 
     Those that accelerate puts around a forward, for precision or devices, compute what that computes.
     """
     own = vars(module)
     for key, value in own.items():
-        if key.startswith("_") or key in vars(was) or not isinstance(value, (*FUNCTIONS, MethodType)):
+        if key.startswith("_") or key in vars(old) or not isinstance(value, (*FUNCTIONS, MethodType)):
             continue
         wrapped = key == "forward" and ("_original_forward" in own or "_old_forward" in own)
         if callable(getattr(type(module), key, None)) and not wrapped:

@@ -94,8 +94,8 @@ def no_network(folder: str | Path) -> str:
     if not place.exists():
         named = f"; it is a model's name: {_MADE}" if is_known(str(folder)) else ""
         return f"{folder} is not a model folder: nothing is there{named}"
-    found = instead(place)
-    return f"{folder} {found}" if found else f"{folder} is not a model folder: it has no {CONFIG}"
+    other = instead(place)
+    return f"{folder} {other}" if other else f"{folder} is not a model folder: it has no {CONFIG}"
 
 
 def check_files(folder: str | Path) -> Plan | None:
@@ -148,8 +148,8 @@ def check_hashes(folder: Path, hashes: Mapping[str, str]) -> None:
         ArtifactError: a file has changed since it was written.
     """
     for name, wanted in hashes.items():
-        found = same_kind(folder / name, wanted)
-        if found != wanted:
+        hashed = same_kind(folder / name, wanted)
+        if hashed != wanted:
             place = folder / name
             meant = either(
                 f"load them into a network (surgeon.load_weights(network, {str(place)!r})) and surgeon.save "
@@ -157,7 +157,7 @@ def check_hashes(folder: Path, hashes: Mapping[str, str]) -> None:
                 f"give the file to a network by name, --weights {place}",
             )
             raise ArtifactError(
-                f"{place} has changed since it was written: its hash is {found[:21]}…, not {wanted[:21]}…; put "
+                f"{place} has changed since it was written: its hash is {hashed[:21]}…, not {wanted[:21]}…; put "
                 f"the file back, or fetch it again; if other weights are meant, {meant}"
             )
 

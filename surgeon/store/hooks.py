@@ -54,12 +54,12 @@ def told_of_hooks(model: nn.Module) -> str:
     try:
         with left_alone(model), mode(model, False):
             without = _run(model, size, hooks=False)
-            found = _run(model, size, hooks=True)
+            outputs = _run(model, size, hooks=True)
     except Exception as error:  # the network's own code, and the hooks'
         reason = " ".join(str(error).split())[:160] or type(error).__name__
         return f"{whose} are not written, and may change its outputs: on images of {tuple(size)} it fails: {reason}"
     for what, one, other, allowed in zip(
-        ("outputs", "gradients"), found, without, _allowed(model), strict=True
+        ("outputs", "gradients"), outputs, without, _allowed(model), strict=True
     ):
         far = _farthest(one, other)
         if far > allowed:
@@ -105,7 +105,8 @@ def _run(model: nn.Module, size: Shape, *, hooks: bool) -> tuple[list[Tensor], l
             torch.manual_seed(0)
             given = [t for t in tree_leaves(model(*images)) if isinstance(t, Tensor)]
             total = [_weighted(t) for t in given if t.requires_grad and t.is_floating_point()]
-            back = torch.autograd.grad(sum(total), images, allow_unused=True) if total else ()  # type: ignore[arg-type]  # of tensors
+            loss: Any = sum(total)
+            back = torch.autograd.grad(loss, images, allow_unused=True) if total else ()
     return [t.detach() for t in given], [
         torch.zeros_like(x) if g is None else g for g, x in _pairs(back, images)
     ]
@@ -140,12 +141,12 @@ def _unhooked(model: nn.Module) -> Iterator[None]:
             module.__dict__["_compiled_call_impl"] = call
 
 
-def _farthest(found: list[Tensor], wanted: list[Tensor]) -> float:
+def _farthest(outputs: list[Tensor], wanted: list[Tensor]) -> float:
     """The largest relative difference of two lists of tensors; infinite where their forms differ."""
-    if [t.shape for t in found] != [t.shape for t in wanted]:
+    if [t.shape for t in outputs] != [t.shape for t in wanted]:
         return math.inf
     far = 0.0
-    for one, other in zip(found, wanted, strict=True):
+    for one, other in zip(outputs, wanted, strict=True):
         difference = 0.0 if torch.equal(one, other) else relative(one, other)
         far = max(far, difference if math.isfinite(difference) else math.inf)
     return far

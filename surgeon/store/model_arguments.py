@@ -25,7 +25,8 @@ from surgeon.strict import shown
 
 REFUSED = re.compile(
     r"(pretrained|checkpoint|weights|state_dict|hf|hub|url|file|cache)(_\w*)?"
-    r"|custom_load|kwargs_filter|model_name|model_cfg|feature_cfg|progress|pruned|device|dtype|scriptable|exportable|no_jit"
+    r"|custom_load|kwargs_filter|model_name|model_cfg|feature_cfg|progress|pruned|device|dtype"
+    r"|scriptable|exportable|no_jit"
 )
 """Arguments that state where weights come from, or how and where a network runs, not what it is."""
 LARGEST, LARGEST_OF_OWN = 2**16, 2**64
@@ -163,12 +164,12 @@ def _of_code(module: ModuleType) -> frozenset[str]:
     from torch import nn
 
     names = set(_TAKEN_OUT.findall(inspect.getsource(module)))
-    for found in vars(module).values():
-        if inspect.isclass(found) and (issubclass(found, nn.Module) or is_dataclass(found)):
-            own_code = [vars(b).get("__init__") for b in found.__mro__ if b not in (nn.Module, object)]
+    for value in vars(module).values():
+        if inspect.isclass(value) and (issubclass(value, nn.Module) or is_dataclass(value)):
+            own_code = [vars(b).get("__init__") for b in value.__mro__ if b not in (nn.Module, object)]
             names.update(*(_parameters(code) for code in own_code if code))
-        elif inspect.isfunction(found) and found.__code__.co_flags & inspect.CO_VARKEYWORDS:
-            names |= _parameters(found)
+        elif inspect.isfunction(value) and value.__code__.co_flags & inspect.CO_VARKEYWORDS:
+            names |= _parameters(value)
     return frozenset(n for n in names - _NONE if _NAME.fullmatch(n) and not REFUSED.fullmatch(n))
 
 

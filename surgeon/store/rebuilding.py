@@ -95,8 +95,8 @@ def _check_exchanged(model: nn.Module | None, config: Configuration, folder: Pat
                 )
             )
         return
-    found = beyond_name(model, stock_of(config, folder))
-    saved, now = {**wanted, **config.settings}, {**found.exchanged, **found.settings}
+    beyond = beyond_name(model, stock_of(config, folder))
+    saved, now = {**wanted, **config.settings}, {**beyond.exchanged, **beyond.settings}
     other = [k for k in {**saved, **now} if saved.get(k) != now.get(k)]
     if other:
         name = other[0]
@@ -107,9 +107,9 @@ def _check_exchanged(model: nn.Module | None, config: Configuration, folder: Pat
         )
 
 
-def _as(found: Mapping[str, Any], name: str) -> str:
+def _as(config: Mapping[str, Any], name: str) -> str:
     """How a part is, among those that differ from what the name makes."""
-    return str(found[name]) if name in found else "as its name makes it"
+    return str(config[name]) if name in config else "as its name makes it"
 
 
 def stock_of(config: Configuration, folder: Path) -> nn.Module:

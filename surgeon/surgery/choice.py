@@ -263,11 +263,11 @@ def start_of(plan: Plan) -> str:
     Returns:
         One name, or 'kap lstsq, defective random' for several operations; 'as built' if there are no starts.
     """
-    found: dict[str, Counter[str]] = {}
+    counts: dict[str, Counter[str]] = {}
     for edit in plan.edits:
         if "start" in edit.settings:
-            found.setdefault(edit.operation, Counter())[str(edit.settings["start"])] += 1
-    most = {name: starts.most_common(1)[0][0] for name, starts in found.items()}
+            counts.setdefault(edit.operation, Counter())[str(edit.settings["start"])] += 1
+    most = {name: starts.most_common(1)[0][0] for name, starts in counts.items()}
     if len(most) == 1:
         return next(iter(most.values()))
     return ", ".join(f"{name} {start}" for name, start in most.items()) or "as built"

@@ -234,8 +234,8 @@ class _SoFar:
             return
         for number, edit in enumerate(self.edits):
             same = (e for e in again if (e.site, e.settings) == (edit.site, edit.settings))
-            if edit.operation == key and (found := next(same, None)) is not None:
-                cost = {k: getattr(found.growth, k) for k in ("flops", "activations")}
+            if edit.operation == key and (measured_site := next(same, None)) is not None:
+                cost = {k: getattr(measured_site.growth, k) for k in ("flops", "activations")}
                 self.edits[number] = edit.model_copy(update={"growth": edit.growth.model_copy(update=cost)})
 
 

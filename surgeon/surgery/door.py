@@ -253,8 +253,8 @@ def check_images(images: Tensor | None, made: Plan) -> None:
 
 def _refuse_empty(model: nn.Module) -> None:
     """Raise SurgeryError if parameters have no values: on the meta device, or fake tensors."""
-    found = ((n, t) for n, t in model.named_parameters() if not is_lazy(t) and not has_values(t))
-    empty, tensor = next(found, (None, None))
+    tensors = ((n, t) for n, t in model.named_parameters() if not is_lazy(t) and not has_values(t))
+    empty, tensor = next(tensors, (None, None))
     if empty is not None and tensor is not None:
         raise SurgeryError(
             f"{empty} is "

@@ -31,7 +31,7 @@ def layer_drifts(before: nn.Module, after: nn.Module, images: Tensor) -> dict[st
     inserted = {e.layer: e.site for e in record.edits if e.layer and e.site != INPUT}
     replaced = {e.site for e in record.edits if e.replaces}
     behind = set(inserted.values())
-    found: dict[str, list[float]] = {}
+    by_layer: dict[str, list[float]] = {}
 
     def seen(name: str, outputs: Pair) -> None:
         old, new = outputs
@@ -40,11 +40,11 @@ def layer_drifts(before: nn.Module, after: nn.Module, images: Tensor) -> dict[st
         )
         same = isinstance(old, Tensor) and isinstance(new, Tensor) and old.shape == new.shape
         if layer and same and name not in behind:
-            sums = found.setdefault(name, [0.0, 0.0])
+            sums = by_layer.setdefault(name, [0.0, 0.0])
             sums[0] += float((new - old).double().square().sum())
             sums[1] += float(old.double().square().sum())
 
     like = next(p for p in before.parameters() if p.is_floating_point())
     for part in images.split(_IMAGES):
         run_side_by_side(after, before, part.to(like), seen=seen)
-    return {name: (moved / whole) ** 0.5 if whole else 0.0 for name, (moved, whole) in found.items()}
+    return {name: (moved / whole) ** 0.5 if whole else 0.0 for name, (moved, whole) in by_layer.items()}

@@ -71,10 +71,10 @@ def fitted(attempt: Attempt, stock: nn.Module, images: Tensor, *, lags: bool = F
     if at_once < len(images) or not observation.can_join:
         observation.alone(stock, images)
     first_values(attempt, (e for e in attempt.made.edits if e.layer not in observation.left))
-    found = _refitted(attempt, stock, images[:at_once], observation)
+    refit = _refitted(attempt, stock, images[:at_once], observation)
     observation.close(len(images))
-    attempt.residuals |= found.errors
-    attempt.unfitted |= found.unfitted
+    attempt.residuals |= refit.errors
+    attempt.unfitted |= refit.unfitted
 
     def settle() -> None:
         attempt.statistics = reestimate_statistics(attempt.network, images)
@@ -85,7 +85,7 @@ def fitted(attempt: Attempt, stock: nn.Module, images: Tensor, *, lags: bool = F
     # Statistics that were not taken again are not displaced: what training makes of them stays at a revert.
     # The first displaced value is the stock one: a later one must not overwrite it, or revert returns that.
     taken = theirs if attempt.statistics else {}
-    attempt.displaced.statistics = {**found.displaced, **taken, **displaced}
+    attempt.displaced.statistics = {**refit.displaced, **taken, **displaced}
     return attempt
 
 

@@ -191,7 +191,7 @@ def _folded(
 
     in_place: the operation whose module, which does not fold, has the place of the site's own; '' for none.
     """
-    found = odd.get(edit.site)
+    changed_site = odd.get(edit.site)
     plain = None if module is None else settled(module)
     try:
         folded = operation.fold(edit, FoldContext(plain, layer, norm_after))
@@ -200,13 +200,13 @@ def _folded(
             raise
         if in_place:
             raise FoldError(f"{in_place} has the place of its module, and does not fold") from error
-        if found is None:
+        if changed_site is None:
             raise
-        raise FoldError(str(found)) from error
+        raise FoldError(str(changed_site)) from error
     if folded is not None and in_place:
         raise FoldError(f"{in_place} has the place of its module, and does not fold")
-    if folded is not None and found is not None and not found.same:
-        raise FoldError(str(found))
+    if folded is not None and changed_site is not None and not changed_site.same:
+        raise FoldError(str(changed_site))
     return folded
 
 
@@ -264,7 +264,7 @@ def revert(model: nn.Module) -> nn.Module:
 def _list(record: Plan, stuck: list[tuple[Edit, str]]) -> str:
     """Describe the edits that do not fold, in one line: each reason once, with the first sites."""
     reasons: dict[tuple[str, str], list[str]] = {}
-    for edit, why in sorted(stuck, key=lambda found: record.edits.index(found[0])):
+    for edit, why in sorted(stuck, key=lambda pair: record.edits.index(pair[0])):
         reasons.setdefault((edit.operation, why), []).append(edit.site)
     lines = [
         f"{operation} at {', '.join(sites[:3])}{f' and {len(sites) - 3} more' if len(sites) > 3 else ''}: {why}"

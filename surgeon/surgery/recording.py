@@ -20,11 +20,11 @@ from surgeon.surgery.rewritten import RewrittenModule
 from surgeon.warned import warn
 
 
-def recorded(found: Started, notes: Sequence[Note]) -> RewrittenModule:
+def recorded(started: Started, notes: Sequence[Note]) -> RewrittenModule:
     """Attach the record to the chosen network, and issue its warnings.
 
     Args:
-        found: The chosen network.
+        started: The chosen network.
         notes: Further notes for the record.
 
     Returns:
@@ -33,14 +33,14 @@ def recorded(found: Started, notes: Sequence[Note]) -> RewrittenModule:
     Warns:
         CalibrationWarning: For every note of severity "warning".
     """
-    attempt = found.attempt
-    notes = [*notes, *found.notes, *_unfitted(attempt.unfitted)]
+    attempt = started.attempt
+    notes = [*notes, *started.notes, *_unfitted(attempt.unfitted)]
     for note in notes:
         if note.severity == "warning":
             warn(note.text, CalibrationWarning)
     before = attempt.record.execution
     effects = [
-        measured_effect(attempt.made.planned, found.drift),
+        measured_effect(attempt.made.planned, started.drift),
         *([before.effect] if before and before.effect else []),
     ]
     execution = Execution(
@@ -49,8 +49,8 @@ def recorded(found: Started, notes: Sequence[Note]) -> RewrittenModule:
         statistics=attempt.statistics,
         residuals=attempt.residuals,
         unfitted=attempt.unfitted,
-        drift=found.drift,
-        choice=found.choice,
+        drift=started.drift,
+        choice=started.choice,
         searches=attempt.searches,
         observed=attempt.observed,
     )
@@ -61,10 +61,10 @@ def recorded(found: Started, notes: Sequence[Note]) -> RewrittenModule:
     return cast(RewrittenModule, attempt.network)
 
 
-def _unfitted(found: Mapping[str, str]) -> list[Note]:
+def _unfitted(reasons: Mapping[str, str]) -> list[Note]:
     """Make a note for each reason why sites were not fitted to images."""
     by_reason: dict[str, list[str]] = {}
-    for site, reason in found.items():
+    for site, reason in reasons.items():
         by_reason.setdefault(reason, []).append(site)
     return [
         Note(
@@ -81,14 +81,14 @@ def _unfitted(found: Mapping[str, str]) -> list[Note]:
 
 def _versions() -> dict[str, str]:
     """Return the versions of Python and of the libraries that build networks."""
-    found = {
+    versions = {
         "surgeon": __version__,
         "python": platform.python_version(),
         "torch": str(torch.__version__),
     }
     for name in ("timm", "torchvision"):
         try:
-            found[name] = version(name)
+            versions[name] = version(name)
         except Exception:  # a package that is not installed has no version to record
             continue
-    return found
+    return versions

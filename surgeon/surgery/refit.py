@@ -193,7 +193,7 @@ class LayerByLayer:
         aim = self._target(call)
         fit_bias = module.bias is not None and not aim.centred
         problem = equations(
-            module, call.inputs.new, aim.wanted, mask=aim.mask, centred=aim.centred, ones=fit_bias
+            module, call.inputs.new, aim.wanted, mask=aim.mask, centred=aim.centred, fit_bias=fit_bias
         )
         problems, each, width = problem.cross.shape
         start = module.weight.flatten(1).double()
@@ -263,8 +263,8 @@ class _Seen:
             raise Unfitted(f"{width:,} weights a channel are too many to fit (at most {_MOST_WIDTH:,})")
         aim = self._target
         fit_bias = conv.bias is not None and not aim.centred
-        found = equations(conv, self.inputs, aim.wanted, centred=aim.centred, ones=fit_bias)
-        return LeastSquares(found, aim.scale.double(), fit_bias)
+        least_squares = equations(conv, self.inputs, aim.wanted, centred=aim.centred, fit_bias=fit_bias)
+        return LeastSquares(least_squares, aim.scale.double(), fit_bias)
 
     @cached_property
     def _target(self) -> Target:

@@ -68,70 +68,70 @@ def findings(model: nn.Module) -> tuple[Finding, ...]:
     left: dict[str, Implant] = getattr(displaced, "implants", None) or {}
     layers = {e.site: [n.layer for n in record.edits if n.site == e.site and n.layer] for e in record.edits}
     others = {e.site: other for e in record.edits if (other := exchanged(model, e, left))}
-    found = [_other_implant(model, site, *others[site]) for site in layers if site in others]
+    listed = [_other_implant(model, site, *others[site]) for site in layers if site in others]
     for site in layers:
         if site not in others and site != INPUT:
-            found += at(model, site, recorded.get(site), layers[site])
+            listed += at(model, site, recorded.get(site), layers[site])
     lost = [(n, m) for n, m in model.named_modules() if n not in {*layers, *recorded} and emptied(m)]
-    return (*found, *(_without_statistics(n, m) for n, m in lost))
+    return (*listed, *(_without_statistics(n, m) for n, m in lost))
 
 
-def at(tree: nn.Module, site: str, was: Standing | None, layers: Iterable[str] = ()) -> list[Finding]:
+def at(tree: nn.Module, site: str, old: Standing | None, layers: Iterable[str] = ()) -> list[Finding]:
     """List what differs at one site.
 
     Args:
         tree: The network.
         site: Dotted name.
-        was: What was there after the surgery, or None if that is unknown.
+        old: What was there after the surgery, or None if that is unknown.
         layers: Dotted names of the layers that were inserted there.
 
     Returns:
         At most one finding.
     """
     if not has(tree, site):
-        return [_finding(site, was, "nothing", _ORDER)]
+        return [_finding(site, old, "nothing", _ORDER)]
     now = described(tree.get_submodule(site), {n.rpartition(".")[2] for n in layers})
     gone = [n for n in layers if not has(tree, n)]
     if gone:
-        return [_finding(site, was, f"{now.kind} without {gone[0]}", _ORDER)]
-    if was is None or now == was:
+        return [_finding(site, old, f"{now.kind} without {gone[0]}", _ORDER)]
+    if old is None or now == old:
         return []
-    if emptied(tree.get_submodule(site)) and "running_mean" in dict(was.tensors):
+    if emptied(tree.get_submodule(site)) and "running_mean" in dict(old.tensors):
         return [_without_statistics(site, tree.get_submodule(site))]
-    loads = _named(now) == _named(was)
-    if now.kind != was.kind or now.opened != was.opened:
-        wrapped = _is_around(tree.get_submodule(site), was.kind)
-        return [_finding(site, was, now.kind, _MERGE if wrapped else _ORDER, loads)]
-    if was.made and not now.made:
+    loads = _named(now) == _named(old)
+    if now.kind != old.kind or now.opened != old.opened:
+        wrapped = _is_around(tree.get_submodule(site), old.kind)
+        return [_finding(site, old, now.kind, _MERGE if wrapped else _ORDER, loads)]
+    if old.made and not now.made:
         return []  # plainer than it was
-    if now.made != was.made:
+    if now.made != old.made:
         text, _, remedy = now.made.partition("; ")
-        finding = _finding(site, was, f"one of which {text}", remedy, loads)
-        same = now.groups == was.groups and now.shape == was.shape
+        finding = _finding(site, old, f"one of which {text}", remedy, loads)
+        same = now.groups == old.groups and now.shape == old.shape
         return [finding.model_copy(update=dict(same=same))]
-    if now.own != was.own:
-        return [_finding(site, was, f"one {_methods(now, was)}", _METHODS, loads)]
-    if _shapes(now) == _shapes(was):
-        return [_finding(site, was, f"one {_other_tensors(now, was)}", _PLAIN, loads)]
+    if now.own != old.own:
+        return [_finding(site, old, f"one {_methods(now, old)}", _METHODS, loads)]
+    if _shapes(now) == _shapes(old):
+        return [_finding(site, old, f"one {_other_tensors(now, old)}", _PLAIN, loads)]
     return [
-        _finding(site, was, _shapes(now), "prune channels before surgeon.apply, or after surgeon.fold", loads)
+        _finding(site, old, _shapes(now), "prune channels before surgeon.apply, or after surgeon.fold", loads)
     ]
 
 
-def demand(found: Iterable[Finding], verb: str) -> None:
+def demand(listed: Iterable[Finding], verb: str) -> None:
     """Raise an error if sites are not what the record says.
 
     Args:
-        found: The findings.
+        listed: The findings.
         verb: What cannot be done, such as "reverted".
 
     Raises:
         SurgeryError: There is a finding; the message has the first.
     """
-    found = tuple(found)
-    if found:
-        more = f" (and {len(found) - 1} more sites)" if len(found) > 1 else ""
-        raise SurgeryError(f"this network cannot be {verb}: {found[0]}{more}")
+    listed = tuple(listed)
+    if listed:
+        more = f" (and {len(listed) - 1} more sites)" if len(listed) > 1 else ""
+        raise SurgeryError(f"this network cannot be {verb}: {listed[0]}{more}")
 
 
 _MERGE = "merge or unload what was put around it first (of PEFT: merge_and_unload), then go on"
@@ -155,11 +155,11 @@ _METHODS = (
 )
 
 
-def _methods(now: Standing, was: Standing) -> str:
+def _methods(now: Standing, old: Standing) -> str:
     """Describe how the methods that two objects have in a way of their own differ."""
     if now.own:
         return f"with {' and '.join(f'a {n}' for n in now.own)} that was put on the object"
-    return f"without the {' and '.join(was.own)} of its own"
+    return f"without the {' and '.join(old.own)} of its own"
 
 
 def _without_statistics(site: str, module: nn.Module) -> Finding:
@@ -171,9 +171,9 @@ def _without_statistics(site: str, module: nn.Module) -> Finding:
     )
 
 
-def _other_tensors(now: Standing, was: Standing) -> str:
+def _other_tensors(now: Standing, before: Standing) -> str:
     """Describe how the tensors of two modules of one shape differ."""
-    new, old = ([f"{k} {'×'.join(map(str, v))}".strip() for k, v in s.tensors] for s in (now, was))
+    new, old = ([f"{k} {'×'.join(map(str, v))}".strip() for k, v in s.tensors] for s in (now, before))
     only, gone = [t for t in new if t not in old], [t for t in old if t not in new]
     parts = [f"with {', '.join(only)}"] if only else []
     return " and ".join([*parts, *([f"without {', '.join(gone)}"] if gone else [])]) or "in another way"
@@ -184,17 +184,17 @@ def _is_around(module: nn.Module, kind: str) -> bool:
     return any(kind_of(m) == kind for m in list(module.modules())[1:])
 
 
-def _other_implant(tree: nn.Module, site: str, name: str, was: str, now: str) -> Finding:
+def _other_implant(tree: nn.Module, site: str, name: str, old: str, now: str) -> Finding:
     """Make the finding for a module of the surgery's in whose place another one stands: no record gives that."""
     below = "" if name == site else f" in {name}"
-    remedy = _MERGE if _is_around(tree.get_submodule(name), was) else _ORDER
-    return Finding(site=site, recorded=f"{was}{below}", found=now, remedy=remedy)
+    remedy = _MERGE if _is_around(tree.get_submodule(name), old) else _ORDER
+    return Finding(site=site, recorded=f"{old}{below}", found=now, remedy=remedy)
 
 
-def _finding(site: str, was: Standing | None, found: str, remedy: str, loads: bool = False) -> Finding:
+def _finding(site: str, old: Standing | None, now_there: str, remedy: str, loads: bool = False) -> Finding:
     """Make the finding for a site."""
     return Finding(
-        site=site, recorded=_shapes(was) if was else "a module", found=found, remedy=remedy, loads=loads
+        site=site, recorded=_shapes(old) if old else "a module", found=now_there, remedy=remedy, loads=loads
     )
 
 

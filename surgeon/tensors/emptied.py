@@ -25,8 +25,8 @@ class Unwritten:
         """The names of those that still have no values."""
         return [
             n
-            for n, (was, version) in self._seen.items()
-            if n in tensors and (was is None or (tensors[n] is was and _version(was) == version))
+            for n, (old, version) in self._seen.items()
+            if n in tensors and (old is None or (tensors[n] is old and _version(old) == version))
         ]
 
     def written(self, tensors: Mapping[str, Tensor]) -> bool:

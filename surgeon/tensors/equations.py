@@ -32,7 +32,7 @@ def equations(
     *,
     mask: Tensor | None = None,
     centred: bool = False,
-    ones: bool = False,
+    fit_bias: bool = False,
 ) -> Equations:
     """Compute the normal equations of a Conv2d with zero padding, for its weights.
 
@@ -44,13 +44,13 @@ def equations(
         wanted: The outputs to reach, (N, C_out, H_out, W_out).
         mask: (C_out, H_out, W_out), the positions that count; None for all.
         centred: Use deviations from the means.
-        ones: Fit a bias too, as a last weight.
+        fit_bias: Fit a bias too, as a last weight.
 
     Returns:
         The equations.
     """
     groups = layer.groups
-    width = layer.weight[0].numel() + ones
+    width = layer.weight[0].numel() + fit_bias
     outputs = layer.weight.shape[0]
     masked = mask is not None and groups == 1 and outputs * width**2 <= _MOST_MASKED
     sums = _Sums(outputs if masked else groups, outputs, width, x.device)
@@ -60,9 +60,9 @@ def equations(
     for part, out in zip(x.split(images), wanted.split(images), strict=True):
         y = out.flatten(2)
         if masked and mask is not None:
-            sums.add_masked(_at_places(layer, part, ones), y, mask.flatten(1).to(part))
+            sums.add_masked(_at_places(layer, part, fit_bias), y, mask.flatten(1).to(part))
         else:
-            u = _patches(layer, part, groups, ones).flatten(2)
+            u = _patches(layer, part, groups, fit_bias).flatten(2)
             sums.add(u, y.transpose(0, 1).reshape(groups, outputs // groups, -1))
     return sums.means(centred)
 
@@ -113,21 +113,21 @@ class _Sums:
         return Equations(gram, cross, energy.sum())
 
 
-def _patches(layer: Any, x: Tensor, groups: int, ones: bool) -> Tensor:
+def _patches(layer: Any, x: Tensor, groups: int, fit_bias: bool) -> Tensor:
     """Return (groups, d, images, positions): the inputs that each output is a weighted sum of, as F.unfold gives them,
     but channels first."""
     windows = _windows(layer, x, (1, 0, 2, 3)).permute(2, 3, 4, 5, 0, 1)
     channels, high, wide, images, *places = windows.shape
     u = windows.reshape(groups, channels // groups * high * wide, images, places[0] * places[1])
-    return torch.cat([u, u.new_ones(groups, 1, *u.shape[2:])], 1) if ones else u
+    return torch.cat([u, u.new_ones(groups, 1, *u.shape[2:])], 1) if fit_bias else u
 
 
-def _at_places(layer: Any, x: Tensor, ones: bool) -> Tensor:
+def _at_places(layer: Any, x: Tensor, fit_bias: bool) -> Tensor:
     """Return (positions, d, images): the same for each position by itself."""
     windows = _windows(layer, x, (2, 3, 1, 0))
     rows, columns, channels, high, wide, images = windows.shape
     u = windows.reshape(rows * columns, channels * high * wide, images)
-    return torch.cat([u, u.new_ones(len(u), 1, images)], 1) if ones else u
+    return torch.cat([u, u.new_ones(len(u), 1, images)], 1) if fit_bias else u
 
 
 def _windows(layer: Any, x: Tensor, order: tuple[int, ...]) -> Tensor:
@@ -156,10 +156,10 @@ def _windows(layer: Any, x: Tensor, order: tuple[int, ...]) -> Tensor:
 def _gram(u: Tensor) -> Tensor:
     """Return u uᵀ, (groups, d, d). It is symmetric: what lies above its diagonal blocks is not computed but copied."""
     width = u.shape[1]
-    found = u.new_empty(u.shape[0], width, width)
+    gram = u.new_empty(u.shape[0], width, width)
     step = max(-(-width // _BLOCKS), _LEAST_BLOCK)
     for k in range(0, width, step):
         end = min(k + step, width)
-        found[:, k:end, :end] = u[:, k:end] @ u[:, :end].mT
-        found[:, :k, k:end] = found[:, k:end, :k].mT
-    return found
+        gram[:, k:end, :end] = u[:, k:end] @ u[:, :end].mT
+        gram[:, :k, k:end] = gram[:, k:end, :k].mT
+    return gram

@@ -170,8 +170,8 @@ def remembered(folder: Path, run: Run) -> Iterator[None]:
 
 def _left(model: nn.Module, folder: Path) -> str:
     """The hash of the weights that a training in this folder, broken off, left a network with; "" for none."""
-    place, found = _LEFT.get(model, (None, ""))
-    return found if place == folder.resolve() else ""
+    place, reason = _LEFT.get(model, (None, ""))
+    return reason if place == folder.resolve() else ""
 
 
 def _tell_of_other_weights(

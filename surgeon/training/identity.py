@@ -71,15 +71,15 @@ def layers_of(model: nn.Module) -> dict[str, str]:
     """
     layers = [layer for *_, layer in annealed(model)]
     changing = {name for name, module in model.named_modules() if any(module is layer for layer in layers)}
-    found: dict[str, str] = {}
+    by_name: dict[str, str] = {}
     for name, module in model.named_modules():
         if any(name.startswith(f"{c}.") for c in changing):
             continue  # a part of it may be gone at the end
-        told = "…" if name in changing else module.extra_repr()
+        settings = "…" if name in changing else module.extra_repr()
         if isinstance(module, NoiseLayer):
-            told = told.removesuffix(", disabled")
-        found[name] = f"{type(module).__qualname__.rpartition('.')[2]}({told})"
-    return found
+            settings = settings.removesuffix(", disabled")
+        by_name[name] = f"{type(module).__qualname__.rpartition('.')[2]}({settings})"
+    return by_name
 
 
 def hash_of(weights: Mapping[str, Any]) -> str:
@@ -112,20 +112,20 @@ def other(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
         A phrase for each difference, in order.
     """
     names = {*before, *now} - {k for k in LATER if k not in before}
-    found = []
+    differences = []
     for name in sorted(k for k in names if before.get(k) != now.get(k)):
         there, here = before.get(name), now.get(name)
         if name == "validation":
-            found.append(f"validation images: {differing(there, here)}")
+            differences.append(f"validation images: {differing(there, here)}")
         elif name == "network":
             old, new = dict(there or {}), dict(here or {})
             layer = next(k for k in [*old, *new] if old.get(k) != new.get(k))
-            found.append(
+            differences.append(
                 f"layer {layer or 'of the whole'}: {old.get(layer, 'none')} there, {new.get(layer, 'none')} here"
             )
         else:
-            found.append(f"{name}: {there} there, {here} here")
-    return found
+            differences.append(f"{name}: {there} there, {here} here")
+    return differences
 
 
 def _known(data: Source) -> dict[str, Any]:

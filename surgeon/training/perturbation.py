@@ -23,14 +23,14 @@ def perturbable(model: nn.Module) -> list[nn.Parameter]:
     Returns:
         The parameters, each once.
     """
-    found: dict[int, nn.Parameter] = {}
+    by_id: dict[int, nn.Parameter] = {}
     for module in model.modules():
         layer = not any(True for _ in module.children())
         for name, p in module.named_parameters(recurse=False):
             own = "weight" in name or name.startswith("original") or (layer and "bias" not in name)
             if p.requires_grad and p.dim() > 1 and own:
-                found[id(p)] = p
-    return list(found.values())
+                by_id[id(p)] = p
+    return list(by_id.values())
 
 
 @torch.no_grad()

@@ -243,7 +243,7 @@ class Step:
 
     def _gradients(self, weights: list[nn.Parameter], parts: list[_Part]) -> list[Tensor | None]:
         """The gradients of the loss by weights, up to a factor, under the draws that the step makes after it."""
-        found: list[Tensor | None] = [None] * len(weights)
+        gradients: list[Tensor | None] = [None] * len(weights)
         # DistributedDataParallel prepares for a backward pass that this is not; noise layers off are another graph.
         call = self.call if self.world == 1 and not noise_layers(self.model) else self._plain()
         with (
@@ -257,12 +257,12 @@ class Step:
                 with self.accelerator.autocast():
                     loss = self.objective(self._output(call, part.fed), part.target).sum()
                 new = torch.autograd.grad(loss, weights, allow_unused=True)
-                found = [
-                    n if f is None else f if n is None else f + n for f, n in zip(found, new, strict=True)
+                gradients = [
+                    n if f is None else f if n is None else f + n for f, n in zip(gradients, new, strict=True)
                 ]
         if self.world > 1:
-            found = [None if f is None else self.accelerator.reduce(f, "sum") for f in found]
-        return found
+            gradients = [None if f is None else self.accelerator.reduce(f, "sum") for f in gradients]
+        return gradients
 
     def _says(self, plain: nn.Module) -> Callable[[Tensor], Any]:
         """What the network says of pixels, once its outputs are known to be enough for the labels."""

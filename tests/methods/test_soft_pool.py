@@ -36,7 +36,7 @@ def test_kernels_are_those_of_least_squares(ridge, mixed, biased):
     x = torch.randn(5, 3, 9, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) + 0.3
     y = nn.functional.max_pool2d(x, 3, 2, 1)
     conv = nn.Conv2d(3, 3, 3, 2, 1, groups=1 if mixed else 3).double()
-    problem = equations(conv, x, y, ones=biased)
+    problem = equations(conv, x, y, fit_bias=biased)
     start = mean_kernels(3, (3, 3), mixed=mixed)
     kernels, bias, error = fitted_kernels(problem, start, ridge, biased=biased)
     u, rest = reference.windows(x.numpy(), 3, 2, 1), []

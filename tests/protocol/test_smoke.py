@@ -17,7 +17,7 @@ def done(request, tmp_path_factory):
     from surgeon.pipeline import reproduce
 
     folder, told = tmp_path_factory.mktemp("smoke") / "run", []
-    return folder, reproduce(request.param, folder, budget="smoke", device="cpu", told=told.append), told
+    return folder, reproduce(request.param, folder, budget="smoke", device="cpu", tell=told.append), told
 
 
 def test_every_cell_of_the_budget_is_measured(done):
@@ -33,7 +33,7 @@ def test_the_same_call_only_reads_and_gives_the_same_table(done):
 
     folder, found, _ = done
     told = []
-    again = reproduce(found.protocol.name, folder, budget="smoke", device="cpu", told=told.append)
+    again = reproduce(found.protocol.name, folder, budget="smoke", device="cpu", tell=told.append)
     assert told == [] and again == found
 
 

@@ -33,7 +33,7 @@ def test_the_solution_is_the_least_squares_one(groups, centred, ones):
     torch.manual_seed(0)
     layer = nn.Conv2d(4, 6, 3, stride=2, padding=1, groups=groups).double()
     x, y = torch.randn(90, 4, 5, 5).double(), torch.randn(90, 6, 3, 3).double() + 2
-    found = equations(layer, x, y, centred=centred, ones=ones)
+    found = equations(layer, x, y, centred=centred, fit_bias=ones)
     solved = found.solve(1e-14)
     for g in range(groups):
         u = rows(layer, x.chunk(groups, 1)[g]).flatten(0, 1)

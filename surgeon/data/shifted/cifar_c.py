@@ -81,13 +81,13 @@ def _array(path: Path, **how: Any) -> Any:
 
 def _labels(path: Path) -> tuple[Tensor, tuple[str, ...]]:
     """The labels of the test images, once, and the names of their classes."""
-    found = _array(path)
-    if found.shape != (5 * IMAGES,) or found.dtype.kind not in "iu":
+    stored = _array(path)
+    if stored.shape != (5 * IMAGES,) or stored.dtype.kind not in "iu":
         raise DataError(
-            f"{shown(path)} is {found.dtype} {found.shape}; expected are {5 * IMAGES:,} whole numbers, "
+            f"{shown(path)} is {stored.dtype} {stored.shape}; expected are {5 * IMAGES:,} whole numbers, "
             f"{IMAGES:,} for each of five severities"
         )
-    labels = torch.from_numpy(found.astype("int64")).reshape(5, IMAGES)
+    labels = torch.from_numpy(stored.astype("int64")).reshape(5, IMAGES)
     for severity, other in enumerate(labels[1:], 2):
         if not torch.equal(labels[0], other):
             first = int((labels[0] != other).nonzero()[0])
@@ -107,22 +107,22 @@ def _labels(path: Path) -> tuple[Tensor, tuple[str, ...]]:
 
 
 def _images(path: Path) -> Any:
-    found = _array(path, mmap_mode="r")
+    pixels = _array(path, mmap_mode="r")
     wanted = (5 * IMAGES, *SHAPE)
-    if found.shape != wanted or found.dtype != "uint8":
+    if pixels.shape != wanted or pixels.dtype != "uint8":
         severities = ""
-        if found.shape[1:] == SHAPE and len(found) % IMAGES == 0 and len(found):
-            severities = f", {len(found) // IMAGES} severities"
+        if pixels.shape[1:] == SHAPE and len(pixels) % IMAGES == 0 and len(pixels):
+            severities = f", {len(pixels) // IMAGES} severities"
         raise DataError(
-            f"{shown(path)} is {found.dtype} {found.shape}{severities}; expected is uint8 {wanted}, five severities"
+            f"{shown(path)} is {pixels.dtype} {pixels.shape}{severities}; expected is uint8 {wanted}, five severities"
         )
-    over = path.stat().st_size - found.offset - found.nbytes
+    over = path.stat().st_size - pixels.offset - pixels.nbytes
     if over:
-        raise DataError(f"{shown(path)} is {over:,} bytes longer than its {len(found):,} images")
-    last = found[-_LAST:].reshape(len(found[-_LAST:]), -1)
+        raise DataError(f"{shown(path)} is {over:,} bytes longer than its {len(pixels):,} images")
+    last = pixels[-_LAST:].reshape(len(pixels[-_LAST:]), -1)
     if (last.min(1) == last.max(1)).all():
         raise DataError(f"{shown(path)} ends in images of one colour: it was not written to its end")
-    return found
+    return pixels
 
 
 def _reading(array: Any, severity: int) -> Reading:
@@ -133,18 +133,18 @@ def _reading(array: Any, severity: int) -> Reading:
 
         held = array[[(severity - 1) * IMAGES + int(i) for i in places]]
         if tuple(size) == (3, 32, 32):
-            found = torch.from_numpy(held).permute(0, 3, 1, 2)
+            images = torch.from_numpy(held).permute(0, 3, 1, 2)
         else:
-            found = torch.stack([to_bytes(Image.fromarray(image), tuple(size)) for image in held])
-        return found.float() / 255
+            images = torch.stack([to_bytes(Image.fromarray(image), tuple(size)) for image in held])
+        return images.float() / 255
 
     return read
 
 
 def _contents(labels: Tensor, arrays: dict[str, Any]) -> str:
     """A hash of the labels and of a few images of each file: all of them would be gigabytes."""
-    found = xxhash.xxh3_64(labels.numpy().tobytes())
+    hashed = xxhash.xxh3_64(labels.numpy().tobytes())
     for name, array in sorted(arrays.items()):
-        found.update(name.encode())
-        found.update(array[:: max(1, len(array) // 50)].tobytes())
-    return found.hexdigest()
+        hashed.update(name.encode())
+        hashed.update(array[:: max(1, len(array) // 50)].tobytes())
+    return hashed.hexdigest()

@@ -38,12 +38,12 @@ def open_cue_conflict(folder: Path) -> ShiftSet:
             shape and texture, or says another shape than its folder.
     """
     no_images_in(folder)
-    classes, found = tuple(CUES), folders(folder)
-    odd, lacking = [n for n in found if n not in CUES], [n for n in classes if n not in found]
+    classes, names = tuple(CUES), folders(folder)
+    odd, lacking = [n for n in names if n not in CUES], [n for n in classes if n not in names]
     if odd or lacking:
-        told = f"{odd[0]!r} is none of the 16 classes" if odd else f"{', '.join(lacking)} lack"
-        raise DataError(f"{shown(folder)}: {told}; expected is {LAYOUT}")
-    files = [folder / c / n for c in found for n in images(folder / c)]
+        reason = f"{odd[0]!r} is none of the 16 classes" if odd else f"{', '.join(lacking)} lack"
+        raise DataError(f"{shown(folder)}: {reason}; expected is {LAYOUT}")
+    files = [folder / c / n for c in names for n in images(folder / c)]
     shapes, textures, seen = [], [], dict[str, Path]()
     for file in files:
         shape, texture = _said(file)
@@ -67,11 +67,11 @@ def open_cue_conflict(folder: Path) -> ShiftSet:
 
 
 def _said(file: Path) -> tuple[str, str]:
-    found = _NAME.fullmatch(file.name)
-    if found is None or not {found[1], found[2]} <= {*CUES}:
+    match = _NAME.fullmatch(file.name)
+    if match is None or not {match[1], match[2]} <= {*CUES}:
         raise DataError(f"{shown(file)}: its name does not say a shape and a texture; expected is {LAYOUT}")
-    if found[1] != file.parent.name:
+    if match[1] != file.parent.name:
         raise DataError(
-            f"{shown(file)} has the shape {found[1]} by its name, and {file.parent.name} by its folder"
+            f"{shown(file)} has the shape {match[1]} by its name, and {file.parent.name} by its folder"
         )
-    return found[1], found[2]
+    return match[1], match[2]

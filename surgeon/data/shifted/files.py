@@ -31,8 +31,8 @@ def folders(path: Path) -> list[str]:
     Args:
         path: the folder.
     """
-    with os.scandir(path) as found:
-        return sorted(e.name for e in found if e.is_dir() and not e.name.startswith("."))
+    with os.scandir(path) as entries:
+        return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
 
 
 def images(folder: Path) -> list[str]:
@@ -44,8 +44,8 @@ def images(folder: Path) -> list[str]:
     Raises:
         DataError: it has none, has a folder, or has an image of a kind that is not read.
     """
-    with os.scandir(folder) as found:
-        entries = sorted((e for e in found if not e.name.startswith(".")), key=lambda e: e.name)
+    with os.scandir(folder) as listed:
+        entries = sorted((e for e in listed if not e.name.startswith(".")), key=lambda e: e.name)
     inner = next((e.name for e in entries if e.is_dir()), None)
     if inner is not None:
         raise DataError(f"{shown(folder)} holds a folder, {shown(inner)}, where its images are expected")
@@ -120,7 +120,7 @@ def hashed(names: Iterable[str]) -> str:
     Args:
         names: the names, in order.
     """
-    found = xxhash.xxh3_64()
+    digest = xxhash.xxh3_64()
     for name in names:
-        found.update(name.encode("utf-8", "surrogateescape") + b"\n")
-    return found.hexdigest()
+        digest.update(name.encode("utf-8", "surrogateescape") + b"\n")
+    return digest.hexdigest()

@@ -37,14 +37,14 @@ def open_imagenet_c(folder: Path) -> ShiftSet:
     Raises:
         DataError: a corruption or class is unknown, a severity lacks, or the parts have not the same images.
     """
-    found = _corruptions(folder)
+    corruptions = _corruptions(folder)
     known = (*CORRUPTIONS, *EXTRA)
     wnids, listing = imagenet(), Listing()
     parts = []
-    for kind in (k for k in known if k in found):
-        _check_severities(found[kind])
+    for kind in (k for k in known if k in corruptions):
+        _check_severities(corruptions[kind])
         for severity in SEVERITIES:
-            place = found[kind] / str(severity)
+            place = corruptions[kind] / str(severity)
             own = _listed(place)
             if not listing:
                 listing, first = own, place
@@ -52,7 +52,7 @@ def open_imagenet_c(folder: Path) -> ShiftSet:
                 raise DataError(_unlike(first, listing, place, own))
             parts.append(Part(kind, severity, reading(_file(place, own), to_bytes)))
     labels = torch.tensor([wnids.index(w) for w, _ in listing], dtype=torch.int64)
-    lacking = [k for k in CORRUPTIONS if k not in found]
+    lacking = [k for k in CORRUPTIONS if k not in corruptions]
     notes = [f"{len(lacking)} of 15 corruptions lack ({', '.join(lacking)}): no mean"] if lacking else []
     if len(labels) != IMAGES:
         notes.append(f"{len(labels):,} images in each part, and ImageNet-C has {IMAGES:,}")
@@ -63,7 +63,7 @@ def open_imagenet_c(folder: Path) -> ShiftSet:
         parts=tuple(parts),
         labels=labels,
         classes=wnids,
-        contents=hashed([*(k for k in known if k in found), *(f"{w}/{n}" for w, n in listing)]),
+        contents=hashed([*(k for k in known if k in corruptions), *(f"{w}/{n}" for w, n in listing)]),
         whole=len(labels) == IMAGES,
         notes=tuple(notes),
     )
@@ -71,7 +71,7 @@ def open_imagenet_c(folder: Path) -> ShiftSet:
 
 def _corruptions(folder: Path) -> dict[str, Path]:
     """Corruption → its folder."""
-    found: dict[str, Path] = {}
+    by_name: dict[str, Path] = {}
     places = [folder / g for g in folders(folder) if g in GROUPS]
     for place in (folder, *places):
         for name in folders(place):
@@ -81,12 +81,12 @@ def _corruptions(folder: Path) -> dict[str, Path]:
                 raise DataError(
                     f"{shown(place / name)}: {name!r} is no corruption; {nearest(name, (*CORRUPTIONS, *EXTRA))}"
                 )
-            if name in found:
+            if name in by_name:
                 raise DataError(
-                    f"{name} lies there twice, {shown(found[name])} and {shown(place / name)}; keep one"
+                    f"{name} lies there twice, {shown(by_name[name])} and {shown(place / name)}; keep one"
                 )
-            found[name] = place / name
-    return found
+            by_name[name] = place / name
+    return by_name
 
 
 def _check_severities(folder: Path) -> None:
@@ -94,21 +94,21 @@ def _check_severities(folder: Path) -> None:
     if own != wanted:
         lacking = [s for s in wanted if s not in own]
         odd = [s for s in own if s not in wanted]
-        told = [f"lacks {', '.join(lacking)}"] if lacking else []
-        told += [f"has {', '.join(odd)} beside"] if odd else []
-        raise DataError(f"{shown(folder)} {' and '.join(told)}; expected are the severities 1, 2, 3, 4, 5")
+        reasons = [f"lacks {', '.join(lacking)}"] if lacking else []
+        reasons += [f"has {', '.join(odd)} beside"] if odd else []
+        raise DataError(f"{shown(folder)} {' and '.join(reasons)}; expected are the severities 1, 2, 3, 4, 5")
 
 
 def _listed(place: Path) -> Listing:
     """(WordNet id, name of a file) of each image, sorted."""
     no_images_in(place)
-    known, found = {*imagenet()}, folders(place)
-    odd = next((w for w in found if w not in known), None)
+    known, names = {*imagenet()}, folders(place)
+    odd = next((w for w in names if w not in known), None)
     if odd is not None:
         raise DataError(f"{shown(place / odd)} is none of ImageNet's 1,000 classes; expected is {LAYOUT}")
-    if not found:
+    if not names:
         raise DataError(f"{shown(place)} has no folders of classes; expected is {LAYOUT}")
-    return [(w, name) for w in found for name in images(place / w)]
+    return [(w, name) for w in names for name in images(place / w)]
 
 
 def _file(place: Path, listing: Listing) -> Callable[[int], Path]:

@@ -40,13 +40,13 @@ def open_imagenet_folder(folder: Path) -> ShiftSet:
             or ImageNet-R, or a class has no images.
     """
     no_images_in(folder)
-    found = folders(folder)
+    names = folders(folder)
     known = {*imagenet()}
-    odd = next((w for w in found if w not in known), None)
+    odd = next((w for w in names if w not in known), None)
     if odd is not None:
         raise DataError(f"{shown(folder / odd)} is none of ImageNet's 1,000 classes; expected is {LAYOUT}")
-    name, kind = _meant(folder, found)
-    files = [(c, folder / w / n) for c, w in enumerate(found) for n in images(folder / w)]
+    name, kind = _meant(folder, names)
+    files = [(c, folder / w / n) for c, w in enumerate(names) for n in images(folder / w)]
     expected = COUNTS.get(name)
     whole = expected is None or len(files) == expected
     return ShiftSet(
@@ -55,29 +55,29 @@ def open_imagenet_folder(folder: Path) -> ShiftSet:
         source=str(folder),
         parts=(Part(name, None, reading([f for _, f in files])),),
         labels=torch.tensor([c for c, _ in files], dtype=torch.int64),
-        classes=tuple(found),
+        classes=tuple(names),
         contents=hashed(f.relative_to(folder).as_posix() for _, f in files),
         whole=whole,
         notes=() if whole else (f"{len(files):,} images, and {name} has {expected:,}",),
     )
 
 
-def _meant(folder: Path, found: list[str]) -> tuple[str, Kind]:
+def _meant(folder: Path, names: list[str]) -> tuple[str, Kind]:
     """The set that the classes are of, and how a network answers on it."""
     wanted = {"ImageNet-A": imagenet_subset("a"), "ImageNet-R": imagenet_subset("r")}
     for name, classes in wanted.items():
-        if found == sorted(classes):
+        if names == sorted(classes):
             return name, "imagenet-subset"
-    if found == sorted(imagenet()):
+    if names == sorted(imagenet()):
         own = folder.resolve()
         around = (own.name.lower(), own.parent.name.lower())
         return next((n for p in around for word, n in _BY_NAME.items() if word in p), own.name), "imagenet"
-    near = min(wanted, key=lambda n: len({*wanted[n]} ^ {*found}))
-    lacking, more = sorted({*wanted[near]} - {*found}), sorted({*found} - {*wanted[near]})
-    told = f"lacks {', '.join(lacking[:3])}{', …' if len(lacking) > 3 else ''}" if lacking else ""
-    told += " and " if lacking and more else ""
-    told += f"has {', '.join(more[:3])}{', …' if len(more) > 3 else ''} beside" if more else ""
+    near = min(wanted, key=lambda n: len({*wanted[n]} ^ {*names}))
+    lacking, more = sorted({*wanted[near]} - {*names}), sorted({*names} - {*wanted[near]})
+    reason = f"lacks {', '.join(lacking[:3])}{', …' if len(lacking) > 3 else ''}" if lacking else ""
+    reason += " and " if lacking and more else ""
+    reason += f"has {', '.join(more[:3])}{', …' if len(more) > 3 else ''} beside" if more else ""
     raise DataError(
-        f"{shown(folder)} has {len(found)} classes, neither ImageNet's 1,000 nor the 200 of ImageNet-A or "
-        f"ImageNet-R: for {near} it {told}; expected is {LAYOUT}"
+        f"{shown(folder)} has {len(names)} classes, neither ImageNet's 1,000 nor the 200 of ImageNet-A or "
+        f"ImageNet-R: for {near} it {reason}; expected is {LAYOUT}"
     )

@@ -64,8 +64,8 @@ def _cifar(opened: ShiftSet, names: list[str], outputs: int) -> Meant:
     strange = [n for n in names if n not in classes]
     alike = sum(a == b for a, b in zip(names, classes, strict=True))
     if alike + len(strange) == outputs and len(strange) <= outputs // 4:
-        told = f"the outputs called {', '.join(strange[:5])} are taken for those of {opened.name} by their number"
-        return Meant(torch.arange(outputs), (told,))
+        remark = f"the outputs called {', '.join(strange[:5])} are taken for those of {opened.name} by their number"
+        return Meant(torch.arange(outputs), (remark,))
     raise DataError(
         f"the network's outputs are {_some(names)}, and {opened.name} is labelled {_some(classes)}: "
         "it is not a set for this network"

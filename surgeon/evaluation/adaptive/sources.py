@@ -69,16 +69,16 @@ def known_from(
     Returns:
         The networks. Those that compute what the attacked network computes, gradients included, are left out.
     """
-    notes, found = [], dict[str, nn.Module]()
+    notes, networks = [], dict[str, nn.Module]()
     uncut: Normalized | None = None
     few = images[spread(16, len(images))].to(device_of(subject))
     try:
         uncut = of_pixels(revert(network), probabilities=probabilities)
         other_values = _differs(uncut, subject, few)
         if other_values or _leads_elsewhere(uncut, subject, few):
-            found[UNCUT + GRADIENT] = Borrowed(subject, uncut)
+            networks[UNCUT + GRADIENT] = Borrowed(subject, uncut)
         if other_values:
-            found[UNCUT] = uncut
+            networks[UNCUT] = uncut
     except SurgeonError as error:
         notes.append(f"no attack was made on the network before the surgery, which cannot be had: {error}")
     yielding, (mean, std) = Yielding(network, record), normalization_of(network) or (None, None)
@@ -93,14 +93,14 @@ def known_from(
         other_values = _differs(both, subject, few)
         # A layer's own values with another gradient are what a straight-through surrogate gives.
         if other_values or _leads_elsewhere(back, subject, few):
-            found[name + GRADIENT] = back
+            networks[name + GRADIENT] = back
         if other_values and (uncut is None or _differs(both, uncut, few)):
-            found[name] = both
+            networks[name] = both
     notes += yielding.ignored()
-    if len(found) > MOST:
-        notes.append(f"of {len(found)} networks made from the record the first {MOST} were attacked")
-        found = dict(list(found.items())[:MOST])
-    return Known(found, uncut, tuple(notes))
+    if len(networks) > MOST:
+        notes.append(f"of {len(networks)} networks made from the record the first {MOST} were attacked")
+        networks = dict(list(networks.items())[:MOST])
+    return Known(networks, uncut, tuple(notes))
 
 
 def _leads_elsewhere(one: nn.Module, other: nn.Module, x: Tensor) -> bool:

@@ -27,5 +27,5 @@ def through(value: Tensor, differentiable: Tensor) -> Tensor:
         value: Any tensor; no gradient flows into it.
         differentiable: A tensor of the same shape.
     """
-    found: Tensor = _Through.apply(value.detach(), differentiable)
-    return found
+    joined: Tensor = _Through.apply(value.detach(), differentiable)
+    return joined

@@ -38,11 +38,11 @@ def hop_skip_jump(
     Returns:
         (N, C, H, W): the nearest misclassified image found, or the image itself where noise found none.
     """
-    found = images.clone()
+    adversarial = images.clone()
     start = _noise(model, images, labels, generator)
     chosen = start[1].nonzero().flatten()
     if not len(chosen):
-        return found
+        return adversarial
     x, y, at = images[chosen], labels[chosen], start[0][chosen]
 
     def fallen(points: Tensor) -> Tensor:
@@ -69,8 +69,8 @@ def hop_skip_jump(
         better = _length(nearer - x, norm) < far
         at = torch.where(_wide(better), nearer, at)
         asked += directions + 2 * HALVINGS
-    found[chosen] = at
-    return found
+    adversarial[chosen] = at
+    return adversarial
 
 
 def _noise(

@@ -79,8 +79,8 @@ def input_gradient(model: nn.Module, x: Tensor, y: Tensor) -> Tensor | None:
         if not logits.requires_grad:
             return None
         loss = nn.functional.cross_entropy(logits, y, reduction="sum")
-        (found,) = torch.autograd.grad(loss, x, allow_unused=True)
-    return found
+        (gradient,) = torch.autograd.grad(loss, x, allow_unused=True)
+    return gradient
 
 
 def _not_finite(gradient: Tensor) -> Tensor:

@@ -50,13 +50,13 @@ def auto_pgd_l1(attack: Attack, model: nn.Module, images: Tensor, labels: Tensor
         return images.clone()
     with torch.enable_grad():
         if attack.kind == "apgdt":
-            found = _targeted(package, attack, model, images, labels, targets)
+            adversarial = _targeted(package, attack, model, images, labels, targets)
         elif attack.early_stop:
-            found = package.apgd(model, images, labels, **shared)
+            adversarial = package.apgd(model, images, labels, **shared)
         else:
-            found = _largest(package, attack, model, images, labels)
+            adversarial = _largest(package, attack, model, images, labels)
     # Its sums are in float32: by rounding it leaves the ball of thousands of pixels by more than is allowed.
-    return project(found.detach(), images, eps, "l1")
+    return project(adversarial.detach(), images, eps, "l1")
 
 
 class _Watched(nn.Module):
@@ -133,7 +133,7 @@ def _largest(package: object, attack: Attack, model: nn.Module, images: Tensor, 
     sizes = torch.full((len(images),), float(attack.eps or 0.0), device=images.device)
     best, most = images.clone(), torch.full((len(images),), -torch.inf, device=images.device)
     for _ in range(attack.restarts):
-        found, _, loss, _ = run(
+        adversarial, _, loss, _ = run(
             model=model,
             inputs=images,
             labels=labels,
@@ -144,7 +144,7 @@ def _largest(package: object, attack: Attack, model: nn.Module, images: Tensor, 
             eot_iter=attack.eot,
         )
         better = loss > most
-        best[better], most[better] = found[better], loss[better]
+        best[better], most[better] = adversarial[better], loss[better]
     return best
 
 
@@ -166,7 +166,7 @@ def fab_l1(attack: Attack, model: nn.Module, images: Tensor, labels: Tensor, *, 
     """
     package, eps = adv_lib("attacks"), float(attack.eps or 0.0)
     with torch.enable_grad():
-        found = package.fab(
+        adversarial = package.fab(
             model,
             images,
             labels,
@@ -176,6 +176,6 @@ def fab_l1(attack: Attack, model: nn.Module, images: Tensor, labels: Tensor, *, 
             restarts=(1 if attack.kind == "fab-untargeted" else targets) * attack.restarts,
             targeted_restarts=attack.kind == "fab",
         )
-    found = found.detach().clamp(0, 1)
-    near = (distances(found, images).l1 <= eps).view(-1, 1, 1, 1)
-    return torch.where(near, found, images)
+    adversarial = adversarial.detach().clamp(0, 1)
+    near = (distances(adversarial, images).l1 <= eps).view(-1, 1, 1, 1)
+    return torch.where(near, adversarial, images)

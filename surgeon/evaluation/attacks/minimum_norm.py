@@ -43,14 +43,14 @@ def smallest(attack: Attack, model: nn.Module, images: Tensor, labels: Tensor) -
     package = adv_lib("attacks")
     with torch.enable_grad():
         if attack.kind == "ddn":
-            found = package.ddn(model, images, labels, steps=attack.steps, levels=None)
+            adversarial = package.ddn(model, images, labels, steps=attack.steps, levels=None)
         elif attack.kind == "fmn":
-            found = _fmn(package.fmn, attack, model, images, labels)
+            adversarial = _fmn(package.fmn, attack, model, images, labels)
         else:
-            found = _alma(package.alma, attack, model, images, labels)
+            adversarial = _alma(package.alma, attack, model, images, labels)
     # Only an image that it counts as found differs from the one that was given; adding the perturbation may have
     # left [0, 1] by a rounding.
-    return found.detach().clamp(0, 1)
+    return adversarial.detach().clamp(0, 1)
 
 
 def _fmn(fmn: object, attack: Attack, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
@@ -60,19 +60,19 @@ def _fmn(fmn: object, attack: Attack, model: nn.Module, images: Tensor, labels: 
     from inside without ever crossing it.
     """
     assert callable(fmn)
-    order, found = _ORDER[attack.norm], images.clone()
-    found[:] = fmn(model, images, labels, norm=order, steps=attack.steps)
-    stands = (model(found).argmax(1) == labels).nonzero().flatten()
+    order, adversarial = _ORDER[attack.norm], images.clone()
+    adversarial[:] = fmn(model, images, labels, norm=order, steps=attack.steps)
+    stands = (model(adversarial).argmax(1) == labels).nonzero().flatten()
     if not len(stands):
-        return found
+        return adversarial
     x, y = images[stands], labels[stands]
     far = pgd(model, x, y, eps=1.0, steps=FAR, loss="margin", random_start=False)
     fallen = model(far).argmax(1) != y
     if bool(fallen.any()):
-        found[stands[fallen]] = fmn(
+        adversarial[stands[fallen]] = fmn(
             model, x[fallen], y[fallen], norm=order, steps=attack.steps, starting_points=far[fallen]
         )
-    return found
+    return adversarial
 
 
 def _alma(alma: object, attack: Attack, model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
@@ -80,10 +80,10 @@ def _alma(alma: object, attack: Attack, model: nn.Module, images: Tensor, labels
     assert callable(alma)
     length = FIRST_STEP[attack.norm]
     far = _reach(model, images, labels, attack.norm) > length
-    found = images.clone()
+    adversarial = images.clone()
     for group, first in ((far, length), (~far, None)):
         if bool(group.any()):
-            found[group] = alma(
+            adversarial[group] = alma(
                 model,
                 images[group],
                 labels[group],
@@ -91,7 +91,7 @@ def _alma(alma: object, attack: Attack, model: nn.Module, images: Tensor, labels
                 distance=attack.norm,
                 init_lr_distance=first,
             )
-    return found
+    return adversarial
 
 
 def _reach(model: nn.Module, images: Tensor, labels: Tensor, norm: str) -> Tensor:
@@ -105,16 +105,16 @@ def _reach(model: nn.Module, images: Tensor, labels: Tensor, norm: str) -> Tenso
     return (corner - images).detach().flatten(1).norm(p=_ORDER[norm], dim=1)
 
 
-def shortened(found: Tensor, images: Tensor) -> Tensor:
+def shortened(adversarial: Tensor, images: Tensor) -> Tensor:
     """Move adversarial images back towards those that they were made of, by `SHORTER` of the way.
 
     Where the result is misclassified too, the attack had not come to its end.
 
     Args:
-        found: (N, C, H, W), the adversarial images.
+        adversarial: (N, C, H, W), the adversarial images.
         images: (N, C, H, W), the images.
 
     Returns:
         (N, C, H, W).
     """
-    return images + (1 - SHORTER) * (found - images)
+    return images + (1 - SHORTER) * (adversarial - images)

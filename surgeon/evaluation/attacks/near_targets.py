@@ -93,7 +93,7 @@ def aimed(
     Returns:
         (N, C, H, W): the last misclassified iterate of the first search that has one, or the image itself.
     """
-    found = images.clone()
+    best = images.clone()
     with torch.no_grad():
         stands = model(images).argmax(1) == labels
     torch.manual_seed(seed)
@@ -110,5 +110,5 @@ def aimed(
             made.dlr_loss = loss
             _, standing, _, adversarial = made.attack_single_run(images[left], labels[left])
             fallen = left[~standing.bool()]
-            found[fallen], stands[fallen] = adversarial[~standing.bool()], False
-    return found.detach()
+            best[fallen], stands[fallen] = adversarial[~standing.bool()], False
+    return best.detach()

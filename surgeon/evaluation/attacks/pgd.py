@@ -188,7 +188,7 @@ def averaged(
             given = model(x)
             each = LOSSES[loss](given, labels)
             if needed:
-                (found,) = torch.autograd.grad(each.sum(), x, allow_unused=True, materialize_grads=True)
-                gradient = gradient + found / eot
+                (slope,) = torch.autograd.grad(each.sum(), x, allow_unused=True, materialize_grads=True)
+                gradient = gradient + slope / eot
         value, logits = value + each.detach() / eot, logits + given.detach() / eot
     return gradient.detach(), value, logits

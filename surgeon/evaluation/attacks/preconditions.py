@@ -76,12 +76,12 @@ def check_sources(sources: Mapping[str, nn.Module], images: Tensor, labels: Tens
     for name, source in sources.items():
         try:
             check_model(source)
-            found = first_scores(source, images[:FEW], labels[:FEW]).classes
+            predicted = first_scores(source, images[:FEW], labels[:FEW]).classes
         except DataError as error:
             raise DataError(f"source {name} cannot be attacked on these images: {error}") from None
-        if found != classes:
+        if predicted != classes:
             raise DataError(
-                f"source {name} has {found} classes, the model {classes}: attacks do not transfer between them"
+                f"source {name} has {predicted} classes, the model {classes}: attacks do not transfer between them"
             )
 
 

@@ -49,8 +49,8 @@ class Certificate(BaseModel):
 
     Examples:
         >>> shared = dict(example=0, image="", label=3, sigma=0.25, count=990, n=1000)
-        >>> found = Certificate(prediction=3, radius=0.55, **shared)
-        >>> found.prediction == found.label and found.radius >= 0.5
+        >>> result = Certificate(prediction=3, radius=0.55, **shared)
+        >>> result.prediction == result.label and result.radius >= 0.5
         True
     """
 

@@ -66,8 +66,8 @@ def shift_accuracy(
 
     Examples:
         >>> from surgeon.evaluation import shift_accuracy
-        >>> found = shift_accuracy(model, "sets/ImageNet-C", (3, 224, 224))  # doctest: +SKIP
-        >>> found.error, found.mce  # doctest: +SKIP
+        >>> result = shift_accuracy(model, "sets/ImageNet-C", (3, 224, 224))  # doctest: +SKIP
+        >>> result.error, result.mce  # doctest: +SKIP
         (0.61, 0.77)
     """
     samples = None if samples is None else checked_count("samples", samples)
@@ -164,19 +164,19 @@ def _decisions(
     batch_size: int,
 ) -> Tensor:
     """The place in the set's classes that each image is said to be of; −1 for an output of no class of the set."""
-    device, found = device_of(model), []
+    device, decisions = device_of(model), []
     for start in range(0, len(chosen), batch_size):
         x = part.read(chosen[start : start + batch_size], size).to(device)
         logits = check_logits(model(x), len(x)).cpu()
         if opened.kind == "cue-conflict":
-            found.append(_category(logits, places))
+            decisions.append(_category(logits, places))
         elif opened.kind == "imagenet-subset":
-            found.append(logits[:, places].argmax(1))
+            decisions.append(logits[:, places].argmax(1))
         else:
             meaning = torch.full((logits.shape[1],), -1)
             meaning[places] = torch.arange(len(places))
-            found.append(meaning[logits.argmax(1)])
-    return torch.cat(found)
+            decisions.append(meaning[logits.argmax(1)])
+    return torch.cat(decisions)
 
 
 def _category(logits: Tensor, places: Tensor) -> Tensor:

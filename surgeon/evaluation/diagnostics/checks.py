@@ -116,22 +116,22 @@ def at_least_as_strong(code: str, this: Tried, other: Tried, *, count: int, mean
     Returns:
         The check.
     """
-    found = compared(this.stands, other.stands)
+    comparison = compared(this.stands, other.stands)
     return Check(
         code=code,
         measured={
             **accuracies((this, other), count),
-            f"only {other.name} turns": found.only_other,
-            f"only {this.name} turns": found.only_this,
+            f"only {other.name} turns": comparison.only_other,
+            f"only {this.name} turns": comparison.only_this,
         },
         plain=(f"only {other.name} turns", f"only {this.name} turns"),
         rule=(
             f"{other.name} turns more of what {this.name} leaves than the other way round, and "
             f"more than {percent(MARGIN)}"
         ),
-        p=found.p,
-        failed=found.p <= ERROR,
-        reason=f"{told(this, other, found)}: {means}",
+        p=comparison.p,
+        failed=comparison.p <= ERROR,
+        reason=f"{told(this, other, comparison)}: {means}",
     )
 
 
@@ -164,10 +164,10 @@ def equally_useful(code: str, one: Tried, two: Tried, *, count: int) -> Check:
         The check.
     """
     both = [(missed(weak.stands, strong.stands), weak, strong) for weak, strong in ((one, two), (two, one))]
-    found, weak, strong = min(both, key=lambda way: way[0].p)
+    comparison, weak, strong = min(both, key=lambda way: way[0].p)
     p = of_several(*(way[0].p for way in both))
     turned = int((~strong.stands).sum())
-    only = {strong.name: found.only_other, weak.name: found.only_this}
+    only = {strong.name: comparison.only_other, weak.name: comparison.only_this}
     return Check(
         code=code,
         measured={
@@ -178,8 +178,8 @@ def equally_useful(code: str, one: Tried, two: Tried, *, count: int) -> Check:
         rule="one misses more than half of what the other turns, and more than the other way round",
         p=p,
         failed=p <= ERROR,
-        reason=f"{weak.name} misses {found.only_other} of the {turned} images that {strong.name} turns (of {found.n}), "
-        f"{found.only_this} the other way round: the gradient of its loss misleads",
+        reason=f"{weak.name} misses {comparison.only_other} of the {turned} images that {strong.name} turns "
+        f"(of {comparison.n}), {comparison.only_this} the other way round: the gradient of its loss misleads",
     )
 
 
@@ -199,7 +199,7 @@ def not_growing(code: str, curve: list[Tried], *, count: int, means: str) -> Che
         (compared(bigger.stands, smaller.stands), bigger, smaller)
         for bigger, smaller in zip(curve[1:], curve, strict=False)
     ]
-    found, bigger, smaller = min(pairs, key=lambda pair: pair[0].p)
+    comparison, bigger, smaller = min(pairs, key=lambda pair: pair[0].p)
     p = of_several(*(pair[0].p for pair in pairs))
     return Check(
         code=code,
@@ -210,7 +210,7 @@ def not_growing(code: str, curve: list[Tried], *, count: int, means: str) -> Che
         ),
         p=p,
         failed=p <= ERROR,
-        reason=f"{told(bigger, smaller, found)}: {means}",
+        reason=f"{told(bigger, smaller, comparison)}: {means}",
     )
 
 
@@ -251,7 +251,7 @@ def accuracies(tried: list[Tried] | tuple[Tried, ...], count: int) -> dict[str, 
     return {t.name: int(t.stands.sum()) / count for t in tried}
 
 
-def told(weak: Tried, strong: Tried, found: Compared) -> str:
+def told(weak: Tried, strong: Tried, comparison: Compared) -> str:
     """Describe a comparison in words.
 
     For example: `APGD-CE is weaker than APGD-DLR: 40 of 60 images stand the first and fall to the second, 0
@@ -260,12 +260,12 @@ def told(weak: Tried, strong: Tried, found: Compared) -> str:
     Args:
         weak: The weaker attack.
         strong: The stronger attack.
-        found: The comparison.
+        comparison: The comparison.
 
     Returns:
         The text.
     """
     return (
-        f"{weak.name} is weaker than {strong.name}: {found.only_other} of {found.n} images stand the first and fall to "
-        f"the second, {found.only_this} the other way round"
+        f"{weak.name} is weaker than {strong.name}: {comparison.only_other} of {comparison.n} images stand the first "
+        f"and fall to the second, {comparison.only_this} the other way round"
     )

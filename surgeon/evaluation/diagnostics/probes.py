@@ -235,7 +235,7 @@ class _Asked:
         """Our PGD on the cross-entropy, and what its trace tells."""
         trace, drawn = Trace(len(self.x)), torch.Generator().manual_seed(self.seed)
         with held_still(self.model, self.seed):
-            found = pgd(
+            attacked = pgd(
                 self.model,
                 self.x,
                 self.y,
@@ -247,8 +247,8 @@ class _Asked:
                 generator=drawn,
                 watch=trace,
             )
-            given = seen(self.model, found, self.y, EOT if self.how else 1)
-        stands = self._stands(found)
+            given = seen(self.model, attacked, self.y, EOT if self.how else 1)
+        stands = self._stands(attacked)
         return Tried(name, stands), failures(trace, given, stands)
 
     def _stands(self, adversarial: Tensor) -> Tensor:
@@ -324,15 +324,15 @@ def _worst(name: str, tried: list[Tried]) -> Tried:
 
 def _budget(budgets: list[Tried], count: int) -> Check:
     short, more = budgets[0], _worst("more", budgets[1:])
-    found = compared(short.stands, more.stands, STRAY)
-    advice = f"a larger budget still turns {found.only_other} of {found.n} images more"
+    comparison = compared(short.stands, more.stands, STRAY)
+    advice = f"a larger budget still turns {comparison.only_other} of {comparison.n} images more"
     return Check(
         code="budget",
         measured=accuracies(budgets, count),
-        p=found.p,
+        p=comparison.p,
         rule="never; advises",
         failed=False,
-        advice=advice if found.p <= ADVICE else "",
+        advice=advice if comparison.p <= ADVICE else "",
     )
 
 

@@ -60,19 +60,19 @@ class Trace:
         return torch.where(rise > 0, last / rise.clamp_min(1e-30), torch.zeros_like(rise))
 
 
-def seen(model: nn.Module, found: Tensor, labels: Tensor, eot: int) -> Tensor:
+def seen(model: nn.Module, adversarial: Tensor, labels: Tensor, eot: int) -> Tensor:
     """Look at images as an attack sees them: in passes that record gradients, and on the mean of its draws.
 
     Args:
         model: Takes [0, 1] pixels and gives logits.
-        found: (N, C, H, W) in [0, 1].
+        adversarial: (N, C, H, W) in [0, 1].
         labels: (N,) class indices.
         eot: Passes that are averaged.
 
     Returns:
         (N,) bool, whether an image is misclassified.
     """
-    _, _, logits = averaged(model, found, labels, "ce", eot, needed=True)
+    _, _, logits = averaged(model, adversarial, labels, "ce", eot, needed=True)
     return (margin(logits, labels) > 0).cpu()
 
 

@@ -103,9 +103,9 @@ def _check_alone(model: nn.Module, images: Tensor, seed: int) -> None:
 
 def _tell_of_normalisation(model: nn.Module) -> None:
     """Warn of a network that is given pixels, and whose configuration says that images are normalised for it."""
-    if isinstance(model, Normalized) or (found := normalization_of(model)) is None:
+    if isinstance(model, Normalized) or (normalisation := normalization_of(model)) is None:
         return
-    mean, std = found
+    mean, std = normalisation
     if all(m == 0 for m in mean) and all(s == 1 for s in std):
         return
     warn(

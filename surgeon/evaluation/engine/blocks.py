@@ -146,9 +146,9 @@ def evaluate(
         if advance is not None:
             advance(0, len(blocks) * len(attacks))
         for k in range(rank(), len(blocks), world()):
-            for number, found in work.block(k, blocks[k]):
+            for number, verdicts in work.block(k, blocks[k]):
                 if store is None:
-                    rows.append((number, k, found))
+                    rows.append((number, k, verdicts))
                 done += 1
                 if advance is not None:
                     advance(done * world(), len(blocks) * len(attacks))
@@ -156,7 +156,7 @@ def evaluate(
         everyone()  # the blocks are in its folder: no process needs to hold, or to send, those of others
         return Outcome(OnDisk(store, tuple(clean), tuple(attacks), len(blocks)), tuple(attacks), draws)
     every = sorted(gathered(rows), key=lambda r: r[:2])
-    return Outcome((*clean, *(v for _, _, found in every for v in found)), tuple(attacks), draws)
+    return Outcome((*clean, *(v for _, _, verdicts in every for v in verdicts)), tuple(attacks), draws)
 
 
 class _Work:
@@ -251,9 +251,9 @@ class _Work:
             alive = [i for i in chosen if not (attack.cascade and self.names[i] in before)]
             rows = self.store.block(number, attack, k) if self.store else None
             if rows is None:
-                rows, found = self._attack(attack, alive, k) if alive else ([], None)
+                rows, adversarial = self._attack(attack, alive, k) if alive else ([], None)
                 if self.store:
-                    self.store.write(number, attack, k, rows, found)
+                    self.store.write(number, attack, k, rows, adversarial)
             before |= {v.example for v in rows if v.success}
             yield number, rows
 

@@ -45,8 +45,8 @@ class OnDisk(Unheld):
         if self._count is None:
             whole = len(self.clean)
             for number, block in self._places():
-                found = self._store.count(number, self._attacks[number], block)
-                whole += self._gone() if found is None else found
+                number_kept = self._store.count(number, self._attacks[number], block)
+                whole += self._gone() if number_kept is None else number_kept
             self._count = whole
         return self._count
 
@@ -57,8 +57,8 @@ class OnDisk(Unheld):
             attack: The attack; None for all in their order.
         """
         for number, block in self._places(attack):
-            found = self._store.block(number, self._attacks[number], block)
-            yield from self._gone() if found is None else found
+            kept = self._store.block(number, self._attacks[number], block)
+            yield from self._gone() if kept is None else kept
 
     def _places(self, attack: Attack | None = None) -> Iterator[tuple[int, int]]:
         for number, one in enumerate(self._attacks):

@@ -204,50 +204,50 @@ class Distances(NamedTuple):
     l1: Tensor
 
 
-def distances(found: Tensor, images: Tensor) -> Distances:
+def distances(adversarial: Tensor, images: Tensor) -> Distances:
     """Compute Linf, L2 and L1 distances in float64.
 
     Args:
-        found: (N, C, H, W).
+        adversarial: (N, C, H, W).
         images: (N, C, H, W).
 
     Returns:
         The distances.
     """
-    delta = (found.double() - images.double()).flatten(1).abs()
+    delta = (adversarial.double() - images.double()).flatten(1).abs()
     return Distances(delta.amax(1), delta.norm(dim=1), delta.sum(1))
 
 
-def tightened(found: Tensor, images: Tensor, attack: Attack) -> Tensor:
+def tightened(adversarial: Tensor, images: Tensor, attack: Attack) -> Tensor:
     """Move images that rounding left just outside the ball (by up to ROUNDING · ε) back inside.
 
     Images further outside are left for `check_adversarial` to refuse.
 
     Args:
-        found: (N, C, H, W), the adversarial images.
+        adversarial: (N, C, H, W), the adversarial images.
         images: (N, C, H, W), the clean images.
         attack: Its norm and ε.
 
     Returns:
         (N, C, H, W).
     """
-    if attack.eps is None or found.shape != images.shape:
-        return found
-    far: Tensor = getattr(distances(found, images), attack.norm)
+    if attack.eps is None or adversarial.shape != images.shape:
+        return adversarial
+    far: Tensor = getattr(distances(adversarial, images), attack.norm)
     over = (far > attack.eps) & (far <= attack.eps * (1 + ROUNDING))
     if not bool(over.any()):
-        return found
+        return adversarial
     shrink = torch.where(over, attack.eps * (1 - 1e-6) / far, 1.0).view(-1, 1, 1, 1)
     return torch.where(
-        over.view(-1, 1, 1, 1), images + (found.double() - images.double()) * shrink, found
+        over.view(-1, 1, 1, 1), images + (adversarial.double() - images.double()) * shrink, adversarial
     ).float()
 
 
-def check_adversarial(found: Tensor, images: Tensor, attack: Attack) -> Distances:
+def check_adversarial(adversarial: Tensor, images: Tensor, attack: Attack) -> Distances:
     """Check that adversarial images are finite, in [0, 1] and within the ball.
 
     Args:
-        found: (N, C, H, W), the adversarial images.
+        adversarial: (N, C, H, W), the adversarial images.
         images: (N, C, H, W), the clean images.
         attack: Its norm and ε.
 
@@ -258,12 +258,12 @@ def check_adversarial(found: Tensor, images: Tensor, attack: Attack) -> Distance
         VerificationError: An image is not.
     """
     name = attack.label
-    if found.shape != images.shape or not bool(torch.isfinite(found).all()):
+    if adversarial.shape != images.shape or not bool(torch.isfinite(adversarial).all()):
         raise VerificationError(f"{name} gave images that are not finite or of another shape")
-    far = distances(found, images)
-    if float(found.min()) < -SLACK or float(found.max()) > 1 + SLACK:
+    far = distances(adversarial, images)
+    if float(adversarial.min()) < -SLACK or float(adversarial.max()) > 1 + SLACK:
         raise VerificationError(
-            f"{name} left the range [0, 1]: [{float(found.min()):.4g}, {float(found.max()):.4g}]"
+            f"{name} left the range [0, 1]: [{float(adversarial.min()):.4g}, {float(adversarial.max()):.4g}]"
         )
     most = float(getattr(far, attack.norm).max())
     # The rounding of single pixels adds up in L1.

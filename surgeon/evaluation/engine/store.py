@@ -118,7 +118,7 @@ class Store:
         return count_parquet(path) if path.is_file() else None
 
     def write(
-        self, number: int, attack: Attack, block: int, rows: Sequence[Verdict], found: Tensor | None
+        self, number: int, attack: Attack, block: int, rows: Sequence[Verdict], adversarial: Tensor | None
     ) -> None:
         """Write the verdicts of one attack on one block, and its adversarial images if they are kept.
 
@@ -127,17 +127,17 @@ class Store:
             attack: The attack.
             block: Index of the block.
             rows: The verdicts.
-            found: (n, C, H, W) adversarial images, None if the block had nothing to attack.
+            adversarial: (n, C, H, W) adversarial images, None if the block had nothing to attack.
         """
         path = self._path(number, attack, block)
         make_folder(path.parent)
         # Images first: a block counts as finished when its verdicts exist, and would then lack its images.
-        if self.keep and found is not None:
+        if self.keep and adversarial is not None:
             from safetensors.torch import save
 
             make_folder(self.folder / IMAGES)
             examples = {"examples": ",".join(str(r.example) for r in rows)}
-            content = save({"images": found.cpu().contiguous()}, metadata=examples)
+            content = save({"images": adversarial.cpu().contiguous()}, metadata=examples)
             write_bytes(self.folder / IMAGES / f"{path.stem}.safetensors", content)
         write_parquet(path, COLUMNS, [r.model_dump() for r in rows])
 

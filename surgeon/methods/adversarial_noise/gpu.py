@@ -58,15 +58,15 @@ class _Perturbed(torch.autograd.Function):
         from surgeon.methods.adversarial_noise import kernels
 
         images, size, part, parts = _divided(h)
-        found, means, squares, factor = h.new_empty((4, images * parts), dtype=torch.float32).unbind()
+        peak, means, squares, factor = h.new_empty((4, images * parts), dtype=torch.float32).unbind()
         index = h if labels is None else labels
         out = torch.empty_like(h)
         with torch.cuda.device_of(h):
             kernels.measured[(images, parts)](
-                h, g, index, found, means, squares, size, part, labels is not None, BLOCK
+                h, g, index, peak, means, squares, size, part, labels is not None, BLOCK
             )
             kernels.factors[(1,)](
-                found, means, squares, r, factor, images, size, part, parts, len(r) == 1, 1024, _power(parts)
+                peak, means, squares, r, factor, images, size, part, parts, len(r) == 1, 1024, _power(parts)
             )
             kernels.perturbed[(images * -(-size // BLOCK),)](
                 h, g, index, factor, out, size, labels is not None, BLOCK
@@ -92,12 +92,12 @@ def remember(cache: Tensor, gradient: Tensor, labels: Tensor, speaking: Tensor) 
     gradient = _like(gradient, cache)
     images, size, part, parts = _divided(gradient)
     scaled = is_scaled(cache.dtype)
-    found = cache.new_empty(images * parts, dtype=torch.float32)
+    peak = cache.new_empty(images * parts, dtype=torch.float32)
     with torch.cuda.device_of(cache):
         if scaled:
-            kernels.peaks[(images, parts)](gradient, labels, speaking, found, size, part, BLOCK)
+            kernels.peaks[(images, parts)](gradient, labels, speaking, peak, size, part, BLOCK)
         kernels.remembered[(images * -(-size // BLOCK),)](
-            cache, gradient, labels, speaking, found, size, parts, scaled, _power(parts), BLOCK
+            cache, gradient, labels, speaking, peak, size, parts, scaled, _power(parts), BLOCK
         )
 
 

@@ -11,7 +11,7 @@ import triton.language as tl
 
 
 @triton.jit
-def peaks(g, labels, speaking, found, size, part, block: tl.constexpr):
+def peaks(g, labels, speaking, peak, size, part, block: tl.constexpr):
     """Write found[n, p]: the largest |g| of part p of row n, inf if one is not finite.
 
     Only rows that are cached for their class.
@@ -24,11 +24,11 @@ def peaks(g, labels, speaking, found, size, part, block: tl.constexpr):
         place = start + tl.arange(0, block)
         x = tl.load(g + n.to(tl.int64) * size + place, mask=place < end, other=0).to(tl.float32)
         most = tl.maximum(most, tl.where(x == x, tl.abs(x), float("inf")))
-    tl.store(found + n * tl.num_programs(1) + p, tl.max(most, 0))
+    tl.store(peak + n * tl.num_programs(1) + p, tl.max(most, 0))
 
 
 @triton.jit
-def measured(h, g, rows, found, means, squares, size, part, has_rows: tl.constexpr, block: tl.constexpr):
+def measured(h, g, rows, peak, means, squares, size, part, has_rows: tl.constexpr, block: tl.constexpr):
     """Measure part p of row n: the largest |g| of row rows[n], inf if one is not finite; and of h, the mean
     and the summed squared differences from it.
     """
@@ -53,14 +53,14 @@ def measured(h, g, rows, found, means, squares, size, part, has_rows: tl.constex
         mean += step * own / (count + own)
         count += own
     at = n * tl.num_programs(1) + p
-    tl.store(found + at, tl.max(most, 0))
+    tl.store(peak + at, tl.max(most, 0))
     tl.store(means + at, mean)
     tl.store(squares + at, square)
 
 
 @triton.jit
 def factors(
-    found,
+    largest,
     means,
     squares,
     r,
@@ -99,7 +99,7 @@ def factors(
     for start in range(0, images, 32):
         n = start + tl.arange(0, 32)
         inside = (n < images)[:, None] & (at < parts)[None, :]
-        peak = tl.max(tl.load(found + n[:, None] * parts + at[None, :], mask=inside, other=0), 1)
+        peak = tl.max(tl.load(largest + n[:, None] * parts + at[None, :], mask=inside, other=0), 1)
         which = n
         if single:
             which = n * 0
@@ -133,7 +133,7 @@ def remembered(
     g,
     labels,
     speaking,
-    found,
+    largest,
     size,
     parts,
     scaled: tl.constexpr,
@@ -152,7 +152,7 @@ def remembered(
     x = tl.load(g + n.to(tl.int64) * size + place, mask=ok, other=0).to(tl.float32)
     if scaled:
         at = tl.arange(0, per_row)
-        peak = tl.max(tl.load(found + n * parts + at, mask=at < parts, other=0), 0)
+        peak = tl.max(tl.load(largest + n * parts + at, mask=at < parts, other=0), 0)
         usable = (peak > 0) & (peak < float("inf"))
         x = tl.where(usable, x / tl.where(usable, peak, 1), 0)
     tl.store(cache + row * size + place, x.to(cache.dtype.element_ty), mask=ok)

@@ -25,11 +25,11 @@ def blur_filter(sizes: Sequence[int]) -> Tensor:
         >>> blur_filter([3]), blur_filter([2])
         (tensor([0.2500, 0.5000, 0.2500], dtype=torch.float64), tensor([0.0000, 0.5000, 0.5000], dtype=torch.float64))
     """
-    found = torch.ones((), dtype=torch.float64)
+    blur = torch.ones((), dtype=torch.float64)
     for size in sizes:
         row = [math.comb(size - 1, i) / 2 ** (size - 1) for i in range(size)]
-        found = found.unsqueeze(-1) * torch.tensor([0.0] * (size % 2 == 0) + row, dtype=torch.float64)
-    return found
+        blur = blur.unsqueeze(-1) * torch.tensor([0.0] * (size % 2 == 0) + row, dtype=torch.float64)
+    return blur
 
 
 def with_blur(weight: Tensor, blur: Tensor, dilation: Sequence[int]) -> Tensor:
@@ -49,9 +49,11 @@ def with_blur(weight: Tensor, blur: Tensor, dilation: Sequence[int]) -> Tensor:
     """
     kernel = weight.shape[2:]
     spread = [d * (k - 1) + 1 for d, k in zip(dilation, kernel, strict=True)]
-    found = weight.new_zeros(*weight.shape[:2], *[n + m - 1 for n, m in zip(spread, blur.shape, strict=True)])
+    spread_weight = weight.new_zeros(
+        *weight.shape[:2], *[n + m - 1 for n, m in zip(spread, blur.shape, strict=True)]
+    )
     for place in itertools.product(*(range(n) for n in blur.shape)):
         steps = [slice(p, p + n, d) for p, n, d in zip(place, spread, dilation, strict=True)]
         there: tuple[EllipsisType | slice, ...] = (..., *steps)
-        found[there] += weight * blur[place].to(weight)
-    return found
+        spread_weight[there] += weight * blur[place].to(weight)
+    return spread_weight

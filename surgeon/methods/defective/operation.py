@@ -201,7 +201,8 @@ class DefectiveNeurons(Operation):
         norm: Any = copy.copy(context.module)
         if norm.weight is None:
             raise FoldError("the batch norm has no scale and shift that could take up the mask")
-        kept = context.layer.mask[:, 0, 0].to(norm.weight.device)  # type: ignore[union-attr, index]  # the layer that the edit hung
+        layer: Any = context.layer  # the one that the edit hung
+        kept = layer.mask[:, 0, 0].to(norm.weight.device)
         norm._parameters = dict(norm._parameters)
         from torch import nn as modules
 

@@ -96,8 +96,8 @@ def _windows(image: Tensor, size: Sheet, stride: int, pool: str, divisor: Diviso
     sides = [pad for n in reversed(size) for pad in ((n - 1) // 2, n // 2)]
     if pool == "max":
         return F.max_pool2d(F.pad(image, sides, value=float("-inf")), size, stride)
-    found = F.avg_pool2d(F.pad(image, sides), size, stride)
+    means = F.avg_pool2d(F.pad(image, sides), size, stride)
     if divisor == "window":
-        return found
+        return means
     real = F.avg_pool2d(F.pad(image.new_ones(1, 1, *image.shape[2:]), sides), size, stride)
-    return found / real
+    return means / real

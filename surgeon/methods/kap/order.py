@@ -65,9 +65,9 @@ def channel_order(loss: Tensor, gram: Tensor) -> Tensor:
         trial = order.clone()
         for i, j in pairs:
             trial[[i, j]] = order[[j, i]]
-        found = _value(loss, gram, trial)
-        if found < value:
-            gain, order, value = (value - found) / abs(value), trial, found
+        reached = _value(loss, gram, trial)
+        if reached < value:
+            gain, order, value = (value - reached) / abs(value), trial, reached
             if gain > _ENOUGH or together > 1:
                 continue
         if together == 1:

@@ -28,11 +28,11 @@ def tables(sources: Sequence[str], seed: int) -> list[Attack]:
         The attacks.
     """
     more: dict[str, Any] = {"norm": "l2", "seed": seed, "cascade": False, "group": "paper"}
-    found = [
+    attacks = [
         Attack(name="pgd-100", kind="own-pgd", eps=eps, steps=100, step_size=4 / 255, **more) for eps in EPS
     ]
-    found.append(Attack(name="square", kind="square", loss="margin", eps=1.0, steps=5000, **more))
-    return found + transfers(sources, "l2", 1.0, seed=seed)
+    attacks.append(Attack(name="square", kind="square", loss="margin", eps=1.0, steps=5000, **more))
+    return attacks + transfers(sources, "l2", 1.0, seed=seed)
 
 
 PAPER = Paper("kap", "l2", 1.0, tables, tuple(("l2", eps) for eps in EPS))

@@ -146,8 +146,8 @@ def product(x: Tensor, maps: Tensor) -> Tensor:
     n, _, height, width = x.shape
     maps = maps.to(x.dtype)
     if torch.is_grad_enabled():
-        found = torch.bmm(_places(x), maps)
-        return found.view(height, width, n, -1).permute(2, 3, 0, 1)
+        products = torch.bmm(_places(x), maps)
+        return products.view(height, width, n, -1).permute(2, 3, 0, 1)
     out = x.new_empty(n, height, width, maps.shape[2])
     torch.bmm(_places(x), maps, out=out.view(n, height * width, -1).transpose(0, 1))
     return out.permute(0, 3, 1, 2)

@@ -22,8 +22,8 @@ def tables(sources: Sequence[str], seed: int) -> list[Attack]:
         The attacks.
     """
     more: dict[str, Any] = {"seed": seed, "cascade": False, "group": "paper"}
-    found = [Attack(name="fgsm", kind="fgsm", eps=e, **more) for e in EPS]
-    return found + [Attack(name="uniform-noise", kind="uniform", eps=u, **more) for u in UNIFORM]
+    attacks = [Attack(name="fgsm", kind="fgsm", eps=e, **more) for e in EPS]
+    return attacks + [Attack(name="uniform-noise", kind="uniform", eps=u, **more) for u in UNIFORM]
 
 
 PAPER = Paper("weight-map", "linf", 8 / 255, tables)

@@ -28,33 +28,33 @@ from surgeon.verification import Check
 TABLE, TEXT = VERDICTS, VERDICTS_AS_TEXT
 
 
-def attack_checks(folder: Path, found: Assessment) -> list[Check]:
+def attack_checks(folder: Path, assessment: Assessment) -> list[Check]:
     """The checks of an evaluation's attacks, their verdicts, and the numbers computed from them.
 
     Args:
         folder: the evaluation's folder.
-        found: its results.
+        assessment: its results.
     """
     return [
-        checked("attacks", lambda: _attacks(folder, found)),
+        checked("attacks", lambda: _attacks(folder, assessment)),
         checked(TABLE, lambda: _verdicts(folder)),
         checked(TEXT, lambda: _text(folder)),
-        checked("summary", lambda: _summary(folder, found)),
-        *([checked("distances", lambda: _distances(folder, found))] if found.smallest else []),
-        *([checked("gain", lambda: _gain(folder, found))] if found.gain else []),
+        checked("summary", lambda: _summary(folder, assessment)),
+        *([checked("distances", lambda: _distances(folder, assessment))] if assessment.smallest else []),
+        *([checked("gain", lambda: _gain(folder, assessment))] if assessment.gain else []),
     ]
 
 
-def _attacks(folder: Path, found: Assessment) -> str:
+def _attacks(folder: Path, assessment: Assessment) -> str:
     if not (folder / ATTACKS / MANIFEST).is_file():
         raise Unknown(f"{ATTACKS}/, where each block of verdicts was written first, is no longer there")
-    known, wanted = read_mapping(folder / ATTACKS / MANIFEST), asked_for(found)
+    known, wanted = read_mapping(folder / ATTACKS / MANIFEST), asked_for(assessment)
     demand_equal(
         known["attacks"],
         [a.model_dump(mode="json") for a in wanted],
         f"{MANIFEST} has other attacks than the settings: attacks",
     )
-    demand_equal(known["images"], found.data["images"], f"{MANIFEST} is of other images: hash")
+    demand_equal(known["images"], assessment.data["images"], f"{MANIFEST} is of other images: hash")
     return ", ".join(dict.fromkeys(a.label for a in wanted))
 
 
@@ -93,16 +93,23 @@ def _text(folder: Path) -> str:
     return f"the rows of {TABLE}"
 
 
-def _summary(folder: Path, found: Assessment) -> str:
+def _summary(folder: Path, assessment: Assessment) -> str:
     rows: Sequence[Verdict] = [Verdict(**r) for r in read_parquet(folder / TABLE)]
-    outcome = Outcome(tuple(rows), asked_for(found), DRAWS if found.subject.mode == "random" else 1)
-    settings = Evaluation.model_validate(found.settings["evaluation"])
-    classes = min(found.subject.classes, len(found.data.get("classes") or ()) or found.subject.classes)
+    outcome = Outcome(tuple(rows), asked_for(assessment), DRAWS if assessment.subject.mode == "random" else 1)
+    settings = Evaluation.model_validate(assessment.settings["evaluation"])
+    classes = min(
+        assessment.subject.classes, len(assessment.data.get("classes") or ()) or assessment.subject.classes
+    )
     again = summed_up(
-        outcome, settings, found.plan, found.diagnosis, random=found.subject.random, classes=classes
+        outcome,
+        settings,
+        assessment.plan,
+        assessment.diagnosis,
+        random=assessment.subject.random,
+        classes=classes,
     )
     demand_equal(
-        found.summary.model_dump(mode="json"),
+        assessment.summary.model_dump(mode="json"),
         again.model_dump(mode="json"),
         "the verdicts add up to something else: summary",
     )
@@ -110,22 +117,24 @@ def _summary(folder: Path, found: Assessment) -> str:
     return f"clean {clean.k} of {clean.n}, worst case {worst.k} of {worst.n}, as the verdicts add up"
 
 
-def _distances(folder: Path, found: Assessment) -> str:
+def _distances(folder: Path, assessment: Assessment) -> str:
     """Check the curves of the attacks for the smallest distance, by the distances in the table."""
-    settings = Evaluation.model_validate(found.settings["evaluation"])
+    settings = Evaluation.model_validate(assessment.settings["evaluation"])
     rows = tuple(Verdict(**r) for r in read_parquet(folder / TABLE))
-    again = distance_curves(Outcome(rows, asked_for(found)), settings.curve_eps, dict(sizes_of(settings)))
+    again = distance_curves(
+        Outcome(rows, asked_for(assessment)), settings.curve_eps, dict(sizes_of(settings))
+    )
     demand_equal(
-        [c.model_dump(mode="json") for c in found.smallest],
+        [c.model_dump(mode="json") for c in assessment.smallest],
         [c.model_dump(mode="json") for c in again],
         "the verdicts add up to something else: smallest",
     )
     return ", ".join(c.name for c in again)
 
 
-def _gain(folder: Path, found: Assessment) -> str:
+def _gain(folder: Path, assessment: Assessment) -> str:
     """Check what the surgery adds, by the verdicts on the network before it and on the record's sources."""
-    gain = found.gain
+    gain = assessment.gain
     assert gain is not None
     there = [folder / ADAPTIVE / name for name in (BEFORE, PILOT)]
     needed = [gain.uncut is not None, bool(gain.tried)]
@@ -137,7 +146,7 @@ def _gain(folder: Path, found: Assessment) -> str:
             raise Misfit(f"blocks are missing in {ADAPTIVE}/: {outcome.missing[0]}")
     tried = strongest(pilot, dict.fromkeys(str(a.source) for a in pilot.attacks)) if pilot else ()
     rows = tuple(Verdict(**r) for r in read_parquet(folder / TABLE))
-    again = gained(Outcome(rows, asked_for(found)), uncut, found.summary.main, tried)
+    again = gained(Outcome(rows, asked_for(assessment)), uncut, assessment.summary.main, tried)
     demand_equal(
         gain.model_dump(mode="json"),
         again.model_dump(mode="json"),

@@ -14,18 +14,18 @@ from surgeon.results.assessment import Assessment
 from surgeon.verification import Check
 
 
-def certificate_checks(folder: Path, found: Assessment) -> list[Check]:
+def certificate_checks(folder: Path, assessment: Assessment) -> list[Check]:
     """The checks of an evaluation's certificates; an empty list where nothing was certified.
 
     Args:
         folder: the evaluation's folder.
-        found: its results.
+        assessment: its results.
     """
-    if not found.certified and not (folder / CERTIFICATES).is_file():
+    if not assessment.certified and not (folder / CERTIFICATES).is_file():
         return []
     return [
         checked(CERTIFICATES, lambda: _table(folder)),
-        checked("certified", lambda: _curves(folder, found)),
+        checked("certified", lambda: _curves(folder, assessment)),
     ]
 
 
@@ -49,10 +49,10 @@ def _place(row: dict[str, Any]) -> tuple[float, int]:
     return row["sigma"], row["example"]
 
 
-def _curves(folder: Path, found: Assessment) -> str:
+def _curves(folder: Path, assessment: Assessment) -> str:
     again = certified_curves([Certificate(**row) for row in read_parquet(folder / CERTIFICATES)])
     demand_equal(
-        [c.model_dump(mode="json") for c in found.certified],
+        [c.model_dump(mode="json") for c in assessment.certified],
         [c.model_dump(mode="json") for c in again],
         "the certificates give another curve: certified",
     )

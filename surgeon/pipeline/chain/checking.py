@@ -104,14 +104,14 @@ def opened(
     Returns:
         The checks; the settings, or None where they cannot be read.
     """
-    found: list[dict[str, Any]] = []
+    contents: list[dict[str, Any]] = []
 
     def look() -> str:
         demand_manifest(folder, what)
-        return read(folder, found.append)
+        return read(folder, contents.append)
 
     checks = [*in_use(folder), checked(name, look)]
-    return checks, found[0] if found else None
+    return checks, contents[0] if contents else None
 
 
 def demand_manifest(folder: Path, what: str) -> None:

@@ -42,54 +42,56 @@ def read_mapping(path: Path) -> dict[str, Any]:
         ArtifactError: the file is damaged, or holds something else.
         OSError: the file is missing.
     """
-    found = read_json(path)
-    if not isinstance(found, dict):
-        raise ArtifactError(f"{path.name} holds {type(found).__name__}, not a mapping")
-    return found
+    content = read_json(path)
+    if not isinstance(content, dict):
+        raise ArtifactError(f"{path.name} holds {type(content).__name__}, not a mapping")
+    return content
 
 
-def difference(written: Any, found: Any, where: str = "") -> str:
+def difference(written: Any, computed: Any, where: str = "") -> str:
     """Describe the first place at which plain data differ; empty where they are equal.
 
     Args:
         written: the data as written.
-        found: the data as they should be.
+        computed: the data as they should be.
         where: the place of both, for the text.
     """
-    if isinstance(written, Mapping) and isinstance(found, Mapping):
-        for key in {**written, **found}:
+    if isinstance(written, Mapping) and isinstance(computed, Mapping):
+        for key in {**written, **computed}:
             place = f"{where}.{key}" if where else str(key)
-            if key not in written or key not in found:
+            if key not in written or key not in computed:
                 return f"{place} is there in one alone"
-            if reason := difference(written[key], found[key], place):
+            if reason := difference(written[key], computed[key], place):
                 return reason
         return ""
-    if isinstance(written, (list, tuple)) and isinstance(found, (list, tuple)):
-        if len(written) != len(found):
-            return f"{where} has {len(written)} entries, not {len(found)}"
+    if isinstance(written, (list, tuple)) and isinstance(computed, (list, tuple)):
+        if len(written) != len(computed):
+            return f"{where} has {len(written)} entries, not {len(computed)}"
         return next(
             (
                 t
-                for i, pair in enumerate(zip(written, found, strict=True))
+                for i, pair in enumerate(zip(written, computed, strict=True))
                 if (t := difference(*pair, f"{where}[{i}]"))
             ),
             "",
         )
-    return "" if _equal(written, found) else f"{where} is {_short(written)}, and should be {_short(found)}"
+    return (
+        "" if _equal(written, computed) else f"{where} is {_short(written)}, and should be {_short(computed)}"
+    )
 
 
-def demand_equal(written: Any, found: Any, what: str) -> None:
+def demand_equal(written: Any, computed: Any, what: str) -> None:
     """Check that plain data are equal.
 
     Args:
         written: the data as written.
-        found: the data as they should be.
+        computed: the data as they should be.
         what: begins the message.
 
     Raises:
         Misfit: they differ.
     """
-    if reason := difference(written, found):
+    if reason := difference(written, computed):
         raise Misfit(f"{what}: {reason}")
 
 

@@ -55,34 +55,34 @@ def conversions_checks(folder: Path, allowed: tuple[str, ...]) -> list[Check]:
 
 
 def _read(folder: Path, network: nn.Module | None, read: list[Conversion]) -> str:
-    found = read_conversion(folder)
-    assert found is not None
-    read.append(found)
+    conversion = read_conversion(folder)
+    assert conversion is not None
+    read.append(conversion)
     record = None if network is None else surgery_of(network)
-    if record is not None and (found.effect, found.folds) != (record.effect, record.folds):
+    if record is not None and (conversion.effect, conversion.folds) != (record.effect, record.folds):
         raise Misfit("does not agree with the network's record about the cut")
-    return f"of {found.checkpoint}"
+    return f"of {conversion.checkpoint}"
 
 
-def _checkpoint(found: Conversion) -> str:
-    given = Path(found.checkpoint)
+def _checkpoint(conversion: Conversion) -> str:
+    given = Path(conversion.checkpoint)
     path = given / WEIGHTS if given.is_dir() else given
-    if not found.sha256:
+    if not conversion.sha256:
         raise Unknown(f"{given} is not a file, and has no hash")
     if not path.is_file():
         raise Unknown(f"{path} is no longer there")
-    if sha256_of(path) != found.sha256:
+    if sha256_of(path) != conversion.sha256:
         raise Misfit(f"{path} is not the file that was converted")
     return f"{path}, by its sha256"
 
 
-def _images(found: Conversion, network: nn.Module | None) -> list[Check]:
-    contents = found.settings["contents"]
+def _images(conversion: Conversion, network: nn.Module | None) -> list[Check]:
+    contents = conversion.settings["contents"]
     now: list[dict[str, Any]] = []
 
     def look(name: str) -> str:
         if not now:
-            now.append(plain(_job(found, network).asked["contents"]))
+            now.append(plain(_job(conversion, network).asked["contents"]))
         if change := differing(contents[name], now[0][name]):
             raise Misfit(f"the source does not hold what it held: {change}")
         return f"{contents[name]['images']} images"
@@ -94,9 +94,9 @@ def _images(found: Conversion, network: nn.Module | None) -> list[Check]:
     ]
 
 
-def _job(found: Conversion, network: nn.Module | None) -> Job:
+def _job(conversion: Conversion, network: nn.Module | None) -> Job:
     """The job of the conversion, as far as its images are concerned."""
-    s = found.settings
+    s = conversion.settings
     for source in (s["data"], s["calibration"]):
         if source:
             demand_source(source, s["root"])
@@ -114,7 +114,7 @@ def _job(found: Conversion, network: nn.Module | None) -> Job:
         calibration=s["calibration"],
         calibration_count=s["calibration_count"],
         seed=s["seed"],
-        lineage=found.lineage,
+        lineage=conversion.lineage,
         compare=False,
     )
 

@@ -58,14 +58,14 @@ def evaluation_checks(folder: Path, tested: Tested) -> list[Check]:
     checks.append(checked(RESULT, lambda: _result(folder, read)))
     if not read:
         return checks
-    (found,) = read
-    checks += subject.subject_checks(folder, found, tested.network, tested.images)
-    checks += attacks.attack_checks(folder, found)
-    checks += certificates.certificate_checks(folder, found)
-    checks += shifts.shift_checks(folder, found)
-    checks.append(checked("parts", lambda: _parts(folder, found)))
-    if found.pictures:
-        checks.append(checked(PICTURES, lambda: _pictures(folder, found.pictures)))
+    (assessment,) = read
+    checks += subject.subject_checks(folder, assessment, tested.network, tested.images)
+    checks += attacks.attack_checks(folder, assessment)
+    checks += certificates.certificate_checks(folder, assessment)
+    checks += shifts.shift_checks(folder, assessment)
+    checks.append(checked("parts", lambda: _parts(folder, assessment)))
+    if assessment.pictures:
+        checks.append(checked(PICTURES, lambda: _pictures(folder, assessment.pictures)))
     if (folder / PAGE).is_file():
         checks.append(checked(PAGE, lambda: page.of_evaluation(folder / PAGE, folder / RESULT)))
     return [*checks, *record_checks(folder, checks)]
@@ -81,16 +81,18 @@ def _unfinished(folder: Path) -> str:
 
 def _result(folder: Path, read: list[Assessment]) -> str:
     demand_manifest(folder, "evaluation")
-    found = read_assessment(folder)
-    read.append(found)
-    demand_equal(found.settings, read_mapping(folder / SETTINGS), f"its settings are not those of {SETTINGS}")
-    demand_equal(found.data, found.settings["data"], "its data are not those of its settings")
-    return f"of {found.subject.name or found.subject.model}"
+    assessment = read_assessment(folder)
+    read.append(assessment)
+    demand_equal(
+        assessment.settings, read_mapping(folder / SETTINGS), f"its settings are not those of {SETTINGS}"
+    )
+    demand_equal(assessment.data, assessment.settings["data"], "its data are not those of its settings")
+    return f"of {assessment.subject.name or assessment.subject.model}"
 
 
-def _parts(folder: Path, found: Assessment) -> str:
+def _parts(folder: Path, assessment: Assessment) -> str:
     """Check that the figures in separate files are those in evaluation.json."""
-    whole, seen = found.model_dump(mode="json"), []
+    whole, seen = assessment.model_dump(mode="json"), []
     for name, field in PARTS.items():
         path = folder / f"{name}.json"
         if path.is_file():
@@ -99,7 +101,7 @@ def _parts(folder: Path, found: Assessment) -> str:
         elif whole[field]:
             raise Misfit(f"{path.name} is missing")
     path = folder / "model_info.json"
-    demand_equal(read_json(path), model_info(found), path.name)
+    demand_equal(read_json(path), model_info(assessment), path.name)
     return ", ".join([*seen, path.name])
 
 

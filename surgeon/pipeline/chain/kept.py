@@ -43,18 +43,18 @@ def check_kept(folder: Path, subject: nn.Module, test: HeldOut, *, random: bool)
     place, count = {e: i for i, e in enumerate(test.examples)}, 0
     for path in sorted((folder / FOLDER).glob("*.safetensors")):
         attack = outcome.attacks[int(path.name[:3])]
-        found, names = _read(path)
+        tensors, names = _read(path)
         if names != attacked.get(path.stem):
             raise Misfit(
                 f"{path.name}: has the images {some(map(str, names))}, which are not those of its block"
             )
         rows = [place[e] for e in names]
         try:
-            check_adversarial(found, test.x[rows], attack)
+            check_adversarial(tensors, test.x[rows], attack)
         except VerificationError as error:
             raise Misfit(f"{path.name}: {error}") from None
         if not random:
-            _check_verdicts(path.name, subject, found, test.y[rows], attack, names, said)
+            _check_verdicts(path.name, subject, tensors, test.y[rows], attack, names, said)
         count += len(names)
     return f"{count} images in their balls" + ("" if random else ", with the verdicts that they have")
 
@@ -64,11 +64,11 @@ def _attacked(folder: Path) -> dict[str, list[int]]:
     if not (folder / FOLDER).is_dir():
         raise Unknown(f"{FOLDER}/, where they were stored, is no longer there")
     blocks = {p.stem: read_parquet(p) for p in sorted((folder / ATTACKS / BLOCKS).glob("*.parquet"))}
-    found = {name: [int(r["example"]) for r in rows] for name, rows in blocks.items() if rows}
-    missing = [f"{n}.safetensors" for n in found if not (folder / FOLDER / f"{n}.safetensors").is_file()]
+    examples = {name: [int(r["example"]) for r in rows] for name, rows in blocks.items() if rows}
+    missing = [f"{n}.safetensors" for n in examples if not (folder / FOLDER / f"{n}.safetensors").is_file()]
     if missing:
         raise Misfit(f"missing in {FOLDER}/: {some(missing)}")
-    return found
+    return examples
 
 
 def _read(path: Path) -> tuple[Tensor, list[int]]:
@@ -82,14 +82,14 @@ def _read(path: Path) -> tuple[Tensor, list[int]]:
 def _check_verdicts(
     name: str,
     subject: nn.Module,
-    found: Tensor,
+    adversarial: Tensor,
     labels: Tensor,
     attack: Attack,
     names: list[int],
     said: Mapping[Any, Any],
 ) -> None:
     with held_still(subject), torch.no_grad():
-        margin = score(subject, found, labels).margin.tolist()
+        margin = score(subject, adversarial, labels).margin.tolist()
     for example, value in zip(names, margin, strict=True):
         verdict = said[attack.name, attack.source, attack.norm, attack.eps, attack.seed, example]
         # At the border itself, rounding differs between machines.

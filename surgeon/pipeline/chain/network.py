@@ -42,12 +42,12 @@ def network_checks(
         allowed: modules that it may import.
         fresh: it was not trained since the cut, so that what its record says of the function still holds.
     """
-    found: list[nn.Module] = []
+    networks: list[nn.Module] = []
     checks = [checked("files", lambda: written(folder)), checked("hashes", lambda: _hashes(folder))]
     if checks[1].ok is False:
         return [*checks, unknown("loads", "not tried: the files have changed")], None
-    checks.append(checked("loads", lambda: _loaded(folder, allowed, found)))
-    network = found[0] if found else None
+    checks.append(checked("loads", lambda: _loaded(folder, allowed, networks)))
+    network = networks[0] if networks else None
     if network is not None and surgery_of(network) is not None:
         checks.append(checked("record", lambda: _agrees(network, fresh)))
     return checks, network
@@ -90,7 +90,7 @@ def _hashes(folder: Path) -> str:
     )
 
 
-def _loaded(folder: Path, allowed: tuple[str, ...], found: list[nn.Module]) -> str:
+def _loaded(folder: Path, allowed: tuple[str, ...], networks: list[nn.Module]) -> str:
     config = read_config(folder)
     name = config.architecture
     if own.is_own(name) and own.module_of(name) not in allowed:
@@ -102,7 +102,7 @@ def _loaded(folder: Path, allowed: tuple[str, ...], found: list[nn.Module]) -> s
     )
     if not known:
         raise Unknown(f"no name rebuilds it: {name} is a class of its own")
-    found.append(load(folder, allow_code=allowed))
+    networks.append(load(folder, allow_code=allowed))
     return name
 
 

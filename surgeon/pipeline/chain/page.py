@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from surgeon.disk.hashes import own_hash
@@ -47,13 +48,13 @@ def page_checks(page: Path) -> list[Check]:
     checks = [checked("page", lambda: _as_written(page, hashes))]
     files = {own_hash(p): p.parent for pattern in _BESIDE for p in sorted(page.parent.glob(pattern))}
     for number, wanted in enumerate(hashes, 1):
-        checks.append(checked(f"evaluation {number}", lambda wanted=wanted: _place(files, wanted)))  # type: ignore[misc]  # the hash of this turn
+        checks.append(checked(f"evaluation {number}", partial(_place, files, wanted)))
     return checks
 
 
-def _as_written(page: Path, told: list[str]) -> str:
-    told.extend(origin_of(page))
-    return f"as it was written, of {len(told)} evaluation{'s' if len(told) != 1 else ''}"
+def _as_written(page: Path, texts: list[str]) -> str:
+    texts.extend(origin_of(page))
+    return f"as it was written, of {len(texts)} evaluation{'s' if len(texts) != 1 else ''}"
 
 
 def _place(files: dict[str, Path], wanted: str) -> str:

@@ -39,38 +39,38 @@ def reproduction_checks(folder: Path, reader: Reader) -> list[Check]:
         checks += within(place.relative_to(folder).as_posix(), run_checks(place, reader))
     if not (folder / RUNS).is_file():
         return [*checks, unknown(RUNS, "no run has ended here, or the file of the runs is kept elsewhere")]
-    told: list[Runs] = []
-    checks.append(checked(RUNS, lambda: _runs(folder, asked, told)))
-    if not told:
+    tables: list[Runs] = []
+    checks.append(checked(RUNS, lambda: _runs(folder, asked, tables)))
+    if not tables:
         return checks
     try:
-        known = load_protocol(told[0].protocol)
-        check_budget(known, told[0].budget)
+        known = load_protocol(tables[0].protocol)
+        check_budget(known, tables[0].budget)
     except RecipeError:
         return [
             *checks,
-            unknown("protocol", f"{told[0].protocol} is not a shipped protocol: it was given as a file"),
+            unknown("protocol", f"{tables[0].protocol} is not a shipped protocol: it was given as a file"),
         ]
-    for run in told[0].runs:
+    for run in tables[0].runs:
         name = f"{RUNS}, {run.row}, seed {run.seed}"
-        checks.append(checked(name, partial(_figures, folder, known, told[0], run, reader)))
-    checks.append(checked(TABLE, lambda: _table(folder, known, told[0])))
+        checks.append(checked(name, partial(_figures, folder, known, tables[0], run, reader)))
+    checks.append(checked(TABLE, lambda: _table(folder, known, tables[0])))
     return checks
 
 
 def _settings(folder: Path, keep: Keep) -> str:
-    found = read_mapping(folder / SETTINGS)
-    said = f"{found['protocol']} at {found['budget']}"
-    keep(found)
+    settings = read_mapping(folder / SETTINGS)
+    said = f"{settings['protocol']} at {settings['budget']}"
+    keep(settings)
     return said
 
 
-def _runs(folder: Path, asked: dict[str, Any], told: list[Runs]) -> str:
-    found = read_as(folder / RUNS, Runs)
+def _runs(folder: Path, asked: dict[str, Any], tables: list[Runs]) -> str:
+    listed = read_as(folder / RUNS, Runs)
     for key in ("protocol", "budget"):
-        demand_equal(getattr(found, key), asked[key], f"it has the runs of another {key}")
-    told.append(found)
-    return f"{len(found.runs)} runs of {found.protocol} at {found.budget}"
+        demand_equal(getattr(listed, key), asked[key], f"it has the runs of another {key}")
+    tables.append(listed)
+    return f"{len(listed.runs)} runs of {listed.protocol} at {listed.budget}"
 
 
 def _figures(folder: Path, known: Protocol, runs: Runs, run: Ran, reader: Reader) -> str:
@@ -91,9 +91,9 @@ def _figures(folder: Path, known: Protocol, runs: Runs, run: Ran, reader: Reader
     if any(c.of in ON_LAYERS for c in columns.values()):
         made = read_mapping(place / OF_RUN)
         demand_source(made["data"], made["root"])
-    found = columns_of_run(place, run.row, columns, allow_code=reader.allowed)
-    for column in {**found, **run.columns}:
-        written, now = (c.get(column) for c in (run.columns, found))
+    columns_there = columns_of_run(place, run.row, columns, allow_code=reader.allowed)
+    for column in {**columns_there, **run.columns}:
+        written, now = (c.get(column) for c in (run.columns, columns_there))
         own = column in columns and columns[column].of in ON_LAYERS
         if own and written and now and _close(written.value, now.value):
             continue
@@ -110,10 +110,10 @@ def _close(written: float | None, now: float | None) -> bool:
     return written is not None and now is not None and math.isclose(written, now, rel_tol=1e-3, abs_tol=1e-4)
 
 
-def _table(folder: Path, known: Protocol, told: Runs) -> str:
+def _table(folder: Path, known: Protocol, table: Runs) -> str:
     file = folder / TABLE
     if not file.is_file():
         raise Unknown("not written yet; the same command goes on")
-    if file.read_text(encoding="utf-8") != page(tabulated(known, told.budget, told.runs)):
+    if file.read_text(encoding="utf-8") != page(tabulated(known, table.budget, table.runs)):
         raise Misfit(f"it is not what {RUNS} gives")
     return f"as {RUNS} gives it"

@@ -89,15 +89,15 @@ def tested_of(
 
 
 def _settings(folder: Path, keep: Keep) -> str:
-    found = read_mapping(folder / SETTINGS)
-    missing = [k for k in KEYS if k not in found]
+    settings = read_mapping(folder / SETTINGS)
+    missing = [k for k in KEYS if k not in settings]
     if missing:
         raise Misfit(f"{SETTINGS} lacks {', '.join(missing)}")
-    recipes = [Recipe.model_validate(r) for r in found["recipes"]]
-    keep(found)
+    recipes = [Recipe.model_validate(r) for r in settings["recipes"]]
+    keep(settings)
     if (folder / RECIPE).is_file():
         _same_recipe(folder, recipes)
-    return f"{'+'.join(r.name for r in recipes)} on {found['model']}"
+    return f"{'+'.join(r.name for r in recipes)} on {settings['model']}"
 
 
 def _same_recipe(folder: Path, recipes: list[Recipe]) -> None:

@@ -15,20 +15,20 @@ from surgeon.results.statistics import wilson
 from surgeon.verification import Check
 
 
-def shift_checks(folder: Path, found: Assessment) -> list[Check]:
+def shift_checks(folder: Path, assessment: Assessment) -> list[Check]:
     """The checks of an evaluation's shifted sets; an empty list where none was measured.
 
     Args:
         folder: the evaluation's folder.
-        found: its results.
+        assessment: its results.
     """
-    if not found.shifts:
+    if not assessment.shifts:
         return []
-    return [checked(SHIFTS, lambda: _counted(folder / SHIFTS, found))]
+    return [checked(SHIFTS, lambda: _counted(folder / SHIFTS, assessment))]
 
 
-def _counted(folder: Path, found: Assessment) -> str:
-    for number, shift in enumerate(found.shifts):
+def _counted(folder: Path, assessment: Assessment) -> str:
+    for number, shift in enumerate(assessment.shifts):
         own = folder / str(number)
         tables = sorted(p.name for p in own.glob("*.parquet"))
         wanted = [table_name(r.part, r.severity) for r in shift.rows] or [table_name(shift.name, None)]
@@ -40,7 +40,7 @@ def _counted(folder: Path, found: Assessment) -> str:
             again.model_dump(mode="json"),
             f"{shift.name}: the decisions give other counts",
         )
-    names = ", ".join(s.name for s in found.shifts)
+    names = ", ".join(s.name for s in assessment.shifts)
     return f"{names}, counted again from the decisions"
 
 

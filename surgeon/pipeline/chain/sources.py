@@ -6,7 +6,7 @@ import importlib.util
 import json
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from torch import nn
 
@@ -52,12 +52,13 @@ class Reader:
             split = settings["seed"] if settings["split_seed"] is None else settings["split_seed"]
             how, root = Data.model_validate(settings["data_settings"]), settings["root"]
             try:
-                found = load_sets(settings["data"], how, input_size=size, root=root, seed=split)  # type: ignore[arg-type]  # three numbers
+                sized = cast("tuple[int, int, int]", tuple(size))
+                loaded = load_sets(settings["data"], how, input_size=sized, root=root, seed=split)
             except DataError as error:
                 if settings["data"] == "digits" or Path(settings["data"]).exists():
                     raise
                 raise Unknown(str(error)) from None  # a library's error, which does not say what is wrong
-            self._opened = (key, found)
+            self._opened = (key, loaded)
         return self._opened[1]
 
     def contents(self, settings: dict[str, Any], network: nn.Module | None) -> dict[str, Any]:

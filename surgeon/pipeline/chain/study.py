@@ -65,11 +65,11 @@ def study_checks(folder: Path, reader: Reader) -> list[Check]:
 
 
 def _settings(folder: Path, keep: Keep) -> str:
-    found = read_mapping(folder / SETTINGS)
-    name = _name(found)
-    int(found["seed"]), int(found["seeds"])
-    keep(found)
-    return f"{name} on {found['model']}"
+    settings = read_mapping(folder / SETTINGS)
+    name = _name(settings)
+    int(settings["seed"]), int(settings["seeds"])
+    keep(settings)
+    return f"{name} on {settings['model']}"
 
 
 def _name(asked: dict[str, Any]) -> str:

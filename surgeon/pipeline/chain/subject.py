@@ -32,7 +32,7 @@ _MEASURED = {"name", "fold_error", "images_per_second", "stock_images_per_second
 
 def subject_checks(
     folder: Path,
-    found: Assessment,
+    assessment: Assessment,
     network: Callable[[], nn.Module],
     images: Callable[[int | None], HeldOut],
 ) -> list[Check]:
@@ -40,48 +40,48 @@ def subject_checks(
 
     Args:
         folder: the evaluation's folder.
-        found: its results.
+        assessment: its results.
         network: gives the network.
         images: gives a number of the test images.
     """
     models, shown = list[nn.Module](), list[HeldOut]()
     checks = [
-        checked("network", lambda: _network(found, network, models)),
-        checked("images", lambda: _images(folder, found, images, shown)),
+        checked("network", lambda: _network(assessment, network, models)),
+        checked("images", lambda: _images(folder, assessment, images, shown)),
     ]
-    checks.append(checked("predictions", lambda: _said(folder, found, models, shown)))
-    if keeps(Evaluation.model_validate(found.settings["evaluation"])) or (folder / kept.FOLDER).is_dir():
-        checks.append(checked("adversarial images", lambda: _adversarial(folder, found, models, shown)))
+    checks.append(checked("predictions", lambda: _said(folder, assessment, models, shown)))
+    if keeps(Evaluation.model_validate(assessment.settings["evaluation"])) or (folder / kept.FOLDER).is_dir():
+        checks.append(checked("adversarial images", lambda: _adversarial(folder, assessment, models, shown)))
     return checks
 
 
-def _network(found: Assessment, network: Callable[[], nn.Module], models: list[nn.Module]) -> str:
+def _network(assessment: Assessment, network: Callable[[], nn.Module], models: list[nn.Module]) -> str:
     model = network()
     now = weights_hash(model)
-    if now != found.subject.weights:
+    if now != assessment.subject.weights:
         raise Misfit(
-            f"the network's weights ({now}) are not those that were evaluated ({found.subject.weights})"
+            f"the network's weights ({now}) are not those that were evaluated ({assessment.subject.weights})"
         )
-    if found.settings["weights"] != now:
-        raise Misfit(f"the settings are of other weights ({found.settings['weights']})")
-    if found.plan != surgery_of(model):
+    if assessment.settings["weights"] != now:
+        raise Misfit(f"the settings are of other weights ({assessment.settings['weights']})")
+    if assessment.plan != surgery_of(model):
         raise Misfit("the network's record is not that of the network that was evaluated")
     models.append(model)
     return f"weights {now}"
 
 
 def _images(
-    folder: Path, found: Assessment, images: Callable[[int | None], HeldOut], shown: list[HeldOut]
+    folder: Path, assessment: Assessment, images: Callable[[int | None], HeldOut], shown: list[HeldOut]
 ) -> str:
-    if not found.data.get("source"):
+    if not assessment.data.get("source"):
         raise Unknown("where they are from is not in the record")
-    settings = Evaluation.model_validate(found.settings["evaluation"])
-    test = images(samples_of(settings, found.subject.classes))
+    settings = Evaluation.model_validate(assessment.settings["evaluation"])
+    test = images(samples_of(settings, assessment.subject.classes))
     hashes = image_hashes(test.x)
-    if joined([*hashes, *map(str, test.y.tolist())]) != found.data["images"]:
-        raise Misfit(f"{found.data['source']} gives other test images: {_other(folder, hashes, test.y)}")
+    if joined([*hashes, *map(str, test.y.tolist())]) != assessment.data["images"]:
+        raise Misfit(f"{assessment.data['source']} gives other test images: {_other(folder, hashes, test.y)}")
     shown.append(test)
-    return f"{len(test.x)} images of {found.data['source']}"
+    return f"{len(test.x)} images of {assessment.data['source']}"
 
 
 def _other(folder: Path, hashes: list[str], labels: Tensor) -> str:
@@ -93,38 +93,38 @@ def _other(folder: Path, hashes: list[str], labels: Tensor) -> str:
     return f"{pixels} of {len(now)} changed" if pixels else "other labels"
 
 
-def _prepared(found: Assessment, models: list[nn.Module], shown: list[HeldOut]) -> tuple[Any, Subject]:
+def _prepared(assessment: Assessment, models: list[nn.Module], shown: list[HeldOut]) -> tuple[Any, Subject]:
     if not models or not shown:
         raise Unknown("needs the network and the images that were evaluated")
-    settings = Evaluation.model_validate(found.settings["evaluation"])
+    settings = Evaluation.model_validate(assessment.settings["evaluation"])
     return prepare(
         models[0],
         shown[0].x,
         shown[0].y,
         settings.mode,
-        name=found.subject.name,
-        probabilities=found.settings["probabilities"],
-        seed=found.settings["seed"],
+        name=assessment.subject.name,
+        probabilities=assessment.settings["probabilities"],
+        seed=assessment.settings["seed"],
     )
 
 
-def _said(folder: Path, found: Assessment, models: list[nn.Module], shown: list[HeldOut]) -> str:
-    subject, described = _prepared(found, models, shown)
+def _said(folder: Path, assessment: Assessment, models: list[nn.Module], shown: list[HeldOut]) -> str:
+    subject, described = _prepared(assessment, models, shown)
     # Evaluations from before the field was written have no hash of the uncut network to compare.
-    left = _MEASURED | ({"uncut_weights"} if found.subject.uncut_weights is None else set())
-    pair = [s.model_dump(mode="json", exclude=left) for s in (found.subject, described)]
+    left = _MEASURED | ({"uncut_weights"} if assessment.subject.uncut_weights is None else set())
+    pair = [s.model_dump(mode="json", exclude=left) for s in (assessment.subject, described)]
     demand_equal(pair[0], pair[1], "the network is not what was evaluated: subject")
     rows = [Verdict(**r) for r in read_parquet(folder / VERDICTS) if r["attack"] == "none"]
     draws = DRAWS if described.mode == "random" else 1
     try:
         check_said(
-            subject, shown[0].x, shown[0].y, rows, draws=draws, seed=found.settings["seed"], where=folder
+            subject, shown[0].x, shown[0].y, rows, draws=draws, seed=assessment.settings["seed"], where=folder
         )
     except ArtifactError:
         raise Misfit("the network does not give the verdicts that are recorded") from None
     return f"of the first {min(SAID, len(rows))} images, as the verdicts tell"
 
 
-def _adversarial(folder: Path, found: Assessment, models: list[nn.Module], shown: list[HeldOut]) -> str:
-    subject, described = _prepared(found, models, shown)
+def _adversarial(folder: Path, assessment: Assessment, models: list[nn.Module], shown: list[HeldOut]) -> str:
+    subject, described = _prepared(assessment, models, shown)
     return kept.check_kept(folder, subject, shown[0], random=described.random)

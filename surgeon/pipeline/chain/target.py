@@ -25,10 +25,10 @@ def tested_by_name(folder: Path, reader: Reader) -> Tested:
         reader: opens what the folder names.
     """
     try:
-        found = read_assessment(folder)
+        assessment = read_assessment(folder)
     except ArtifactError as error:
         return Tested(reason(str(error)), reason(str(error)))
-    target = str(found.made.get("target") or "")
+    target = str(assessment.made.get("target") or "")
     there = Path(target).is_absolute() and Path(target).is_dir()
 
     def network() -> nn.Module:
@@ -38,7 +38,7 @@ def tested_by_name(folder: Path, reader: Reader) -> Tested:
             return (
                 subject
                 if normalization_of(subject)
-                else as_said(subject, found.subject.mean, found.subject.std)
+                else as_said(subject, assessment.subject.mean, assessment.subject.std)
             )
         if not target:
             raise Unknown("which network it is of is not in the record")
@@ -47,13 +47,13 @@ def tested_by_name(folder: Path, reader: Reader) -> Tested:
         raise Unknown(f"{target} is a name, whose weights are not in a folder")
 
     def images(count: int | None) -> HeldOut:
-        source, root = str(found.data["source"]), found.data.get("root")
+        source, root = str(assessment.data["source"]), assessment.data.get("root")
         demand_source(source, root)
         if not there and Path(target).is_absolute():
             raise Unknown(f"{target}, which says how its images were split, is no longer there")
-        weights = found.made.get("weights")
+        weights = assessment.made.get("weights")
         if weights and not Path(str(weights)).exists():
             raise Unknown(f"{weights}, which says how its images were split, is no longer there")
-        return test_images(target, source, root, found.subject.input_size, count, weights=weights).images
+        return test_images(target, source, root, assessment.subject.input_size, count, weights=weights).images
 
     return Tested(network, images)

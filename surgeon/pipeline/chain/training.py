@@ -117,10 +117,10 @@ def _metrics(folder: Path, state: dict[str, Any], finished: bool) -> str:
         header, *lines = csv.reader(file)
     if tuple(header) != Epoch._fields:
         raise Misfit(f"has the columns {', '.join(header)}")
-    found = [[float(v) for v in line] for line in lines]
+    numbers = [[float(v) for v in line] for line in lines]
     if not finished:  # a kill may have come between the metrics and the checkpoint
-        found = found[: len(rows)]
-    named = [[dict(zip(header, row, strict=True)) for row in part] for part in (found, rows)]
+        numbers = numbers[: len(rows)]
+    named = [[dict(zip(header, row, strict=True)) for row in part] for part in (numbers, rows)]
     demand_equal(named[0], named[1], "other figures than the checkpoint's: epoch")
     return f"{len(rows)} epochs, as in the checkpoint"
 
@@ -130,8 +130,8 @@ def _last(folder: Path, state: dict[str, Any]) -> str:
 
 
 def _equal(path: Path, wanted: dict[str, Tensor]) -> str:
-    found = read_weights(path, names=wanted)
-    if {*found} != {*wanted}:  # sharded trainings use other names
+    weights = read_weights(path, names=wanted)
+    if {*weights} != {*wanted}:  # sharded trainings use other names
         raise Unknown("the checkpoint names its tensors otherwise")
-    demand_tensors(found, wanted, "not the checkpoint's weights")
+    demand_tensors(weights, wanted, "not the checkpoint's weights")
     return "the checkpoint's weights"

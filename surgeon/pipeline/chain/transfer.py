@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,13 +23,13 @@ def transfer_checks(folder: Path, allowed: tuple[str, ...]) -> list[Check]:
         allowed: modules that folders may import.
     """
     try:
-        found = read_assessment(folder)
+        assessment = read_assessment(folder)
     except ArtifactError:
         return []
-    places = found.made.get("sources") or {}
+    places = assessment.made.get("sources") or {}
     return [
-        checked(f"source {name}", lambda name=name, told=told: _same(places.get(name), told[0], allowed))  # type: ignore[misc]  # those of this turn
-        for name, told in found.settings["sources"].items()
+        checked(f"source {name}", partial(_same, places.get(name), written[0], allowed))
+        for name, written in assessment.settings["sources"].items()
     ]
 
 

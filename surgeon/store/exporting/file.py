@@ -108,7 +108,7 @@ def export(
     with new_file(path, overwrite=overwrite, ours=is_export) as work:
         known = described(model, record, size)
         number = write(network, work, format, size=size, dynamic=dynamic_batch, opset=opset, known=known)
-        found, difference = not_checked(), None
+        check_made, difference = not_checked(), None
         if check:
             run = run_onnx(work) if format == "onnx" else run_program(work)
             difference, detail = differences(model, run, size, BATCHES if dynamic_batch else BATCHES[:1])
@@ -116,8 +116,8 @@ def export(
             if difference > limit:
                 limit = allowed(model, size, BATCHES if dynamic_batch else BATCHES[:1])
                 detail += f"; rounding may make {limit:.1e} in this network"
-            found = Check(name="equal", ok=difference <= limit, detail=detail)
-            if not found.ok:
+            check_made = Check(name="equal", ok=difference <= limit, detail=detail)
+            if not check_made.ok:
                 raise VerificationError(
                     f"{path} was not written: as {format}, this {name_of(model)} gives other outputs ({detail})"
                 )
@@ -132,7 +132,7 @@ def export(
         edits_left=len(record.edits) if record else 0,
         bytes=weight,
         difference=difference,
-        check=found,
+        check=check_made,
     )
 
 

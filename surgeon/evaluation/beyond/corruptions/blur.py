@@ -115,10 +115,10 @@ def smear(x: Array, radius: float, sigma: float, degrees: float) -> Array:
     height, width, _ = x.shape
     room = len(steps)
     padded = np.pad(x, ((room, room), (room, room), (0, 0)), mode="edge")
-    found = np.zeros_like(x)
+    smeared = np.zeros_like(x)
     for weight, i, j in zip(weights, room + down, room + right, strict=True):
-        found += weight * padded[i : i + height, j : j + width]
-    return found
+        smeared += weight * padded[i : i + height, j : j + width]
+    return smeared
 
 
 def zoom_blur(x: Array, c: Settings, rng: Generator) -> Array:
