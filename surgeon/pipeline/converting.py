@@ -158,7 +158,7 @@ class Job:
                 "images need the size of one, (C, H, W): give "
                 f"{either('input_size', '--input-size')}; the model tells {size}"
             )
-        calibration, test, lineage, remarks = None, None, self.lineage, tuple[str, ...]()
+        pixels, test, lineage, remarks = None, None, self.lineage, tuple[str, ...]()
         if self.data:
             how = chosen(
                 lineage,
@@ -188,17 +188,13 @@ class Job:
                     num_classes=self.settings.get("num_classes"),
                 )
                 lineage = (own, *lineage)
-            calibration = (
-                None if self.calibration else drawn(sets.train, self.calibration_count, seed=self.seed)
-            )
+            pixels = None if self.calibration else drawn(sets.train, self.calibration_count, seed=self.seed)
         if self.calibration:
-            calibration = images(self.calibration, self.calibration_count, size)
+            pixels = images(self.calibration, self.calibration_count, size)
         tested = 0 if test is None else len(test.y)
         source = " and ".join(s for s in (self.data, self.calibration) if s)
-        shown_images.of_conversion(
-            Path(self.name).name, source, 0 if calibration is None else len(calibration), tested
-        )
-        return Pictures(calibration, test, lineage, remarks)
+        shown_images.of_conversion(Path(self.name).name, source, 0 if pixels is None else len(pixels), tested)
+        return Pictures(pixels, test, lineage, remarks)
 
     @property
     def name(self) -> str:
