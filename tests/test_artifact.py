@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import surgeon
-from surgeon.disk.hashes import sha256_of
+from surgeon.disk.hashes import own_hash
 from surgeon.errors import ArtifactError, ArtifactWarning
 from surgeon.methods.weight_map.module import WeightMap2d
 from surgeon.ownership import new_folder
@@ -273,9 +273,7 @@ def test_weight_maps_from_before_the_maps_are_loaded(stock, x, tmp_path):
             del state[f"{name}.maps"]
     save_file(state, path)
     config = json.loads((tmp_path / "out" / "config.json").read_text())
-    config["surgery"]["sha256"] = {
-        n: sha256_of(tmp_path / "out" / n) for n in config["surgery"].pop("hashes")
-    }
+    config["surgery"]["hashes"] = {n: own_hash(tmp_path / "out" / n) for n in config["surgery"]["hashes"]}
     (tmp_path / "out" / "config.json").write_text(json.dumps(config))
     assert torch.equal(surgeon.load(tmp_path / "out")(x), cut(x))
 

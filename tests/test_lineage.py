@@ -200,19 +200,6 @@ def test_a_source_with_test_images_of_its_own_may_be_split_anew(tmp_path):
     assert contents_of(on.sets.test) == contents_of(first.sets.test)
 
 
-def test_a_run_that_an_older_version_began_goes_on_and_is_known(data, tmp_path):
-    run = trained(tmp_path / "run", data, more=[f"data.classes=[{','.join(ORDER)}]"])
-    path = run.folder / "settings.json"
-    told = json.loads(path.read_text())
-    for key in ("size", "earlier"):
-        del told[key]
-    del told["contents"]["classes"]
-    path.write_text(json.dumps(told))
-    again = trained(tmp_path / "run", data, more=[f"data.classes=[{','.join(ORDER)}]"])
-    assert again.history[0].loss == run.history[0].loss and json.loads(path.read_text()) == told
-    assert evaluated(run.folder / "trained", tmp_path / "e").data["classes"] == list(ORDER)
-
-
 @pytest.mark.parametrize("change", ["more", "swapped", "renamed"])
 def test_images_that_changed_since_the_training_are_refused_by_every_command(tmp_path, change):
     data = pictures(tmp_path / "data")

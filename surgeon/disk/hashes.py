@@ -36,15 +36,3 @@ def own_hash(path: Path) -> str:
         while count := file.readinto(block):
             digest.update(block[:count])
     return XXH3 + digest.hexdigest()
-
-
-def same_kind(path: Path, wanted: str) -> str:
-    """The hash of a file, of the kind of a given one.
-
-    Folders of older versions have sha256, without a prefix.
-
-    Args:
-        path: the file.
-        wanted: the given hash.
-    """
-    return own_hash(path) if wanted.startswith(XXH3) else sha256_of(path)

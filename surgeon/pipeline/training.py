@@ -49,8 +49,6 @@ from surgeon.training.loop import History
 from surgeon.training.setup import check_settings, make_accelerator
 
 SETTINGS, RECIPE, MADE, FAULTS = "settings.json", "recipe.yaml", "made.json", "faults.json"
-_TOLD_LATER = ("size", "earlier")
-"""Keys of the settings that runs of older versions do not have."""
 
 
 @dataclass(frozen=True)
@@ -226,7 +224,7 @@ def train(
     }
     PartialState()  # initialise first: `owned` must know the other processes
     with owned(folder):
-        later = ["contents", *_TOLD_LATER]  # known only once the data are read; compared below
+        later = ["contents", "size", "earlier"]  # known only once the data are read; compared below
         before = claim(folder, SETTINGS, settings, "a run", later=later, compared=without_prose)
         allowed = own.allowed_with(model, allow_code)
         size = size or own_size(model, data_settings, allowed)
@@ -247,9 +245,8 @@ def train(
             earlier and len(earlier[0].classes) == len(sets.classes)
         ):  # otherwise the network gets a new head
             check_names(before_it, source, sets.classes, earlier, meant=meant, how=in_order(sets.classes))
-        begun = _as_begun(settings, before)
-        lineage = of_run(folder, begun)
-        with taken(folder, SETTINGS, begun, "a run", compared=without_prose):
+        lineage = of_run(folder, settings)
+        with taken(folder, SETTINGS, settings, "a run", compared=without_prose):
             with PartialState().main_process_first():  # the others wait, then find what it wrote
                 if not cut.is_dir():
                     rewritten = cut_network(
@@ -319,19 +316,6 @@ def _demand_checkpoint(folder: Path, training: Training) -> None:
             f"network in {TRAINED}/ can be evaluated as it is (surgeon evaluate {folder}); to train anew, "
             "choose another folder"
         )
-
-
-def _as_begun(settings: dict[str, Any], before: Mapping[str, Any] | None) -> dict[str, Any]:
-    """The settings, without keys that a run begun by an older version does not have."""
-    if before is None:
-        return settings
-    missing = {k for k in _TOLD_LATER if k not in before}
-    kept = {k: v for k, v in settings.items() if k not in missing}
-    held = before.get("contents") or {}
-    return {
-        **kept,
-        "contents": {k: v for k, v in settings["contents"].items() if k in held or k != "classes"},
-    }
 
 
 def _transform(sets: Sets, training: Training, size: tuple[int, ...]) -> None:

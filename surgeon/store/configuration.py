@@ -7,7 +7,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    AliasChoices,
     ConfigDict,
     Field,
     ValidationError,
@@ -103,7 +102,7 @@ class Surgery(Strict):
 
     folded: bool
     plan: Plan
-    hashes: Hashes = Field(validation_alias=AliasChoices("hashes", "sha256"))
+    hashes: Hashes
 
 
 class Configuration(Strict):

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from torch import nn
 
 from surgeon.disk.folder_kinds import instead
-from surgeon.disk.hashes import own_hash, same_kind
+from surgeon.disk.hashes import own_hash
 from surgeon.edits import Plan
 from surgeon.errors import ArtifactError, ArtifactWarning, either
 from surgeon.graph.late_code import called_whole
@@ -148,7 +148,7 @@ def check_hashes(folder: Path, hashes: Mapping[str, str]) -> None:
         ArtifactError: a file has changed since it was written.
     """
     for name, wanted in hashes.items():
-        hashed = same_kind(folder / name, wanted)
+        hashed = own_hash(folder / name)
         if hashed != wanted:
             place = folder / name
             meant = either(
@@ -274,8 +274,8 @@ def record_of(config: Configuration) -> Plan | None:
 def hashes_of(folder: Path, config: Configuration) -> dict[str, str]:
     """The hashes that a folder's files of weights must have.
 
-    They are those of the configuration. Where it states none of the weights, as of stock networks in folders of
-    older versions, that of the manifest counts.
+    They are those of the configuration. Where it does not state that of the weights, as one that other code wrote, that
+    of the manifest counts.
 
     Args:
         folder: the folder.

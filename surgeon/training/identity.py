@@ -18,8 +18,6 @@ from surgeon.training.batches import Seeded, Source
 
 SAMPLE = 32
 """So many images of a Dataset of one's own, evenly spaced, are read to know it again."""
-LATER = ("network", "frozen", "validation", "sample")
-"""What checkpoints of older versions do not have."""
 
 
 def identity_of(
@@ -105,15 +103,14 @@ def other(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
     """Say how two identities differ.
 
     Args:
-        before: The recorded one; it may be of an older version.
+        before: The recorded one.
         now: The present one.
 
     Returns:
         A phrase for each difference, in order.
     """
-    names = {*before, *now} - {k for k in LATER if k not in before}
     differences = []
-    for name in sorted(k for k in names if before.get(k) != now.get(k)):
+    for name in sorted(k for k in {*before, *now} if before.get(k) != now.get(k)):
         there, here = before.get(name), now.get(name)
         if name == "validation":
             differences.append(f"validation images: {differing(there, here)}")

@@ -175,13 +175,3 @@ def test_another_dataset_of_the_same_length_is_another_training(data, tmp_path, 
     for other in others:
         with pytest.raises(surgeon.SurgeonError, match="holds another training .*sample"):
             fit(network(), other, None, settings, folder=tmp_path)
-
-
-def test_a_checkpoint_of_an_older_version_goes_on(data, tmp_path):
-    settings = Training(epochs=1, batch_size=40)
-    done = fit(network(), data, data, settings, folder=tmp_path)
-    state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
-    for key in ("network", "frozen", "validation"):
-        del state["identity"][key]
-    torch.save(state, tmp_path / "checkpoint.pt")
-    assert repr(fit(network(), data, data, settings, folder=tmp_path)) == repr(done)
