@@ -83,7 +83,7 @@ def held_out(
     if len(input_size) != 3 or input_size[0] not in (1, 3) or min(input_size[1:]) < 1:
         raise DataError(f"images are (1 or 3, H, W), not {tuple(input_size)}")
     if source == "digits":
-        return _digits(input_size, count, seed)
+        return _digits_held_out(input_size, count, seed)
     opened = open_source(source, root)
     if opened.streams:
         raise DataError(
@@ -170,7 +170,7 @@ def _by_class(labels: Tensor) -> list[Tensor]:
     return [(labels == c).nonzero().flatten() for c in labels.unique()]
 
 
-def _digits(size: tuple[int, ...], count: int | None, seed: int) -> HeldOut:
+def _digits_held_out(size: tuple[int, ...], count: int | None, seed: int) -> HeldOut:
     scans = digits_as(size)["test"]
     chosen = stratified(scans.y, count, seed=seed)
     x = scans.x[chosen].contiguous()

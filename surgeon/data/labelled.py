@@ -94,7 +94,7 @@ def labelled(
     seed = checked_seed(seed)
     count = None if count is None else checked_count("count", count)
     if str(source) == "digits":
-        return _digits(input_size, count, split, seed)
+        return _labelled_digits(input_size, count, split, seed)
     path = Path(source)
     with readable(source):
         if path.is_dir():
@@ -122,7 +122,7 @@ def labelled(
     return Images(x, torch.tensor(labels, dtype=torch.int64))
 
 
-def _digits(input_size: tuple[int, ...] | None, count: int | None, split: str, seed: int) -> Images:
+def _labelled_digits(input_size: tuple[int, ...] | None, count: int | None, split: str, seed: int) -> Images:
     if split not in SPLITS:
         raise DataError(f"the digits have the splits {', '.join(SPLITS)}, not {split!r}")
     scans = digits_as(input_size or (1, DIGITS_SIZE, DIGITS_SIZE))[split]

@@ -90,7 +90,7 @@ def load_sets(
     settings, seed = settings or Data(), checked_seed(seed)
     if source == "digits":
         _check_shares(source, SPLITS, settings)
-        return _digits(settings, input_size, seed)
+        return _sets_of_digits(settings, input_size, seed)
     opened = open_source(source, root)
     _check_shares(source, opened.splits, settings)
     if opened.streams:
@@ -203,7 +203,7 @@ def _split(chosen: dict[str, Entries], settings: Data, source: str, seed: int) -
     return {**chosen, **cut}
 
 
-def _digits(settings: Data, size: tuple[int, ...] | None, seed: int) -> Sets:
+def _sets_of_digits(settings: Data, size: tuple[int, ...] | None, seed: int) -> Sets:
     sets = list(digits_as(size or (1, *(settings.size or (DIGITS_SIZE, DIGITS_SIZE)))).values())
     if settings.classes is not None:
         raise DataError(

@@ -14,6 +14,9 @@ from surgeon.results.rows import Row
 from surgeon.results.statistics import Share
 from surgeon.results.threat import Threat
 
+CUT_OFF = "masked units cut off gradients"
+_SIGN = "a sign of masked gradients"
+
 
 class Finding(BaseModel):
     """One remark on an evaluation's numbers.
@@ -86,7 +89,7 @@ def findings(
                     code="one-step-stronger",
                     severity="warning",
                     text=f"one step (FGSM, {percent(fgsm)}) beats many "
-                    f"(PGD, {percent(r.mean)}): a sign of masked gradients, these numbers are not reliable",
+                    f"(PGD, {percent(r.mean)}): {_SIGN}, these numbers are not reliable",
                 )
             )
     result += _masked_signs(rows, clean, worst, main)
@@ -113,8 +116,7 @@ def findings(
             Finding(
                 code="masked",
                 severity="warning",
-                text="masked units cut off gradients; transfer and black-box "
-                "attacks are needed beside white-box ones",
+                text=f"{CUT_OFF}; transfer and black-box attacks are needed beside white-box ones",
             )
         )
     return result
@@ -143,7 +145,7 @@ def _masked_signs(rows: Sequence[Row], clean: Share, worst: Share, main: Threat 
                     code="black-box-as-strong",
                     severity="warning",
                     text=f"Square alone, which sees no gradient, leaves "
-                    f"{percent(r.mean)}, all attacks together {percent(worst.value)}: a sign of masked gradients",
+                    f"{percent(r.mean)}, all attacks together {percent(worst.value)}: {_SIGN}",
                 )
             )
     return signs

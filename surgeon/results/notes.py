@@ -8,6 +8,7 @@ from typing import Any
 from surgeon.edits import Traits
 from surgeon.results.assessment import Subject
 from surgeon.results.counts import DRAWS, EOT
+from surgeon.results.findings import CUT_OFF
 
 
 def notes_on(subject: Subject, traits: Traits | None, sources: Collection[str]) -> tuple[str, ...]:
@@ -36,9 +37,7 @@ def notes_on(subject: Subject, traits: Traits | None, sources: Collection[str]) 
             f"the network is random at inference: attacks average {EOT} draws, verdicts are by majority of {DRAWS}"
         )
     if traits is not None and traits.masked and not sources:
-        notes.append(
-            "masked units cut off gradients: give other networks as sources (--source) for transfer attacks"
-        )
+        notes.append(f"{CUT_OFF}: give other networks as sources (--source) for transfer attacks")
     if subject.classes < 4:
         notes.append(
             f"with {subject.classes} classes the targeted DLR does not exist: PGD on the "
