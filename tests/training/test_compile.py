@@ -9,7 +9,7 @@ from torch.nn.functional import cross_entropy
 import surgeon
 from surgeon.data import Images
 from surgeon.recipe import Training
-from surgeon.training import adversarial_noise, fit, noise
+from surgeon.training import adversarial_noise, fit, two_rounds
 from surgeon.training.two_rounds import noise_layers
 from tests.sensitivity import doubled
 
@@ -173,14 +173,14 @@ def test_canl_where_one_graph_does_not_do(tiny, case):
 def test_the_step_that_makes_caches_or_moves_them_runs_uncompiled(tiny):
     model = canl(tiny)
     x, y = torch.rand(12, *SIZE).double(), torch.arange(12) % 5
-    assert noise._before_caches(noise_layers(model), x, y)
+    assert two_rounds._before_caches(noise_layers(model), x, y)
     with adversarial_noise(model, x, y, cross_entropy):
         cross_entropy(model(x), y).backward()
-    assert not noise._before_caches(noise_layers(model), x, y)
-    assert noise._before_caches(
+    assert not two_rounds._before_caches(noise_layers(model), x, y)
+    assert two_rounds._before_caches(
         noise_layers(model), x.to("meta"), y
     )  # as after a checkpoint, which is read onto the CPU
-    assert not noise._before_caches([], x, y)
+    assert not two_rounds._before_caches([], x, y)
     for layer in noise_layers(model):
         layer.set_labels(y)
         assert layer.batch.cache_input is not None
