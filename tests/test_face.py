@@ -13,9 +13,12 @@ import surgeon
 from surgeon.errors import RecipeError, SelectionError, SurgeryError
 from surgeon.face import Listing
 from surgeon.html import MOST, table
+from surgeon.protocol.loading import load_protocol
+from surgeon.protocol.reproduction import tabulated
 from surgeon.recipe import load_recipe
 from surgeon.recipe.worded import OWN
 from surgeon.results.statistics import wilson
+from surgeon.results.study import ROLES, Arm, Study, below
 from surgeon.results.summary import Summary
 from surgeon.selection import Selector
 
@@ -155,6 +158,20 @@ def test_tables_hold_text_alone():
     rows = Cells(plan._repr_html_())
     assert rows.tags.count("tr") == 1 + len(plan.edits) and "0.kap" in rows.text
     assert {"90.0 %", "40.0 %"} <= set(Cells(summary._repr_html_()).text)
+
+
+def test_a_study_and_a_reproduction_are_tables():
+    arms = tuple(
+        Arm(name=n, role=r, seeds=(0, 1), clean=(0.9, 0.8), worst=(0.4, 0.5), reliable=(None, None))
+        for n, r in ROLES.items()
+    )
+    folders = tuple(str(below(n, 0)) for n in ROLES)
+    study = Cells(Study(recipe=EVIL, model="m", arms=arms, folders=folders)._repr_html_())
+    assert study.tags.count("tr") == 1 + len(ROLES) and "script" not in study.tags
+    assert {"85.0 %", "45.0 %", "0, 1"} <= set(study.text)
+    reproduction = tabulated(load_protocol("kap/table1"), "smoke", ())
+    cells = Cells(reproduction._repr_html_())
+    assert cells.tags.count("tr") == 1 + sum(map(len, reproduction.rows.values())) and "94.89" in cells.text
 
 
 def test_long_tables_say_how_much_more_there_is():

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from surgeon import html
 from surgeon.protocol.differences import difference_of
 from surgeon.protocol.measures import Measured
 from surgeon.protocol.protocol import Claim, Protocol
@@ -173,6 +174,18 @@ class Reproduction(_Frozen):
     def finished(self) -> bool:
         """Whether every row has every seed of the budget."""
         return len(self.runs) == self.wanted
+
+    def _repr_html_(self) -> str:
+        """The HTML shown in notebooks: the paper's figures beside the measured means, and the claims' answers."""
+        rows = [
+            (row, name, *("–" if n is None else f"{n:.4g}" for n in (cell.paper, cell.mean)), cell.unit)
+            for row, cells in self.rows.items()
+            for name, cell in cells.items()
+        ]
+        head = ("row", "column", "paper", "measured", "unit")
+        known = self.protocol
+        shown = html.table(rows, head=head, caption=f"{known.name}, {known.place}, budget {self.budget}")
+        return shown + html.paragraphs(f"{a.answer}: {a.claim.text}" for a in self.claims)
 
     def of(self, row: str) -> list[Ran]:
         """Return the runs of a row.

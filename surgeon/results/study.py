@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from surgeon import html
 from surgeon.disk.files import each_of_parquet
+from surgeon.numerals import percent
 from surgeon.results.assessment import Assessment
 from surgeon.results.differences import Difference, over_seeds
 from surgeon.results.files import VERDICTS
@@ -73,6 +76,16 @@ class Study(BaseModel):
         if self.folders != tuple(str(below(name, seeds[0])) for name in ARMS):
             raise ValueError(f"the folders are not those of the arms and of seed {seeds[0]}")
         return self
+
+    def _repr_html_(self) -> str:
+        """The HTML shown in notebooks: mean accuracies of each arm over its seeds."""
+        rows = [
+            (a.name, percent(fmean(a.clean)), percent(fmean(a.worst)), ", ".join(map(str, a.seeds)))
+            for a in self.arms
+        ]
+        return html.table(
+            rows, head=("arm", "clean", "worst case", "seeds"), caption=f"{self.recipe} on {self.model}"
+        )
 
 
 def below(arm: str, seed: int) -> Path:
