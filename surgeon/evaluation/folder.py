@@ -12,42 +12,30 @@ from torch import Tensor, nn
 from surgeon.arguments import checked_count, checked_seed
 from surgeon.data.shifted import open_shift, outputs_of
 from surgeon.disk.files import absolute
-from surgeon.edits import Plan
 from surgeon.errors import ArgumentError, RecipeError
-from surgeon.evaluation.adaptive.knowing import Knowing
+from surgeon.evaluation.asked import Asked
 from surgeon.evaluation.attacks.preconditions import (
     check_needs,
     check_reach,
-    check_said,
     check_sources,
 )
-from surgeon.evaluation.beyond.certification import Certificate, certified_curves, certify
 from surgeon.evaluation.diagnostics.probes import black_box
 from surgeon.evaluation.engine.admission import checked_class_names, checked_examples, on_cpu
-from surgeon.evaluation.engine.blocks import evaluate
 from surgeon.evaluation.engine.external import is_whole, write_external
-from surgeon.evaluation.engine.fingerprints import image_hashes, joined, said, weights_hash
-from surgeon.evaluation.engine.scoring import check_model, spread
+from surgeon.evaluation.engine.scoring import check_model
 from surgeon.evaluation.engine.store import Store
-from surgeon.evaluation.engine.subject import normalisation_doubts, of_pixels, prepare, timed
-from surgeon.evaluation.finished import check_named, read_assessment, write_assessment
-from surgeon.evaluation.parts import ATTACKS, Parts, Progress, diagnosed
+from surgeon.evaluation.engine.subject import of_pixels, prepare
+from surgeon.evaluation.finished import read_assessment, write_assessment
+from surgeon.evaluation.parts import ATTACKS, Progress, diagnosed
 from surgeon.evaluation.suites import attacks_of, keeps, size_of, sizes_of
-from surgeon.evaluation.unread import unread
-from surgeon.evaluation.untouched import check_untouched
 from surgeon.host import in_own_state
 from surgeon.methods.registry import describe
 from surgeon.ownership import claim, owning, take
 from surgeon.processes import everyone, first
 from surgeon.recipe import Evaluation
-from surgeon.results.assessment import Assessment, Diagnosis
-from surgeon.results.counts import DRAWS
-from surgeon.results.distances import distance_curves
+from surgeon.results.assessment import Assessment
 from surgeon.results.files import RESULT, SETTINGS
 from surgeon.results.from_record import SURROGATES, UNCUT
-from surgeon.results.notes import notes_on, told_of_norms
-from surgeon.results.summary import Summary, summarize
-from surgeon.results.verdict import Outcome
 from surgeon.surgery.door import surgery_of
 
 
@@ -139,7 +127,6 @@ def assess(
     names = checked_examples(examples, len(images))
     tell = progress or (lambda what, done, total: None)
     record = surgery_of(network)
-    traits = record.traits if record else None
     victims = {n: of_pixels(m) for n, m in (sources or {}).items()}
     if taken := [n for n in victims if n.startswith((UNCUT, SURROGATES))]:
         raise ArgumentError(
@@ -157,32 +144,32 @@ def assess(
         settings = settings.model_copy(update={"norm": norm, "eps": eps})
     for each, size in sizes:
         check_reach(each, size, images)
-    random = described.mode == "random"
     attacks = attacks_of(settings, described, victims, seed)
     by_diagnostics = [a for size in sizes for a in black_box(*size)] if diagnosed(settings) else []
     check_needs([*attacks, *by_diagnostics], images, described.classes)
-    class_names = checked_class_names(class_names, labels, described.classes, num_classes)
-    described_data = {
-        "images": joined([*image_hashes(images), *map(str, labels.tolist())]),
-        "count": len(images),
-        **({"classes": list(class_names)} if class_names else {}),
-        **(data or {}),
-    }
-    identity = {
-        "evaluation": settings.model_dump(mode="json"),
-        "weights": described.weights,
-        "data": described_data,
-        "seed": seed,
-        "surgery": joined([record.model_dump_json()]) if record else None,
-        "probabilities": probabilities,
-        "normalisation": [described.mean, described.std],
-        "sources": {n: [weights_hash(m), said(m, images)] for n, m in victims.items()},
-        **({} if names == [*range(len(images))] else {"examples": joined(list(map(str, names)))}),
-    }
+    asked = Asked(
+        network,
+        subject,
+        described,
+        images,
+        labels,
+        settings,
+        sizes,
+        folder,
+        victims,
+        record,
+        probabilities=probabilities,
+        batch_size=batch_size,
+        examples=names,
+        class_names=checked_class_names(class_names, labels, described.classes, num_classes),
+        seed=seed,
+        tell=tell,
+    )
+    identity = asked.identity(asked.data(data or {}))
     # Before the folder is taken: a set that is wrong leaves it free for the right one, and no attack is in vain.
     shifts = [] if (folder / RESULT).is_file() else [open_shift(place) for place in places]
     for one in shifts:
-        outputs_of(one, class_names, described.classes)
+        outputs_of(one, asked.class_names, described.classes)
     # The first process takes the folder, the others wait and check it: two of them writing settings.json at
     # once could each find the folder empty.
     if first():
@@ -191,91 +178,24 @@ def assess(
     claim(folder, SETTINGS, identity, "an evaluation")
     store = Store(folder / ATTACKS, keep=keeps(settings))
     if (folder / RESULT).is_file():
-        # Equal weights do not mean an equal forward pass: compare stored predictions before returning them.
-        check_said(
-            subject,
-            images,
-            labels,
-            store.clean() or [],
-            draws=DRAWS if random else 1,
-            seed=seed,
-            where=folder,
-        )
-        result = read_assessment(folder)
-        check_untouched(folder, result)
-        check_named(folder, result, name)
-        return result
-    knowing = Knowing(
-        network,
-        subject,
-        images,
-        labels,
-        settings,
-        folder,
-        classes=described.classes,
-        random=random,
-        probabilities=probabilities,
-        batch_size=batch_size,
-        examples=names,
-        seed=seed,
-        tell=tell,
-    )
-    outcome = evaluate(
-        subject,
-        images,
-        labels,
-        attacks_of(settings, described, victims, seed, knowing.source),
-        sources={**victims, **knowing.sources},
-        draws=DRAWS if random else 1,
-        seed=seed,
-        batch_size=batch_size,
-        store=store,
-        examples=names,
-        advance=lambda done, total: tell("attacks on blocks", done, total),
-    )
+        return asked.read_again(store, name)
+    knowing = asked.knowing()
+    outcome = asked.attacked(store, knowing)
     gain = knowing.gain(outcome)
-    warnings = (gain.warning,) if gain and gain.warning else ()
-    certificates = _certificates(subject, images, labels, settings, folder, names, seed, tell)
+    certificates = asked.certificates()
     if first():
-        parts = Parts(folder, subject, images, labels, settings, sizes, seed, tell)
-        diagnosis = parts.diagnosis(victims, batch_size, expectation=random)
-        pictures, skipped = parts.pictures(network, outcome, class_names)
-        classes = min(described.classes, len(class_names) or described.classes)
-        assessment = Assessment(
-            subject=timed(described, network, subject, images),
-            settings=identity,
-            data=described_data,
+        assessment = asked.assessment(
+            outcome,
+            gain,
+            certificates,
+            shifts,
+            identity=identity,
             made=dict(made or {}),
-            summary=summed_up(outcome, settings, record, diagnosis, random=described.random, classes=classes),
-            gain=gain,
-            diagnosis=diagnosis,
-            flags=parts.flags(),
-            curves=parts.curves(),
-            corruptions=parts.corruptions(),
-            shifts=parts.shifts(shifts, class_names),
-            noise=parts.noise(outcome, store.keep),
-            certified=certified_curves(certificates),
-            smallest=distance_curves(outcome, settings.curve_eps, dict(sizes)),
-            plan=record,
-            pictures=pictures,
-            notes=(
-                *remarks,
-                *unread(
-                    settings,
-                    victims,
-                    cut=bool(record and record.edits),
-                    side=min(images.shape[-2:]),
-                    count=len(images),
-                ),
-                *told_of_norms(settings),
-                *normalisation_doubts(network, subject, images),
-                *notes_on(described, traits, victims),
-                *warnings,
-                *knowing.notes,
-                *skipped,
-            ),
+            keep=store.keep,
+            remarks=remarks,
+            notes=knowing.notes,
         )
-        if store.keep and is_whole(described_data, names, len(images)):
+        if store.keep and is_whole(assessment.data, names, len(images)):
             write_external(folder, folder / ATTACKS, outcome, images)
         write_assessment(folder, assessment, outcome, certificates)
     everyone()
@@ -298,62 +218,3 @@ def checked_settings(settings: Evaluation) -> Evaluation:
         return Evaluation.model_validate(settings.model_dump())
     except ValidationError as error:
         raise RecipeError(f"evaluation: {describe(error, Evaluation)}") from None
-
-
-def summed_up(
-    outcome: Outcome,
-    settings: Evaluation,
-    record: Plan | None,
-    diagnosis: Diagnosis | None,
-    *,
-    random: bool,
-    classes: int,
-) -> Summary:
-    """Summarise an evaluation's verdicts together with its diagnostics.
-
-    Args:
-        outcome: The verdicts.
-        settings: Settings of the evaluation; suites other than basic need diagnostics for a headline.
-        record: Record of the network's surgery, None for a stock network.
-        diagnosis: The diagnostics, None if none were made.
-        random: Whether the network is random at inference.
-        classes: Number of classes among the images, which sets the accuracy of guessing.
-
-    Returns:
-        The summary.
-    """
-    unsaid = () if settings.suite == "basic" else ("no diagnostics were made",)
-    failed = unsaid if diagnosis is None else diagnosis.reasons
-    if record is not None and record.edits and not settings.adaptive:
-        failed = (*failed, "the attacker who knows the surgery was left out (adaptive=false)")
-    return summarize(
-        outcome, record.traits if record else None, failed=failed, random=random, classes=classes
-    )
-
-
-def _certificates(
-    subject: nn.Module,
-    images: Tensor,
-    labels: Tensor,
-    settings: Evaluation,
-    folder: Path,
-    examples: Sequence[int],
-    seed: int,
-    tell: Progress,
-) -> list[Certificate]:
-    chosen = spread(settings.certify_samples, len(images))
-    names = [examples[i] for i in chosen.tolist()]
-    certificates: list[Certificate] = []
-    for sigma in settings.certify:
-        certificates += certify(
-            subject,
-            images[chosen],
-            labels[chosen],
-            sigma=sigma,
-            n=settings.certify_draws,
-            seed=seed,
-            examples=names,
-            folder=folder / f"certification-{sigma!r}",
-            advance=lambda done, total: tell("certificates", done, total),
-        )
-    return certificates

@@ -333,7 +333,7 @@ def test_flags_are_autoattacks(network, wrap):
 
 def _rules(network, wrap, tmp_path, monkeypatch):
     monkeypatch.setattr("surgeon.evaluation.suites.EOT", 2)
-    monkeypatch.setattr("surgeon.evaluation.folder.DRAWS", 3)
+    monkeypatch.setattr("surgeon.evaluation.asked.DRAWS", 3)
     model, x, y = network
     settings = Evaluation(suite="basic", attacks=["fgsm"], eps=0.01, diagnostics=WHOLE, pictures=False)
     subject = wrap(model)

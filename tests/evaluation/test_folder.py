@@ -271,7 +271,7 @@ class Noisy(nn.Module):
 def test_a_network_that_is_random_at_inference_gets_the_expectation(network, tmp_path, monkeypatch):
     model, x, y = network
     monkeypatch.setattr("surgeon.evaluation.suites.EOT", 3)
-    monkeypatch.setattr("surgeon.evaluation.folder.DRAWS", 9)
+    monkeypatch.setattr("surgeon.evaluation.asked.DRAWS", 9)
     found = assess(Noisy(model), x[:12], y[:12], QUICK, tmp_path / "auto")
     assert found.subject.random and found.subject.mode == "random"
     assert [r.attack for r in found.summary.rows] == ["apgd-ce-eot", "apgd-dlr-eot", "pgd-eot"]

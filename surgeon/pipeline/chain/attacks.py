@@ -10,8 +10,8 @@ from typing import Any
 
 from surgeon.disk.files import read_parquet
 from surgeon.evaluation.adaptive.knowing import ADAPTIVE, BEFORE, PILOT
+from surgeon.evaluation.asked import summed_up
 from surgeon.evaluation.engine.store import MANIFEST, read_outcome
-from surgeon.evaluation.folder import summed_up
 from surgeon.evaluation.parts import ATTACKS
 from surgeon.evaluation.suites import asked_for, sizes_of
 from surgeon.pipeline.chain.checking import Misfit, Unknown, checked
