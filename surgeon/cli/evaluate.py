@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     multiple=True,
     metavar="NAME",
     shell_complete=complete_attack,
-    help="An attack by its name, such as apgd-ce, square or fmn, in place of a suite; repeatable.",
+    help="An attack by its name, such as apgd-ce, square or fmn; repeatable. In place of a suite, or beside those of "
+    "--suite, on all images that are right.",
 )
 @click.option(
     "--norm",
@@ -124,8 +125,22 @@ def command(target: str, as_json: bool, strict: bool, **given: Any) -> None:
     On many GPUs: accelerate launch -m surgeon evaluate …
     """
     if given["attacks"]:
-        given["suite"] = _of_names(given["suite"], given["attacks"])
-    parts = ("suite", "attacks", "norm", "eps", "samples", "paper", "certify", "shifts", "beyond", "pictures")
+        given |= _by_name(given["suite"], given["attacks"])
+    else:
+        given["beside"] = ()
+    parts = (
+        "suite",
+        "attacks",
+        "beside",
+        "norm",
+        "eps",
+        "samples",
+        "paper",
+        "certify",
+        "shifts",
+        "beyond",
+        "pictures",
+    )
     said_once(given["settings"], parts)
     settings = evaluation_settings({p: given.pop(p) for p in parts}, given.pop("settings"))
     given["model_args"] = dict(given["model_args"])
@@ -148,19 +163,12 @@ def command(target: str, as_json: bool, strict: bool, **given: Any) -> None:
         raise SystemExit(1)
 
 
-def _of_names(suite: str, attacks: tuple[str, ...]) -> str:
-    """The suite of attacks that are asked for by name.
-
-    Raises RecipeError where another suite is asked for beside them.
-    """
-    from surgeon.errors import RecipeError
-
-    here = click.get_current_context()
-    if suite != "basic" and here.get_parameter_source("suite") is ParameterSource.COMMANDLINE:
-        raise RecipeError(
-            f"--suite {suite} has attacks of its own, and --attack {attacks[0]} names another: leave one out"
-        )
-    return "basic"
+def _by_name(suite: str, attacks: tuple[str, ...]) -> dict[str, Any]:
+    """The options of attacks that are asked for by name: they are the suite basic, or run beside another's own."""
+    asked = click.get_current_context().get_parameter_source("suite") is ParameterSource.COMMANDLINE
+    if asked and suite != "basic":
+        return {"attacks": (), "beside": attacks}
+    return {"suite": "basic", "beside": ()}
 
 
 def evaluation_settings(options: dict[str, Any], settings: tuple[str, ...]) -> Evaluation:

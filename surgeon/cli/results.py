@@ -43,7 +43,7 @@ def assessment_table(assessment: Assessment) -> RenderableType:
         notes = ["standing after this and the attacks before it"] if row.cascade else []
         if row.std is not None:
             notes.append(f"mean of {len(row.shares)} seeds {percent(row.mean)} ± {percent(row.std)}")
-        if row.group == "paper" and row.of_right is not None:
+        if row.group in ("paper", "beside") and row.of_right is not None:
             notes.append(f"{percent(row.of_right)} of the images that are right as they are")
         if row.draws is not None:
             notes.append(", ".join(f"{k} of draws {percent(v)}" for k, v in row.draws.items()))

@@ -105,14 +105,15 @@ def suite(
         for size in paper.sizes:
             if size != (norm, eps):
                 attacks += _strong(*size, classes, random, more)
-        return (*attacks, *known)
+        return (*attacks, *_beside(settings, norm, eps, classes, seed), *known)
     if settings.suite in _VERSIONS and not (random and settings.suite == "lean"):
         chosen = _VERSIONS[settings.suite](norm, eps, classes, more)
     elif settings.suite in ("quick", "lean") and random:
         chosen = _strong(norm, eps, classes, random, more, steps=20)
     else:
         chosen = (_quick if settings.suite == "quick" else _strong)(norm, eps, classes, random, more)
-    return (*chosen, *known, *transfers(sources, norm, eps, **more))
+    beside = _beside(settings, norm, eps, classes, seed)
+    return (*chosen, *beside, *known, *transfers(sources, norm, eps, **more))
 
 
 def attacks_of(
@@ -262,6 +263,12 @@ def _names(operations: Iterable[str]) -> list[str]:
 
 def _paper(settings: Evaluation, operations: Iterable[str]) -> Paper:
     return papers()[settings.paper] if settings.paper else paper_of(operations)
+
+
+def _beside(settings: Evaluation, norm: Norm, eps: float, classes: int, seed: int) -> list[Attack]:
+    """The attacks that are named beside the suite's, those of the norm; each sees all images that are right."""
+    alone: dict[str, Any] = {"classes": classes, "seed": seed, "cascade": False, "group": "beside"}
+    return [called(name, norm, eps, **alone) for name in settings.beside if norm in NAMED[name].norms]
 
 
 def _quick(norm: Norm, eps: float, classes: int, random: bool, more: dict[str, Any]) -> list[Attack]:

@@ -47,7 +47,7 @@ def unread(
         ),
         (settings.norm != "union", ("union",), "norm is not union"),
         (
-            suite != "basic" or all(NAMED[a].of.bounded for a in settings.attacks),
+            all(NAMED[a].of.bounded for a in (settings.attacks if suite == "basic" else settings.beside)),
             ("curve_eps",),
             "no attack looks for the smallest distance",
         ),

@@ -63,7 +63,7 @@ def read_weights(
     if not path.is_file():
         raise ArtifactError(f"{path} is not a file")
     if path.suffix.lower() == ".safetensors":
-        loaded: Any = _safetensors(path)
+        loaded: Any = tensors_in(path)
     elif path.suffix.lower() in PICKLED:
         loaded = _pickled(path)
     else:
@@ -340,7 +340,15 @@ def _some(keys: list[str]) -> str:
     return ", ".join(keys[:3]) + (", …" if len(keys) > 3 else "")
 
 
-def _safetensors(path: Path) -> dict[str, Tensor]:
+def tensors_in(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file by their names in it.
+
+    Args:
+        path: the file, which is mapped.
+
+    Raises:
+        ArtifactError: the file is damaged, or of another kind.
+    """
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from torch import Tensor, nn
 
@@ -35,6 +35,15 @@ def check_finite_weights(model: nn.Module, weights: Mapping[str, Tensor], source
             f"{source} holds weights that are NaN or infinite: {', '.join(odd[:_NAMED])}{more}; a training that "
             "diverged leaves such weights: take those from before"
         )
+
+
+def all_finite(tensors: Iterable[Tensor]) -> bool:
+    """Whether no value of any tensor is NaN or infinite.
+
+    Args:
+        tensors: tensors of any type; those that hold no floats are finite.
+    """
+    return not any(map(_odd, tensors))
 
 
 def _odd(tensor: object) -> int:

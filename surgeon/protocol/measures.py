@@ -131,9 +131,13 @@ def _alone(column: Column, rows: list[Mapping[str, Any]]) -> dict[int, bool]:
         where = "" if column.source is None else f" on {column.source}"
         raise _none(f"the evaluation ran no {column.attack} of that size{where}", rows)
     seed = min(r["seed"] for r in own)
-    own = [r for r in own if r["seed"] == seed]
-    attacked = {r["example"] for r in own}
-    if any(stands and example not in attacked for example, stands in right.items()):
+    of_one: dict[str, list[dict[str, Any]]] = {}
+    for r in own:
+        if r["seed"] == seed:
+            of_one.setdefault(r["group"], []).append(r)
+    whole = {example for example, stands in right.items() if stands}
+    own = next((rows for rows in of_one.values() if whole <= {r["example"] for r in rows}), [])
+    if not own:
         raise ArgumentError(
             f"{column.attack} ran on what the attacks before it had left standing alone, so it has no figure of its own"
         )

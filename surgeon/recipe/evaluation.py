@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field, PositiveInt, WithJsonSchema, field_validator, model_validator
+from pydantic import Field, PositiveInt, ValidationInfo, WithJsonSchema, field_validator, model_validator
 
 from surgeon.errors import nearest
 from surgeon.methods.registry import papers
@@ -46,6 +46,11 @@ class Evaluation(WithinPixels, Strict):
     )
     attacks: tuple[_Name, ...] = Field(
         default=("fgsm", "pgd"), min_length=1, description="names of attacks, each once; of the suite basic"
+    )
+    beside: tuple[_Name, ...] = Field(
+        default=(),
+        description="names of attacks that run beside those of a suite that has its own, each on all images that are "
+        "right, so that each has a figure of its own",
     )
     norm: Literal["linf", "l2", "l1", "union"] | None = Field(
         default=None,
@@ -113,16 +118,16 @@ class Evaluation(WithinPixels, Strict):
     certify_draws: int = Field(default=100_000, ge=1)
     pictures: bool | None = Field(default=None, description="by default in quick, standard and paper")
 
-    @field_validator("attacks")
+    @field_validator("attacks", "beside")
     @classmethod
-    def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+    def _known(cls, value: tuple[str, ...], about: ValidationInfo) -> tuple[str, ...]:
         for name in value:
             try:
                 check_name(name)
             except ValueError as error:
-                raise ValueError(f"attacks: {error}") from None
+                raise ValueError(f"{about.field_name}: {error}") from None
         if len(set(value)) < len(value):
-            raise ValueError(f"attacks={shown(list(value))} has a name twice")
+            raise ValueError(f"{about.field_name}={shown(list(value))} has a name twice")
         return value
 
     @field_validator("paper")
@@ -149,7 +154,17 @@ class Evaluation(WithinPixels, Strict):
                 )
             if self.suite == "paper":
                 raise ValueError("the suite paper has its paper's norm; norm=union needs another suite")
-        elif self.suite == "basic":
-            for name in self.attacks:
+            return self
+        for name in self.attacks if self.suite == "basic" else self.beside:
+            if self.norm is not None or self.suite != "paper":  # whose norm is its paper's
                 check_norm(name, self.norm or "linf")
+        return self
+
+    @model_validator(mode="after")
+    def _beside_others(self) -> Evaluation:
+        if self.beside and self.suite == "basic":
+            raise ValueError(
+                f"beside={shown(list(self.beside))} goes with a suite that has attacks of its own; "
+                "basic runs those of the setting attacks"
+            )
         return self

@@ -116,7 +116,7 @@ def _note(row: Row) -> str:
     draws = ", ".join(f"{names.get(k, k)} {percent(v)}" for k, v in (row.draws or {}).items())
     right = (
         f"{percent(row.of_right)} of those right when clean"
-        if row.group == "paper" and row.of_right is not None
+        if row.group in ("paper", "beside") and row.of_right is not None
         else ""
     )
     return "; ".join(t for t in (seeds, right, draws) if t)

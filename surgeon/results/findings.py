@@ -128,7 +128,7 @@ def _masked_signs(rows: Sequence[Row], clean: Share, worst: Share, main: Threat 
     if main is None or main.group != "standard":
         return signs
     for r in rows:
-        if (r.group, r.norm, r.eps, r.source) != ("paper", main.norm, main.eps, None):
+        if r.group not in ("paper", "beside") or (r.norm, r.eps, r.source) != (main.norm, main.eps, None):
             continue
         if r.attack.startswith("pgd") and r.mean > worst.value + 0.1:
             signs.append(

@@ -27,9 +27,9 @@ from surgeon.graph.implants import changed
 from surgeon.graph.network import Rewritten
 from surgeon.host import in_own_state
 from surgeon.models import own
-from surgeon.models.checkpoints import check_fit, lay_on, read_weights, renamed_for, versioned
+from surgeon.models.checkpoints import check_fit, lay_on, read_weights, renamed_for, tensors_in, versioned
 from surgeon.models.creating import create_model
-from surgeon.models.finite import check_finite_weights
+from surgeon.models.finite import all_finite, check_finite_weights
 from surgeon.models.tensor_files import same_tensors
 from surgeon.ownership import new_folder
 from surgeon.processes import device_named
@@ -240,17 +240,18 @@ def load(
     record, hashes = record_of(config), hashes_of(folder, config)
     check_present(folder, hashes)
     tell_unverified(folder, hashes)
-    # Hashing reads whole files, so it runs beside the building of the network.
+    # Whole files are read to check them, so that runs beside the building of the network.
     with ThreadPoolExecutor(1) as beside:
-        hashed = beside.submit(check_hashes, folder, hashes)
+        checked = beside.submit(_unchanged_and_finite, folder, hashes)
         with _by_name(architecture, model):
             network = rebuilt(folder, config, record, model)
-        hashed.result()  # a changed file must be refused before any of it is read
+        finite = checked.result()
     saved = read_weights(folder / WEIGHTS, names=network.state_dict())
     weights = renamed_for(network, saved, certain=True)
     with _by_name(architecture, model):
         check_fit(network, weights, str(folder / WEIGHTS))
-    check_finite_weights(network, weights, str(folder / WEIGHTS))
+    if not finite:
+        check_finite_weights(network, weights, str(folder / WEIGHTS))
     if mapped or device.type != "cpu":
         weights = lay_on(network, weights)
     network.load_state_dict(versioned(network, weights))
@@ -258,6 +259,12 @@ def load(
         restore_displaced(network, read_weights(folder / ORIGINAL), folder / ORIGINAL)
     network.__dict__[_LOADED_FROM] = folder.resolve()
     return network.to(device).eval()
+
+
+def _unchanged_and_finite(folder: Path, hashes: dict[str, str]) -> bool:
+    """Check the hashes of a folder, and look whether its weights are finite: a changed file is refused unread."""
+    check_hashes(folder, hashes)
+    return all_finite(tensors_in(folder / WEIGHTS).values())
 
 
 @contextlib.contextmanager
