@@ -12,7 +12,7 @@ import triton.language as tl
 
 @triton.jit
 def peaks(g, labels, speaking, peak, size, part, block: tl.constexpr):
-    """Write found[n, p]: the largest |g| of part p of row n, inf if one is not finite.
+    """Write peak[n, p]: the largest |g| of part p of row n, inf if one is not finite.
 
     Only rows that are cached for their class.
     """
