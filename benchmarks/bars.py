@@ -34,7 +34,7 @@ BARS: tuple[tuple[str, str, str, float | tuple[float, float]], ...] = (
 
 
 def bar_of(group: str, what: str, against: str, device: str) -> float | None:
-    """The bar of a line, None for none. On a CPU no other form of running than the plain one has a bar.
+    """The bar of a line, None if it has no bar. On a CPU no other form of running than the plain one has a bar.
 
     Args:
         group: the line's first column.

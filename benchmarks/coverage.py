@@ -98,7 +98,7 @@ def _reach(rows: Sequence[Row]) -> str:
     whole = sum(a == b for a, b in found.values())
     return (
         f"**{reached:,} of {layers:,} convolutions and linear layers are sites{share}**, in {len(found):,} models; all "
-        f"of them in {whole:,}. [Reach](reach.md) names those that are none.\n\n"
+        f"of them in {whole:,}. [Reach](reach.md) names those that are not sites.\n\n"
     )
 
 

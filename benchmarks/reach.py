@@ -57,7 +57,7 @@ def page(found: Mapping[str, Reach], failed: Mapping[str, str]) -> str:
         + text
         + table(["family", "model", "layers", "sites", "missed"], lines)
         + "\n## Layers that are no sites\n\n"
-        + (table(["model", "layers", "why"], why) if why else "There are none.\n")
+        + (table(["model", "layers", "why"], why) if why else "Every layer is a site.\n")
     )
 
 

@@ -16,7 +16,7 @@ from surgeon.training import adversarial_noise
 
 @dataclass(frozen=True)
 class Form:
-    """How a network is run. bfloat16: under autocast. backend: torch.compile's, '' for none."""
+    """How a network is run. bfloat16: under autocast. backend: torch.compile's, '' if it is not compiled."""
 
     name: str = ""
     bfloat16: bool = False

@@ -38,7 +38,7 @@ class Row:
 
     @property
     def kept(self) -> bool | None:
-        """Whether the bar was kept; None where there is none."""
+        """Whether the bar was kept; None without a bar."""
         if self.bar is None:
             return None
         return self.ratio >= self.bar if self.more else self.ratio <= self.bar

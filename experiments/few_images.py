@@ -1,4 +1,4 @@
-"""What is left of a trained network right after the cut, by how many calibration images there are: none to 1,024.
+"""What is left of a trained network right after the cut, by how many calibration images there are: 0 to 1,024.
 
 A narrow ResNet-18 is trained on scikit-learn's digits at 32×32 for `--epochs`, then cut by each method with
 its default start. Accuracies in per cent on the 360 test images; where several starts are tried, the one that

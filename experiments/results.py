@@ -49,7 +49,7 @@ def seal(file: Path) -> None:
     """Give each run of a file that has no digest its own.
 
     Raises:
-        ArtifactError: The file is damaged, or a run is none of its protocol.
+        ArtifactError: The file is damaged, or a run is not of its protocol.
     """
     told = read_as(file, Runs)
     found = read_runs(file, load_protocol(told.protocol), told.budget)

@@ -224,7 +224,7 @@ class Plan(Record):
             name: "parameters", "flops", "activations" or "buffers".
 
         Returns:
-            The factor; None where the stock network has none, or it was not counted.
+            The factor; None where the stock network has no such cost, or it was not counted.
         """
         before = getattr(self.before, name)
         return getattr(self.after, name) / before if before else None

@@ -123,7 +123,7 @@ def worst(effects: Iterable[Effect]) -> Effect:
         effects: The effects.
 
     Returns:
-        The last of them in the order of `WORST`; `exact` if there are none.
+        The last of them in the order of `WORST`; `exact` if there are no effects.
 
     Examples:
         >>> worst(["exact", "approximated", "folds"]), worst([])

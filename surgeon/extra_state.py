@@ -51,7 +51,7 @@ def left_out(state: Mapping[str, Any]) -> list[str]:
 
 
 def with_extra(state: Mapping[str, Any], own: Mapping[str, Any]) -> dict[str, Any]:
-    """A state dict with the extra state of `own` where it has none.
+    """A state dict with the extra state of `own` where it has no extra state.
 
     Args:
         state: a state dict.

@@ -20,7 +20,7 @@ class Stopped(KeyboardInterrupt):
 
     Attributes:
         number: the signal's number.
-        kept: the folder that keeps finished work; empty if there is none.
+        kept: the folder that keeps finished work; empty if no folder does.
         at: how far the work is.
     """
 
@@ -88,7 +88,7 @@ def deferred() -> Iterator[None]:
 
 
 def asked() -> int | None:
-    """The number of a waiting signal; None if there is none."""
+    """The number of a waiting signal; None if no signal waits."""
     return _state.asked
 
 

@@ -23,7 +23,7 @@ def beside(folder: str = _FOLDER) -> str:
         folder: The folder; by default this package's.
 
     Returns:
-        One line about it; "" where there is none, or where it is this program, installed under its old name.
+        One line about it; "" where it is not installed, or where it is this program, installed under its old name.
     """
     try:
         names = os.listdir(folder)

@@ -39,7 +39,7 @@ def known(recipe: str, names: Collection[str]) -> str | None:
         names: the names of all recipes.
 
     Returns:
-        The name as it stands among them; None if there is none.
+        The name as it stands among them; None if it is not among them.
     """
     return next((n for n in names if _alike(n) == _alike(recipe)), None)
 

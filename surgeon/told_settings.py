@@ -31,7 +31,7 @@ class Told(_Metaclass):
         """Make settings.
 
         Args:
-            args: pydantic takes none.
+            args: pydantic does not take any.
             given: the settings.
 
         Raises:

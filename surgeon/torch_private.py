@@ -103,7 +103,7 @@ def uncompiled() -> contextlib.AbstractContextManager[Any]:
 
 
 def private_backend_name() -> str:
-    """What the kind of device is called that another package has registered; `privateuseone` where none has."""
+    """What the kind of device is called that another package has registered; `privateuseone` where no package has."""
     return str(torch._C._get_privateuse1_backend_name())
 
 

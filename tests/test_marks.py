@@ -1,4 +1,4 @@
-"""Marks of tests go by their file's path below tests/; what lies elsewhere has none."""
+"""Marks of tests go by their file's path below tests/; what lies elsewhere has no mark."""
 
 from pathlib import Path
 from types import SimpleNamespace

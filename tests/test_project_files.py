@@ -121,3 +121,33 @@ def test_no_variable_is_called_by_a_word_that_fits_all():
             or (isinstance(node, ast.arg) and node.arg in names)
         ]
     assert not used, used
+
+
+NONE_AS_A_NOUN = re.compile(r"\b(?:is none of|(?:is|are|was|were) none\b(?! %})|for none\b|has none of)")
+"""As in "is none of the network's", "those that are none", "'' for none"; Python's None has a capital letter."""
+
+
+@pytest.mark.parametrize("folder", ["surgeon", "benchmarks", "examples", "experiments", "docs"])
+def test_none_is_not_a_noun(folder):
+    """Whatever is missing is named: a sentence with a bare none has to be read twice."""
+    used = []
+    for path in sorted(p for p in (ROOT / folder).rglob("*") if p.suffix in (".py", ".md", ".j2", ".ipynb")):
+        text = re.sub(r"\s+(?:# )?", " ", path.read_text(encoding="utf-8"))
+        used += [f"{path.relative_to(ROOT)}: {m[0]}" for m in NONE_AS_A_NOUN.finditer(text)]
+    assert not used, used
+
+
+@pytest.mark.parametrize(
+    ("text", "noun"),
+    [
+        ("a folder that is none of surgeon's", True),
+        ("the networks that are none", True),
+        ("the name; '' for none", True),
+        ("x is None", False),
+        ("the model has none", False),
+        ("none of the sites fits", False),
+        ("{% if value is none %}", False),
+    ],
+)
+def test_none_as_a_noun_is_told_from_the_pronoun(text, noun):
+    assert bool(NONE_AS_A_NOUN.search(text)) is noun

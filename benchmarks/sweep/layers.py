@@ -34,7 +34,7 @@ class Reach:
 
 
 def reach(model: nn.Module, sites: Iterable[Site], why: Mapping[str, str] | None = None) -> Reach:
-    """Count layers with weights, and find those that are no sites. why: what is known of layers that are none."""
+    """Count layers with weights, and find those that are no sites. why: what is known of those."""
     sites = tuple(sites)
     there = {s.name for s in sites}
     layers = {n: m for n, m in model.named_modules() if is_weighted(m)}

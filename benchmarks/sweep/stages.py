@@ -58,8 +58,8 @@ def plan(subject: Subject, recipe: str, more: tuple[str, ...] = ()) -> Plan:
 
 
 def apply(subject: Subject, made: Plan) -> nn.Module:
-    """The cut network, which shares the subject's tensors. What starts from calibration images, of which most pairs
-    have none, gets its layers as they are made."""
+    """The cut network, which shares the subject's tensors. What starts from calibration images, which most pairs
+    do without, gets its layers as they are made."""
     if not subject.fake and needs_data(made):
         return replay(bare(subject.model, share=True)[0], made, consume=True)
     if not subject.fake:
@@ -153,7 +153,7 @@ def _loss(output: Any) -> Tensor:
 
 
 def identity(subject: Subject, recipe: str) -> bool:
-    """At settings that change nothing, the cut network equals the stock one in both modes; False: it has none."""
+    """Whether the cut network equals the stock one in both modes at settings that change nothing, if it has such."""
     nothing = settings_of_identity(recipe)
     if nothing is None:
         return False

@@ -20,7 +20,7 @@ def path(room: str) -> str:
 
 
 def missing() -> dict[str, str]:
-    """The pages of the rooms that have none: path → text."""
+    """The pages of the rooms without a page of their own: path → text."""
     return {path(room): page(room) for room in public.ROOMS if not (FOLDER / f"{room}.md").is_file()}
 
 

@@ -46,7 +46,7 @@ INTERNAL = (
 
 
 def names(package: str) -> list[str]:
-    """The public names of a package: its `__all__`, or where it has none the functions and classes that it defines."""
+    """The public names of a package: its `__all__`, or without one the functions and classes that it defines."""
     module = importlib.import_module(package)
     if hasattr(module, "__all__"):
         return [n for n in module.__all__ if not n.startswith("__")]

@@ -56,7 +56,7 @@ class Refused(click.ClickException):
 
 def _in_one_line(error: click.UsageError) -> click.ClickException:
     """What click tells in three lines; a call without arguments still shows the help."""
-    if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):  # click 8.1 has none
+    if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):  # click 8.1 does not have it
         return error
     place = f" (see {error.ctx.command_path} --help)" if error.ctx else ""
     text = (isinstance(error, click.NoSuchOption) and _as_setting(error)) or error.format_message()

@@ -174,7 +174,7 @@ def _by_name(suite: str, attacks: tuple[str, ...]) -> dict[str, Any]:
 def evaluation_settings(options: dict[str, Any], settings: tuple[str, ...]) -> Evaluation:
     """The settings of an evaluation from a command's options, and KEY=VALUE settings on top of them.
 
-    Raises RecipeError for keys and values that are none of an evaluation's.
+    Raises RecipeError for keys and values that an evaluation does not have.
     """
     from pydantic import ValidationError
 

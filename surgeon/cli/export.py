@@ -20,7 +20,7 @@ from surgeon.cli.parameters import Size
 )
 @click.option("-o", "--output", type=click.Path(), required=True, metavar="FILE", help="Where to write.")
 @click.option("--overwrite", is_flag=True, help="Replace the file if surgeon wrote it.")
-@click.option("--input-size", type=Size(), help="Size of one image, where the folder says none.")
+@click.option("--input-size", type=Size(), help="Size of one image, where the folder does not state it.")
 @click.option("--no-fold", is_flag=True, help="Export the layers of the surgery also where they fold.")
 @click.option("--fixed-batch", is_flag=True, help="One image at a time, instead of any number.")
 @click.option(

@@ -36,11 +36,11 @@ def load_model(
     folder, or its repository (`hf-hub:owner/name`).
 
     mean, std: how its images are normalised, one number per channel.
-    seed: of the initial weights, where none are loaded.
+    seed: of the initial weights, where no weights are loaded.
 
     Raises ModelError for an unknown name, for options that a folder leaves nothing to do, and for another normalisation
     than a folder's record says;
-    ArtifactError for a folder that is none of surgeon's.
+    ArtifactError for a folder that is not one of surgeon's.
     """
     import torch
 
@@ -134,7 +134,7 @@ def _quiet_downloads(name: str) -> None:
 
 
 def usable_device(name: str) -> torch.device:
-    """The device called `name`. Raises ArgumentError if there is none here."""
+    """The device called `name`. Raises ArgumentError if this machine does not have it."""
     import torch
 
     device = device_named(name)

@@ -16,7 +16,7 @@ from surgeon.cli import options
 @click.option(
     "--evaluation", type=click.Path(), metavar="FOLDER", help="Of `surgeon evaluate`, for the model card."
 )
-@click.option("--revision", metavar="BRANCH", help="Branch to push to; made where there is none.")
+@click.option("--revision", metavar="BRANCH", help="Branch to push to; created if it does not exist.")
 @click.option("--message", default="A network from surgeon", show_default=True, help="Of the commit.")
 @click.option(
     "--dry-run", is_flag=True, help="Load the folder, write the card and list the files; nothing is sent."

@@ -149,7 +149,7 @@ def conversion_table(conversion: Conversion) -> RenderableType:
         )
     else:
         fitted = "" if conversion.effect == "exact" else _FITTED
-        table.add("images", f"none were given: {_MEASURED}{fitted}")
+        table.add("images", f"no images were given: {_MEASURED}{fitted}")
     if conversion.choice:
         used = next((t.label for t in conversion.choice.trials if t.used), "as asked for")
         table.add("start", f"{used}: {conversion.choice.why}")

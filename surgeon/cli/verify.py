@@ -20,7 +20,7 @@ def command(folder: str, allow_code: tuple[str, ...], as_json: bool) -> None:
     `surgeon report`. The
     chain is read again: data, cut, training, evaluation, report. One line a link: `ok`; `FAILED`, and what
     does not fit any more; `–`, where it cannot be checked, because something is no longer there or not
-    finished. Nothing is written. Exit code 0 if nothing failed, 1 otherwise, 2 for a folder that is none of
+    finished. Nothing is written. Exit code 0 if nothing failed, 1 otherwise, 2 for a folder that is not one of
     surgeon's.
     """
     from surgeon.cli.tables import checks_table, console

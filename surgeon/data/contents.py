@@ -112,8 +112,8 @@ def differing(before: dict[str, Any] | None, now: dict[str, Any] | None) -> str:
     """Describe how two contents of `contents_of` differ.
 
     Args:
-        before: the recorded contents; None if there were none.
-        now: the present contents; None if there are none.
+        before: the recorded contents; None if no contents were recorded.
+        now: the present contents; None if there are no contents.
 
     Returns:
         A phrase; empty where they are equal.

@@ -154,7 +154,7 @@ def whole(picture: Any) -> Any:
 
 
 def _signed(picture: Any) -> bool:
-    """Whether a TIFF says that its values of at most 16 bits have a sign; Pillow reads them as if they had none."""
+    """Whether a TIFF says that its values of at most 16 bits have a sign; Pillow reads them as unsigned."""
     tag = getattr(picture, "tag_v2", {}).get(339, 1)
     return 2 in (tag if isinstance(tag, tuple) else (tag,)) and _bits(picture) <= 16
 
@@ -169,7 +169,7 @@ def _reason(error: Exception) -> str:
     from PIL import UnidentifiedImageError
 
     if isinstance(error, UnidentifiedImageError):
-        return f"its bytes are none of {', '.join(FORMATS)}"
+        return f"its bytes are not of {', '.join(FORMATS)}"
     return str(error) or type(error).__name__
 
 

@@ -66,7 +66,7 @@ def inspect(
 
     Args:
         entries: (item, label) of each image.
-        classes: the classes' names; empty if they have none.
+        classes: the classes' names; empty if they have no names.
         policy: "refuse" raises an error for any fault; "skip" leaves faulty entries out.
         source: the data's name, for the message.
         decode: decode every image, to find those that cannot be read.

@@ -17,7 +17,7 @@ _FORMS = {"parquet files": (".parquet",), "tars": (".tar",), "image files": (*SU
 def check_one_form(folder: Path, read: str) -> None:
     """Check that a folder, of which certain files are read, has no images of another form in its sub-folders.
 
-    A picture that lies beside these files, such as a preview, is none of the data.
+    A picture that lies beside these files, such as a preview, does not belong to the data.
 
     Args:
         folder: the folder.
@@ -48,7 +48,7 @@ def check_no_tables(folder: Path) -> None:
         folder: the folder.
 
     Raises:
-        DataError: it has; tars that the folders of the same splits were unpacked from are none of the data.
+        DataError: it has; tars that the folders of the same splits were unpacked from do not count as data.
     """
     tars = files_by_split(folder, ".tar")
     files = files_by_split(folder, ".parquet") or ({} if are_left_over(tars, split_folders(folder)) else tars)

@@ -19,7 +19,7 @@ SYNONYMS = {
 _PARTS = re.compile(
     r"dev|devel|development|eval|evaluation|hold-?out|held-?out|(fold|split|part|shard|chunk|batch)[ _-]?\d+"
 )
-"""Names of parts of a set that are none of its splits: of them nothing says what they are for."""
+"""Names of parts of a set that are not splits of it: of them nothing says what they are for."""
 _ENDING = re.compile(r"[ _-]*(set|data|images)$")
 
 

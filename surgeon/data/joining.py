@@ -17,7 +17,7 @@ class Part(NamedTuple):
     Attributes:
         name: its name, for messages.
         entries: (item, label) of each image.
-        classes: the classes' names, by this part's labels; empty if it has none.
+        classes: the classes' names, by this part's labels; empty if it has no names.
     """
 
     name: str
@@ -28,7 +28,7 @@ class Part(NamedTuple):
 def joined(parts: Sequence[Part], *, declared: bool) -> tuple[list[list[tuple[Any, int]]], tuple[str, ...]]:
     """Number the classes of all parts as the first one does, by name.
 
-    A label that is none of its part's classes stays what it is.
+    A label outside its part's classes stays what it is.
 
     Args:
         parts: the parts.
@@ -39,7 +39,7 @@ def joined(parts: Sequence[Part], *, declared: bool) -> tuple[list[list[tuple[An
         The entries of each part, and the classes' names.
 
     Raises:
-        DataError: declared names differ, one part has them and another has none, or names that would have to
+        DataError: declared names differ, one part has them and another does not, or names that would have to
             be matched stand for two classes.
     """
     if not parts:

@@ -78,7 +78,7 @@ def tars_at(path: Path) -> Any:
         )
     except (
         Exception
-    ) as error:  # tarfile has many errors for a damaged file, and the reader none for an empty one
+    ) as error:  # tarfile has many errors for a damaged file, and the reader has no error for an empty one
         reason = shown(str(error).partition("\n")[0])[:200] or type(error).__name__
         raise DataError(f"{shown(path)} holds no tar of images that can be read: {reason}") from error
 

@@ -163,7 +163,7 @@ def folder_entries(path: Path, split: str) -> Iterator[tuple[Path, int]]:
 
 
 def _check_archives(folder: Path, is_split: bool) -> None:
-    """Raise DataError for an archive beside the classes of a split that none of them was unpacked from."""
+    """Raise DataError for an archive beside a split's classes, if no class was unpacked from it."""
     if not is_split:
         return
     classes = {p.name for p in folder.iterdir() if p.is_dir()}

@@ -38,7 +38,7 @@ def check_class(folder: Path) -> str:
 
 
 def alike(name: str, others: Sequence[str]) -> str:
-    """The name that differs from another one in case, encoding, spaces, hyphens and underscores alone; '' for none.
+    """The name that differs from another one in case, encoding, spaces, hyphens and underscores alone; '' without one.
 
     Between digits, a space, hyphen or underscore is a difference: 1-2 is not 12.
 

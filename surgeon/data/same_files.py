@@ -31,7 +31,7 @@ class Shared(NamedTuple):
 def shared_files(known: Records, tested: Records, most: int = COMPARED) -> Shared:
     """Count the files of one set that are, byte by byte, among those of another.
 
-    A file that cannot be read is among none: reading its image tells of it. Images of tars and of libraries' data
+    A file that cannot be read is left out: reading its image tells of it. Images of tars and of libraries' data
     sets have no file of their own and are not compared.
 
     Args:
@@ -55,7 +55,7 @@ def shared_files(known: Records, tested: Records, most: int = COMPARED) -> Share
 
 
 def _size(item: Any) -> int | None:
-    """The bytes of an item's file; None for one that has none, or that cannot be read."""
+    """The bytes of an item's file; None for one without a file, or that cannot be read."""
     if isinstance(item, tuple) and isinstance(item[1], bytes):
         return len(item[1])
     try:

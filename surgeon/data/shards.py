@@ -1,4 +1,4 @@
-"""The files of one folder that hold many images each, parquet files or tars, by split and with none missing."""
+"""The files of one folder that hold many images each, parquet files or tars, by split and with no file missing."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ _NAMED = 5
 def files_by_split(path: Path, suffix: str) -> dict[str, list[Path]]:
     """The files of a folder with one suffix, by the split that their names begin with: `train-00000-of-00002.tar`.
 
-    Where none begins so, a word inside counts, if they have several: `set-train-0.tar` beside `set-validation-0.tar`.
+    Where no name begins so, a word inside counts, if they have several: `set-train-0.tar` beside
+    `set-validation-0.tar`.
 
     Args:
         path: the folder.

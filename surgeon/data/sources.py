@@ -37,7 +37,7 @@ class Source:
     Attributes:
         name: the source's name.
         splits: split → entries (item, label), or a library's stream.
-        classes: the classes' names; empty if they have none.
+        classes: the classes' names; empty if they have no names.
         streams: whether the splits are streams.
     """
 

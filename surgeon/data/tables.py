@@ -55,7 +55,7 @@ def parquet_entries(path: Path) -> Iterator[tuple[tuple[str, bytes], int]]:
 
 
 def parquet_classes(path: Path) -> tuple[str, ...]:
-    """The class names in a file's schema, as Hugging Face writes them; empty if it has none.
+    """The class names in a file's schema, as Hugging Face writes them; empty if it does not name them.
 
     Args:
         path: the file.

@@ -295,7 +295,7 @@ def summed_up(
         outcome: The verdicts.
         settings: Settings of the evaluation; suites other than basic need diagnostics for a headline.
         record: Record of the network's surgery, None for a stock network.
-        diagnosis: The diagnostics, None if none were made.
+        diagnosis: The diagnostics, None if they were not made.
         random: Whether the network is random at inference.
         classes: Number of classes among the images, which sets the accuracy of guessing.
 

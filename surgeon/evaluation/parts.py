@@ -112,7 +112,7 @@ class Parts:
             expectation: Whether the evaluation's attacks averaged over the model's randomness.
 
         Returns:
-            The diagnosis, or None if the settings ask for none.
+            The diagnosis, or None if the settings do not ask for one.
         """
         count = diagnosed(self.settings)
         if count == 0:
@@ -192,7 +192,7 @@ class Parts:
         )
 
     def shifts(self, opened: Sequence[ShiftSet], class_names: Sequence[str]) -> tuple[Shift, ...]:
-        """Measure accuracy on published shifted sets; () where the settings name none.
+        """Measure accuracy on published shifted sets; () where the settings do not name any.
 
         Args:
             opened: The sets, in the order of the settings.

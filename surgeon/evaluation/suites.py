@@ -31,7 +31,7 @@ from surgeon.results.paper import Paper, transfers
 from surgeon.results.threat import Attack, union_text
 
 EPS: dict[Norm, float] = dict(Sizes().each)
-"""Sizes where the settings give none."""
+"""Sizes where the settings do not give any."""
 LEAN = 50
 """Iterations of the attacks of the suite lean."""
 
@@ -55,7 +55,7 @@ def suite(
         operations: Names of the operations of the model's surgery; they determine the paper.
         sources: Names of models to transfer attacks from; every suite but basic adds one attack for each.
         adaptive: Name of the network made from the surgery's record that is attacked beside the model itself
-            (`surgeon.evaluation.adaptive`); None for none. It counts in the worst case.
+            (`surgeon.evaluation.adaptive`); None without one. It counts in the worst case.
         seed: Seed of the attacks.
 
     Returns:
@@ -126,7 +126,7 @@ def attacks_of(
         subject: Description of the network.
         sources: Names of the networks that attacks are transferred from.
         seed: Seed of the evaluation.
-        adaptive: Name of the network made from the surgery's record; None for none.
+        adaptive: Name of the network made from the surgery's record; None without one.
 
     Returns:
         The attacks in their order.

@@ -27,7 +27,7 @@ def unread(
         count: Number of images; None for unknown.
 
     Returns:
-        One sentence for each reason; none if every setting that was changed is read.
+        One sentence for each reason; empty if every setting that was changed is read.
 
     Examples:
         >>> from surgeon.recipe import Evaluation

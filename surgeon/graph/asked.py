@@ -190,7 +190,7 @@ def asks_a_type(node: fx.Node) -> bool:
 
 
 def comes_of(node: fx.Node, questions: Collection[str]) -> str:
-    """The first of some questions to a tensor that a value, which is no tensor, comes of; '' if it comes of none.
+    """The first of some questions to a tensor that a value, which is no tensor, comes of; '' without one.
 
     The nodes have their `value`, as `ValueTracer` leaves it.
     """

@@ -75,7 +75,7 @@ def _runs(kind: type, old: type) -> bool:
 def _overridden(kind: type, stock: type) -> list[str]:
     """Methods of the stock class that a class derived from the rewritten network's has in a way of its own.
 
-    A `forward` is none of them: who calls the network calls it, and it may call the one before.
+    A `forward` does not count as one: who calls the network calls it, and it may call the one before.
     """
     if "_of_surgeon" in vars(kind):
         return []

@@ -148,7 +148,7 @@ def copied(network: nn.Module, share: bool = False) -> nn.Module:
 
 
 def _series(network: nn.Module) -> tuple[Call, ...]:
-    """The calls to make; none in training mode where a norm would wait for other processes, which may not compare."""
+    """The calls to make; empty in training mode where a norm would wait for other processes, which may not compare."""
     waits = any(isinstance(m, nn.SyncBatchNorm) for m in network.modules())
     together = waits and torch.distributed.is_available() and torch.distributed.is_initialized()
     return tuple(c for c in SERIES if not (together and c.training))

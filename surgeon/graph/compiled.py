@@ -30,7 +30,7 @@ def compiled(graph: fx.Graph) -> Code:
     linecache.cache[name] = (len(code.src), None, code.src.splitlines(keepends=True), name)
     exec(compile(code.src, name, "exec"), scope)  # torch.fx wrote this source from the graph
     run = scope.pop("forward")
-    # the lines go with the function: a network whose graphs are made anew leaves none behind
+    # the lines go with the function: a network whose graphs are made anew leaves no lines behind
     weakref.finalize(run, linecache.cache.pop, name, None).atexit = False
     return run, code.src
 

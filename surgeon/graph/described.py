@@ -71,7 +71,7 @@ def _window(pool: Any) -> dict[str, Any]:
         return tuple(given) if isinstance(given, (tuple, list)) else (given,) * dims
 
     kernel, stride = each(pool.kernel_size), each(pool.stride or pool.kernel_size)
-    spread = each(getattr(pool, "dilation", 1))  # averages have none
+    spread = each(getattr(pool, "dilation", 1))  # average pools have no dilation
     return dict(dims=dims, kernel=kernel, stride=stride, dilation=spread, ceil=bool(pool.ceil_mode))
 
 

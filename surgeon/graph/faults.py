@@ -33,7 +33,7 @@ _OF_SCRIPT = (
 
 
 def _place(error: Exception) -> str:
-    """The line of the network's own code that an error came from; '' where none did."""
+    """The line of the network's own code that an error came from; '' if it came from elsewhere."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if not _ours(f.filename)]
     place = f" (at {Path(frames[-1].filename).name}:{frames[-1].lineno}, {frames[-1].line})" if frames else ""
     return place[:160]

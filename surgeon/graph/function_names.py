@@ -1,7 +1,7 @@
 """Activations that code calls as functions, such as `F.relu(x, inplace=True)`: which module does the same.
 
 Each function has a class in torch.nn with the same settings. A call with other arguments than its value and plain
-settings, or one that writes in place where the class does not, has none.
+settings, or one that writes in place where the class does not, has no module.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def function_of(node: fx.Node) -> str:
 
 
 def module_of(node: fx.Node) -> nn.Module | None:
-    """A module that gives what the activation function gives that a node calls; None where there is none."""
+    """A module that gives what the activation function gives that a node calls; None without such a module."""
     name = function_of(node)
     if not name or not node.args or not isinstance(node.args[0], fx.Node):
         return None

@@ -21,7 +21,7 @@ OPENED = "opened_from"
 
 
 def is_fused(module: nn.Module) -> bool:
-    """Whether the module normalises and then activates (an `act` that is the identity counts as none)."""
+    """Whether the module normalises and then activates (an `act` that is the identity does not count)."""
     if is_opened(module):
         return False
     return isinstance(getattr(module, "act", None), nn.Module) and not isinstance(module.act, nn.Identity)

@@ -88,7 +88,7 @@ class Geometry:
 
 
 def watched(network: nn.Module) -> tuple[Geometry, ...]:
-    """Strides, paddings and dilations as they are now; none where no layer is of one size."""
+    """Strides, paddings and dilations as they are now; empty where no layer is of one size."""
     named = list(tree.modules(network))
     bound: dict[str, nn.Module] = {}
     for name, module in named:

@@ -38,7 +38,7 @@ def guarded_containers(network: nn.Module, layers: Iterable[str]) -> list[str]:
 
 
 def guard(network: nn.Module, names: Iterable[str]) -> None:
-    """Put a guard on each named container that has none."""
+    """Put a guard on each named container that does not have one."""
     for name in names:
         module = network.get_submodule(name)
         hooks = module._forward_pre_hooks.values()

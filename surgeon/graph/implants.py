@@ -117,7 +117,7 @@ def exchanged(tree: nn.Module, edit: Edit, left: Mapping[str, Implant]) -> tuple
         left: What the surgery left, as `implants` describes it.
 
     Returns:
-        (its dotted name, the class that was left, the class that is there), of the first; None if there is none.
+        (its dotted name, the class that was left, the class that is there), of the first; None if no class changed.
         Parts that are gone do not count: the end of an anneal takes some away.
     """
     for root in roots(edit):

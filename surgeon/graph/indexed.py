@@ -1,6 +1,6 @@
 """A rewritten `nn.Sequential` by index: `model[-1]`, `model[-1] = head`, `append`, `pop()`, as in the stock network.
 
-A layer at the network's input hangs among the children and counts for none of them.
+A layer at the network's input hangs among the children and is not counted as one.
 """
 
 from __future__ import annotations

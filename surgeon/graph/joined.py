@@ -33,7 +33,7 @@ def after(layer: Any, module: nn.Module, x: Any) -> Any:
 
 
 def joined(graph: fx.Graph, network: nn.Module) -> fx.Graph:
-    """The graph with such calls joined: a copy, or the graph itself where there are none."""
+    """The graph with such calls joined: a copy, or the graph itself where no calls are to join."""
     if not any(_pair(node, network) for node in graph.nodes):
         return graph
     graph = copy.deepcopy(graph)
@@ -61,7 +61,7 @@ def _pair(node: fx.Node, network: nn.Module) -> fx.Node | None:
     if len(before.args) != 1 or before.kwargs:
         return None
     layer, module = (walk(network, str(n.target)) for n in (node, before))
-    # a function that other code put in a module's place has none of a module's hooks to be asked
+    # a function that other code put in a module's place does not have a module's hooks, which could be asked
     return before if hasattr(layer, "after") and isinstance(module, nn.Module) else None
 
 

@@ -48,7 +48,7 @@ def kind_of(node: fx.Node, root: nn.Module) -> type | None:
         return None
     if node.op == "call_method":
         return torch.Tensor
-    module_name = str(getattr(node.target, "__module__", "") or "torch")  # torch's own C functions say none
+    module_name = str(getattr(node.target, "__module__", "") or "torch")  # "" of torch's C functions
     if module_name in ("_operator", "math"):
         return torch.Tensor if _of_tensors(node, root) else None
     if node.target is getattr:

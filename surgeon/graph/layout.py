@@ -152,7 +152,7 @@ def _axis(
 
 
 def _wanted(model: nn.Module, node: fx.Node, prefix: str) -> Axis | None:
-    """Return the axis in which the layers that take a value have its channels, or None where none or not all say so."""
+    """Return the axis in which the layers that take a value have its channels, or None where they differ."""
     takers = [u for u in node.users if u.op == "call_module" and u.args[:1] == (node,)]
     modules = [model.get_submodule(prefix + str(u.target)) for u in takers]
     layers = [m for m in modules if is_convolution(m) or isinstance(m, nn.Linear) or is_norm(m)]

@@ -62,7 +62,7 @@ class Measured:
 
 
 _BY_VALUES = ("DynamicOutputShapeException", "DataDependentOutputException")
-"""How torch says that code wants to know values, of tensors that have none."""
+"""How torch says that code wants to know values, of tensors without values."""
 
 
 def _attention(query: Shape, key: Shape, value: Shape, *more: Any, **named: Any) -> int:
@@ -156,7 +156,7 @@ def on_values(model: nn.Module, input_size: Shape) -> Iterator[torch.Tensor]:
         *model.named_buffers(remove_duplicate=False),
     )
     if not all(has_values(t) for _, t in own):
-        raise ValueError("its code asks for values, and its weights have none")
+        raise ValueError("its code asks for values, and its weights have no values")
     like = next((p for _, p in own if p.is_floating_point()), torch.empty(0))
     images = torch.randn((BATCH, *input_size), generator=torch.Generator().manual_seed(0))
     with reparametrized(model, {n: t.detach().clone() for n, t in own}):

@@ -11,7 +11,7 @@ from torch import nn
 
 
 def storage_of(value: Any) -> torch.UntypedStorage | None:
-    """The memory of a tensor; None where it has none of its own, and of what is no tensor."""
+    """The memory of a tensor; None where it has no memory of its own, and of what is no tensor."""
     if not isinstance(value, torch.Tensor):
         return None
     try:
@@ -21,7 +21,7 @@ def storage_of(value: Any) -> torch.UntypedStorage | None:
 
 
 def same_memory(one: torch.Tensor, other: torch.Tensor) -> bool:
-    """Whether two tensors read the same numbers of the same memory; True of those that have none."""
+    """Whether two tensors read the same numbers of the same memory; True of tensors without memory."""
     mine, theirs = storage_of(one), storage_of(other)
     if mine is None or theirs is None:
         return mine is theirs

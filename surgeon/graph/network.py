@@ -216,7 +216,7 @@ class Rewritten(fx.GraphModule):
         return other_calls.unlike(self, given)
 
     def _more_than_traced(self, rest: tuple[Any, ...]) -> NoReturn:
-        """`forward` for arguments that its code takes as `*args`, of which its graphs have none."""
+        """`forward` for arguments that its code takes as `*args`, which its graphs do not take."""
         other_calls.more_than_traced(self, rest)
 
     # -- the stock network ------------------------------------------------------------------------
@@ -275,7 +275,7 @@ class Rewritten(fx.GraphModule):
     def _passed_on(self, name: str, stock: type[nn.Module]) -> Any:
         """What a stock class with a `__getattr__` of its own gives for a name, such as a wrapper that
         asks the network in it."""
-        value = stock.__getattr__(self, name)  # nn.Module's, which raises, where it has none of its own
+        value = stock.__getattr__(self, name)  # nn.Module's, which raises, where the name is not its own
         owner = getattr(value, "__self__", None)
         if isinstance(owner, nn.Module) and not isinstance(owner, Rewritten) and callable(value):
             return functools.partial(bound, self, name, "refuse")

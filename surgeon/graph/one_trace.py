@@ -39,7 +39,7 @@ def trace_once(
     """The graph of a network in its present mode, the tensors that its code made on the way, and what it asked for.
 
     opaque: modules that stay whole (dotted name → reason), to which those are added in which tracing fails.
-    Raises TraceError where it fails in none of them.
+    Raises TraceError where the code that fails is not a module's, which could stay whole.
     """
     for _ in range(_MOST_RETRIES):
         started = tracer({*leaves, *opaque})

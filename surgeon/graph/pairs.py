@@ -119,7 +119,7 @@ class _StockAlone(fx.Interpreter):
 
 
 def _of_stock(stock: nn.Module, target: Any, otherwise: Any) -> Any:
-    """An attribute of the stock network, or another value where it has none of that name."""
+    """An attribute of the stock network, or another value where it has no such attribute."""
     owner, _, leaf = str(target).rpartition(".")
     try:
         return getattr(stock.get_submodule(owner), leaf)

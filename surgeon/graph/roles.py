@@ -18,7 +18,7 @@ def stem_of(model: nn.Module, sites: Sequence[Site]) -> str | None:
 
 
 def heads_of(model: nn.Module, sites: Sequence[Site]) -> list[str]:
-    """The layers that write the classes, by their sites' names; none of a network without a classifier."""
+    """The layers that write the classes, by their sites' names; empty of a network without a classifier."""
     layers = _layers(sites)
     names = _configured(model, "classifier")
     heads = [last for name in names for last in [s.name for s in layers if _at(s, name)][-1:]]

@@ -110,7 +110,7 @@ def _origin(function: Any) -> str:
 
 
 def settings(network: nn.Module, names: Iterable[tuple[str, str]]) -> Settings | None:
-    """What attributes are now, each by its module's path and its name; None where there are none."""
+    """What attributes are now, each by its module's path and its name; None without attributes."""
     held_at = [
         (path, name, held) for path, name in names if (held := holder(network, path, name)) is not None
     ]

@@ -112,7 +112,7 @@ def standing(tree: nn.Module, edits: Iterable[Edit]) -> dict[str, Standing]:
 
 
 def emptied(module: nn.Module) -> bool:
-    """Say whether a batch norm was made with running statistics and has none: one made without counts no batches.
+    """Say whether a batch norm was made with running statistics and lost them: one made without counts no batches.
 
     Args:
         module: The module.

@@ -45,9 +45,8 @@ def survey(
 ) -> Survey:
     """Trace a network, part by part where it cannot be traced whole, and list its sites.
 
-    `input_size` gives shapes to the sites; without it they have none. `refused`: modules that must keep their code,
-    where that is known; otherwise graphs of code that is of no checked library are run beside it
-    (`graph/witness.py`).
+    `input_size` gives the sites their shapes. `refused`: modules that must keep their code, where that is known;
+    otherwise graphs of code that is of no checked library are run beside it (`graph/witness.py`).
     """
     witness = Witness(model, input_size) if refused is None else None  # before anything is written into it
     seen = _measured(model, input_size)
@@ -118,7 +117,7 @@ class _Explorer:
     """The sites that the regions found so far call."""
 
     def explored(self) -> tuple[list[Region], dict[str, str]]:
-        """The regions, and the sites that none of them shows, with the reason."""
+        """The regions, and the sites that no region shows, with the reason."""
         regions = self._explored(False)
         if self._hides_all(regions[1]):
             regions = self._explored(True)

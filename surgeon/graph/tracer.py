@@ -242,7 +242,7 @@ class LeafTracer(fx.Tracer):
 
 
 def _untraceable_functions() -> tuple[Callable[..., Any], ...]:
-    """Functions that timm marks as not to be traced through; none where timm is not installed."""
+    """Functions that timm marks as not to be traced through; empty where timm is not installed."""
     try:
         from timm.layers import get_notrace_functions
     except ImportError:

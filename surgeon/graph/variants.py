@@ -115,7 +115,7 @@ class Variants:
         self._told = False
 
     def find(self, call: Call) -> Variant | None:
-        """The graphs for a call, or None where there are none yet."""
+        """The graphs for a call, or None where they are not made yet."""
         return next((self.kept[k] for k in call.keys if k in self.kept), None)
 
     def keep(self, key: Key, variant: Variant, network: nn.Module) -> list[Variant]:

@@ -108,8 +108,8 @@ class Watch:
         return self._tensors.made_of_network(value)
 
     def left_by_a_run(self, value: torch.Tensor) -> bool:
-        """Whether a tensor that is none of the network's was computed by a run before: by a hook of somebody's, say,
-        that keeps what a module gave."""
+        """Whether a tensor that is not the network's own was computed by a run before: by a hook of somebody's,
+        say, that keeps what a module gave."""
         return self._tensors.left_by_a_run(value)
 
     @property
@@ -170,7 +170,7 @@ class Watch:
                 if frame.f_globals.get("__name__") == "torch.utils.checkpoint":
                     raise TraceError(
                         "it calls torch.utils.checkpoint, which computes again in the backward pass as a graph does "
-                        "not: checkpoint parts of the network in the forward of a module above them, or none"
+                        "not: checkpoint parts of the network in the forward of a module above them, or no parts"
                     )
                 frame = frame.f_back
             raise TraceError("it seeds or reads torch's random stream, which a graph would not")

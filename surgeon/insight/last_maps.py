@@ -27,7 +27,7 @@ def last_spatial(model: nn.Module, images: Tensor) -> str:
         Name of the module.
 
     Raises:
-        PictureError: There is none, or it comes so early, as in a vision transformer, that its maps say
+        PictureError: There is no such layer, or it comes so early, as in a vision transformer, that its maps say
             little about the decision.
 
     Examples:

@@ -16,7 +16,7 @@ WEIGHING = ("Softmax", "Softmax2d", "LogSoftmax", "Sigmoid", "Hardsigmoid", "Har
 def activations(
     operation: Operation, sites: Sequence[Site], unfit: Callable[[Site], str]
 ) -> tuple[list[Site], tuple[PassedOver, ...], tuple[Note, ...]]:
-    """Choose activations, also those in one module with a norm, and none that weighs others.
+    """Choose activations, also those in one module with a norm, and leave out those that weigh others.
 
     Args:
         operation: The operation, whose selector chooses.

@@ -64,7 +64,7 @@ class Cut:
     Attributes:
         replacement: Takes the place of the site's module; None leaves that module.
         layer: Is called on the module's output; None inserts nothing.
-        residual: Relative error of a least-squares start, or None if there was none.
+        residual: Relative error of a least-squares start, or None without such a start.
 
     Examples:
         >>> from torch import nn

@@ -255,7 +255,7 @@ class Operation(Strict):
             seen: The calibration images at this edit.
 
         Returns:
-            The remaining relative error, or None if there is none to report.
+            The remaining relative error, or None without an error to report.
 
         Raises:
             Unfitted: The site must keep its initial start.
@@ -286,7 +286,7 @@ class Operation(Strict):
 
         Args:
             edit: The edit.
-            layer: The inserted layer, or the replacement if there is none; left untouched.
+            layer: The inserted layer, or the replacement if no layer was inserted; left untouched.
 
         Returns:
             A module that takes what the layer takes, in evaluation mode, and may share its tensors; `layer` itself
@@ -316,7 +316,7 @@ class Operation(Strict):
 
         Args:
             edit: The edit.
-            layer: The inserted layer, or the replacement if there is none.
+            layer: The inserted layer, or the replacement if no layer was inserted.
             progress: From 0, the network as it was, to 1, the whole method.
         """
         raise NotImplementedError

@@ -1,7 +1,7 @@
 """Where a layer that works by channels can stand, and where one that mixes channels folds again.
 
-Each function returns a reason, or "" for none: a reason stands in the plan, as `Edit.note` or beside the site that is
-passed over. `surgeon.tensors.mixing` has the algebra.
+Each function returns a reason, or "" where nothing speaks against the layer: a reason stands in the plan, as
+`Edit.note` or beside the site that is passed over. `surgeon.tensors.mixing` has the algebra.
 """
 
 from __future__ import annotations

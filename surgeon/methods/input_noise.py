@@ -27,7 +27,7 @@ def noise_at_input(
         operation: Name of the operation.
 
     Returns:
-        One edit; none if σ is 0, or if the input is in no traceable region.
+        One edit; empty if σ is 0, or if the input is in no traceable region.
     """
     site = next((s for s in sites if s.kind == INPUT), None)
     if not sigma or site is None:

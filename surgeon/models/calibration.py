@@ -15,7 +15,7 @@ from surgeon.images import check_inputs, shown, times
 MOST = 2048
 """Largest number of images that are used."""
 FEWEST = 8
-"""With fewer images, none are held out, and `auto` fits no start to them."""
+"""With fewer images, no image is held out, and `auto` fits no start to them."""
 _SHARE, _ENOUGH = 4, 64
 """Hold out 1 image in 4, at most 64."""
 

@@ -63,7 +63,7 @@ def create_model(
         ModelError: the name is unknown (the message lists the nearest ones), the model does not accept an
             argument, an argument and model_args contradict each other, pretrained weights were trained on images
             that were normalised otherwise, or a repository or weights cannot be fetched.
-        DataError: mean and std are none.
+        DataError: mean and std are no normalisation.
         MissingPackageError: a network of RobustBench is named, and its package is not installed.
         ArtifactError: the file of weights cannot be read, does not fit, or has no such entry.
 

@@ -100,7 +100,7 @@ def input_std_of(model: nn.Module) -> tuple[float, ...] | None:
         model: the network.
 
     Returns:
-        One number per channel, in units of [0, 1] pixels; None where the configuration has none that fits.
+        One number per channel, in units of [0, 1] pixels; None where the configuration states no fitting one.
 
     Examples:
         >>> import surgeon
@@ -189,7 +189,7 @@ def num_classes_of(model: nn.Module) -> int | None:
 
     Returns:
         Its attribute `num_classes`, else the outputs of its last linear layer, else the number that it was
-        created with; None where none is known, and for a network whose `num_classes` is 0 (no head).
+        created with; None where it is not known, and for a network whose `num_classes` is 0 (no head).
 
     Examples:
         >>> import surgeon

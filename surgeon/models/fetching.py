@@ -44,7 +44,7 @@ def reason(error: Exception, *, revision: str | None, without: str, form: str, v
     if isinstance(error, RevisionNotFoundError):
         return f"it has no revision {revision!r}; give a branch, a tag or a commit that its page lists"
     if isinstance(error, RepositoryNotFoundError):
-        return f"{constants.ENDPOINT} has none of that name, or it is private: look at the name, or {LOGIN}"
+        return f"{constants.ENDPOINT} has no repository of that name, or it is private: look at the name, or {LOGIN}"
     if isinstance(error, (LocalEntryNotFoundError, OfflineModeIsEnabled)):
         return away
     if isinstance(error, HfHubHTTPError) and status in (401, 403):

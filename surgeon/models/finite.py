@@ -47,7 +47,7 @@ def all_finite(tensors: Iterable[Tensor]) -> bool:
 
 
 def _odd(tensor: object) -> int:
-    """How many values of a tensor are not finite; 0 for what has none or is no plain tensor of floats."""
+    """How many values of a tensor are not finite; 0 for what has no values or is not a plain tensor of floats."""
     if not isinstance(tensor, Tensor) or not tensor.is_floating_point() or not has_values(tensor):
         return 0
     plain = tensor.float() if tensor.element_size() == 1 else tensor  # torch asks no 8-bit float

@@ -21,7 +21,7 @@ def first_tensor(output: object) -> Tensor | None:
         output: What the network returned.
 
     Returns:
-        The tensor itself, or the first tensor in a tuple, list, dict or dataclass; None if there is none.
+        The tensor itself, or the first tensor in a tuple, list, dict or dataclass; None if it holds no tensor.
 
     Examples:
         >>> import torch

@@ -37,7 +37,7 @@ def running_statistics(model: nn.Module) -> dict[str, Tensor]:
 def demand_room(tree: nn.Module, before: Mapping[str, Tensor]) -> None:
     """Check that norms can take statistics back.
 
-    A norm without a batch counter, as frozen ones are, needs none.
+    A norm without a batch counter, as frozen ones are, does not need one.
 
     Args:
         tree: The network.

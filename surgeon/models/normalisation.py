@@ -62,7 +62,7 @@ def as_said(
         The network.
 
     Raises:
-        DataError: one of both is missing, or the numbers are none.
+        DataError: one of both is missing, or the numbers are no normalisation.
         ModelError: the record says another normalisation.
     """
     if mean is None and std is None:
@@ -108,7 +108,7 @@ def check_normalization(mean: Sequence[float], std: Sequence[float]) -> None:
 
 
 _LARGEST = 4.0
-"""Pixels in [0, 1] have none above 1. A scale of one's own may be a little larger; numbers of 255 levels are far."""
+"""No standard deviation of pixels in [0, 1] is above 1. A scale may be a little larger; those of 255 levels are far."""
 
 
 def in_words(mean: Sequence[float], std: Sequence[float]) -> str:

@@ -174,14 +174,14 @@ def _entry(name: str, zoo: Zoo) -> Entry:
     """The entry that a name means.
 
     Raises:
-        ModelError: there is none, or several have the name.
+        ModelError: no entry, or several have the name.
     """
     rest = name.removeprefix(SCHEME)
     every = [Entry(d, t, n, e) for d, ts in zoo.items() for t, es in ts.items() for n, e in es.items()]
     parts = rest.split("/")
     if len(parts) not in (1, 3):
         raise ModelError(
-            f"{name!r} is none of RobustBench's: write robustbench:DATASET/THREAT/NAME, DATASET one of "
+            f"{name!r} is not one of RobustBench's: write robustbench:DATASET/THREAT/NAME, DATASET one of "
             f"{', '.join(SIZES)}, THREAT one of {', '.join(_THREATS)}"
         )
     matching = [e for e in every if rest in (e.name, e.full.removeprefix(SCHEME))]
@@ -196,7 +196,7 @@ def _entry(name: str, zoo: Zoo) -> Entry:
 
 
 def _files(entry: Entry, place: Path) -> list[Path]:
-    """The files that RobustBench reads an entry's weights from; none where a library has them."""
+    """The files that RobustBench reads an entry's weights from; empty where a library has them."""
     import timm
 
     given = entry.given.get("gdrive_id")

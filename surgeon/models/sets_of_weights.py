@@ -47,7 +47,7 @@ def taken(loaded: Any, *, ema: bool, entry: str | None, source: str) -> Taken:
 
     Raises:
         ArgumentError: both are asked for.
-        ArtifactError: the file holds no weights, or none such.
+        ArtifactError: the file holds no weights, or no such set.
 
     Examples:
         >>> import torch
@@ -87,7 +87,7 @@ def taken(loaded: Any, *, ema: bool, entry: str | None, source: str) -> Taken:
 
 
 def stripped(weights: dict[str, Tensor], names: Collection[str] = ()) -> dict[str, Tensor]:
-    """Take off the prefixes of wrappers that all names have, as far as the network has none such.
+    """Take off the prefixes of wrappers that all names have, unless the network has them too.
 
     Args:
         weights: name → tensor.
@@ -122,7 +122,7 @@ def _sets(loaded: Any, path: Path = ()) -> Iterator[tuple[Path, dict[str, Tensor
 
 
 def _likeliest(loaded: Any, ema: bool, path: Path = ()) -> Path | None:
-    """The set under the common entries; that of the mapping itself where it has none of them."""
+    """The set under the common entries; that of the mapping itself where it lacks them all."""
     if not isinstance(loaded, Mapping):
         return None
     for key in (*AVERAGED, *WRAPPERS) if ema else (*WRAPPERS, *AVERAGED):

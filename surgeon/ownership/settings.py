@@ -89,7 +89,7 @@ def settings_in(folder: Path, name: str) -> dict[str, Any] | None:
         name: the settings file's name.
 
     Returns:
-        The settings; None if there are none.
+        The settings; None without settings.
 
     Raises:
         ArtifactError: the file is damaged.
@@ -184,7 +184,7 @@ def taken(
         ArtifactError: as for `claim`.
     """
     claim(folder, name, settings, what, compared=compared)
-    # All processes look before the first one writes: none may see a folder that is half taken.
+    # All processes look before the first one writes: a process must not see a folder that is half taken.
     everyone()
     if first():
         take(folder, name, settings, what, compared=compared)

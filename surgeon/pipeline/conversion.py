@@ -66,7 +66,7 @@ def read_conversion(folder: Path) -> Conversion | None:
         folder: the folder.
 
     Returns:
-        The conversion; None where there is none.
+        The conversion; None without one.
 
     Raises:
         ArtifactError: conversion.json is damaged.

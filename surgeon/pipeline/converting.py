@@ -67,8 +67,8 @@ class Pictures(NamedTuple):
     """The images of a conversion, in [0, 1].
 
     Attributes:
-        calibration: (N, C, H, W), unlabelled, from which starts are computed; None if there are none.
-        test: labelled images on which accuracy is measured; None if there are none.
+        calibration: (N, C, H, W), unlabelled, from which starts are computed; None without images.
+        test: labelled images on which accuracy is measured; None without images.
         lineage: what the converted network was calibrated and trained on.
         remarks: sentences on what is unknown about the images.
     """

@@ -170,7 +170,7 @@ class Compared(NamedTuple):
 
     Attributes:
         origin: the training.
-        remarks: sentences on images that are seen again; empty where none is.
+        remarks: sentences on images that are seen again; empty where no image is.
     """
 
     origin: Origin

@@ -18,7 +18,7 @@ def read_runs(file: str | Path, protocol: Protocol, budget: str) -> Runs:
     """Read the file of the runs of a protocol.
 
     Args:
-        file: The file; where there is none, there are no runs.
+        file: The file; where it is missing, there are no runs.
         protocol: The protocol.
         budget: The budget.
 

@@ -112,7 +112,7 @@ def _two_names(classes: Sequence[str]) -> tuple[str, ...]:
 
 
 def _files_among(known: Any, tested: Any) -> str:
-    """How many of the files of a set were found in another, in words; '' for none, and for sets in memory."""
+    """How many of the files of a set were found in another, in words; '' for no files, and for sets in memory."""
     if not (isinstance(known, Records) and isinstance(tested, Records)):
         return ""
     shared = shared_files(known, tested)

@@ -85,7 +85,7 @@ def check_budget(protocol: Protocol, budget: str) -> None:
         budget: The budget's name.
 
     Raises:
-        ArgumentError: It has none of this name.
+        ArgumentError: It has no budget of this name.
 
     Examples:
         >>> check_budget(load_protocol("defective/shape"), "fast")

@@ -42,7 +42,7 @@ class Measured(BaseModel):
     @model_validator(mode="after")
     def _one_of_them(self) -> Self:
         if sum(v is not None for v in (self.share, self.time, self.value)) != 1:
-            raise ValueError("it has to be a share, a time or a number, and not both or none")
+            raise ValueError("it has to be a share, a time or a number, and only one of these")
         counted = (self.right.count("1"), len(self.right))
         if self.right and (self.share is None or counted != (self.share.k, self.share.n)):
             raise ValueError("the images that are right do not add up to the share: a number was changed")

@@ -27,7 +27,7 @@ class Line(Strict):
         model: another network than the protocol's.
         model_args: its arguments.
         training: settings over those of the protocol and of the recipes.
-        paper: column → the paper's figure, in its unit (per cent); None where it has none.
+        paper: column → the paper's figure, in its unit (per cent); None where it gives no figure.
         note: what differs from the paper's row.
 
     Examples:
@@ -79,7 +79,7 @@ class Budget(Strict):
 
     Attributes:
         note: what differs from the paper.
-        model: another network for every row that names none.
+        model: another network for every row that does not name one.
         model_args: its arguments, and those of `models`.
         models: network of a row → the one in its place.
         data: another source of images.

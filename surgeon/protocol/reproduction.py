@@ -42,7 +42,7 @@ class Ran(_Frozen):
     headline: bool = Field(description="whether a number may be quoted")
     seconds: float = Field(default=0.0, description="of training and evaluation")
     made: dict[str, Any] = Field(default_factory=dict, description="machine and versions")
-    digest: str = Field(default="", description="of all of this (`Runs.sealed`); empty where none was made")
+    digest: str = Field(default="", description="of all of this (`Runs.sealed`); empty where it was not made")
 
 
 class Runs(_Frozen):

@@ -15,7 +15,7 @@ def recipe_folder() -> Path:
         The folder.
 
     Raises:
-        RecipeError: There is none.
+        RecipeError: There is no such folder.
     """
     shipped = shipped_folder("recipes")
     if shipped is None:

@@ -137,7 +137,7 @@ def _with_settings(content: dict[str, Any], settings: Iterable[str]) -> dict[str
 
 
 def _retold(before: dict[str, Any], now: dict[str, Any]) -> dict[str, str]:
-    """The title and source of changed content; none where it is no recipe, which is told when it is validated."""
+    """The title and source of changed content; empty where it is not a recipe, which is told when it is validated."""
     whole = _whole(now)
     return {} if whole is None else retold(_whole(before) or before, whole)
 

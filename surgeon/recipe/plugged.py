@@ -27,7 +27,7 @@ def _points() -> tuple[tuple[str, str], ...]:
 
 
 def plugged() -> dict[Path, str]:
-    """List the recipe files of other packages. A folder that is missing has none; `check` tells of it.
+    """List the recipe files of other packages. A folder that is missing holds no recipes; `check` tells of it.
 
     Returns:
         The package by file, sorted by package and name.

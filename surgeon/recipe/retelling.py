@@ -43,7 +43,7 @@ def retold(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:
         now: The changed one, as plain data.
 
     Returns:
-        The keys `title` and `source`, those of the two that must say something else; none where no setting differs.
+        The keys `title` and `source`, those of the two that must say something else; empty where no setting differs.
     """
     differences = changes(before, now)
     if not differences:

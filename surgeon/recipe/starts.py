@@ -43,7 +43,7 @@ def with_starts(operations: Sequence[Operation], warm_start: WarmStart | None) -
         choices = "; ".join(f"{name} has {', '.join(known)}" for name, known in starts.items())
         raise RecipeError(
             f"{either(f'warm_start={warm_start!r}', f'--warm-start {warm_start}')}: "
-            f"{choices or 'no operation of the recipe has a start, and none is needed'}"
+            f"{choices or 'no operation of the recipe has a start, and no start is needed'}"
         )
     return [_with(o, warm_start) if warm_start in starts.get(o.name, ()) else o for o in operations]
 

@@ -13,7 +13,7 @@ KIND = (
     "an uncut network of the same kind: that it is the one that was cut is not known, since its weights are not "
     "those that a revert of the surgery gives (as where training came after the cut)"
 )
-FIRST = "the first of these runs: none of them is known to be what another was made from"
+FIRST = "the first of these runs: it is not known which of them another was made from"
 OTHER = "what others here are compared with: no run here is known to be its own control or base"
 
 
@@ -81,7 +81,7 @@ def comparisons(runs: Sequence[Run]) -> list[Comparison]:
 
 
 def _own(k: int, runs: Sequence[Run]) -> tuple[int, str] | None:
-    """The reference that a run's role or surgery determines, and the reason; None if they determine none."""
+    """The reference that a run's role or surgery determines, and the reason; None if they do not determine one."""
     run, arm = runs[k], runs[k].arm
     if arm is not None:
         if arm.role == "control":

@@ -24,7 +24,7 @@ class Card:
     """good: a number to quote. warn: an upper bound. bad: no number to quote."""
     label: str
     share: Share | None
-    """The number to quote; None if there is none."""
+    """The number to quote; None without a headline."""
     reasons: tuple[str, ...]
     worst: Share
     size: str

@@ -277,5 +277,5 @@ class Assessment(_Frozen):
 
     @property
     def reliable(self) -> bool | None:
-        """Whether no diagnostic failed; None if none were made."""
+        """Whether no diagnostic failed; None if they were not made."""
         return None if self.diagnosis is None else self.diagnosis.reliable

@@ -97,7 +97,7 @@ def lacks(assessment: Assessment) -> tuple[str, ...]:
     dataset, count = dataset_of(assessment.data), assessment.summary.clean.n
     reasons = []
     if dataset is None:
-        reasons.append("the images are of none of RobustBench's data sets (cifar10, cifar100, imagenet)")
+        reasons.append("the images are of no data set of RobustBench (cifar10, cifar100, imagenet)")
     elif count != TEST_IMAGES[dataset]:
         reasons.append(f"{count:,} of {TEST_IMAGES[dataset]:,} test images of {dataset} were attacked")
     elif dataset == "imagenet" and not assessment.data.get("robustbench"):

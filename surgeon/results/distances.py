@@ -43,7 +43,7 @@ class At(BaseModel):
 class DistanceCurve(BaseModel):
     """Accuracy against ε under attacks that look for the smallest distance, exact at every ε.
 
-    An image that is wrong as it is has distance 0; one that no attack turned has none, and stands at every ε.
+    An image that is wrong as it is has distance 0; one that no attack turned has no distance, and stands at every ε.
 
     Examples:
         >>> from surgeon.evaluation import read_assessment

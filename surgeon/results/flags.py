@@ -8,7 +8,7 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field
 
 RANDOMIZED, PASSES = 1e-4, 5
-"""The largest L2 difference of normalised logits between passes that AutoAttack takes for none; and its passes."""
+"""The largest L2 difference of normalised logits between passes that AutoAttack takes for deterministic; its passes."""
 SQUARE = 0.002
 """By how much Square may lower the accuracy that the attacks before it leave."""
 

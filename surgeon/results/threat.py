@@ -1,4 +1,4 @@
-"""An attack as data: every setting is explicit, none is left to a library's default. No torch here."""
+"""An attack as data: every setting is explicit, not left to a library's default. No torch here."""
 
 from __future__ import annotations
 

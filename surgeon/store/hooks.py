@@ -33,7 +33,7 @@ def told_of_hooks(model: nn.Module) -> str:
         model: the network.
 
     Returns:
-        A sentence; "" where there are no hooks, or none that changes anything.
+        A sentence; "" where there are no hooks, or the hooks change nothing.
 
     Examples:
         >>> from torch import nn

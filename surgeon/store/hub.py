@@ -43,7 +43,7 @@ def split(name: str | Path) -> tuple[str, str | None]:
         name: `owner/name`, with or without `hf-hub:` in front and `@revision` at the end.
 
     Returns:
-        (owner/name, revision); the revision is None where the name has none.
+        (owner/name, revision); the revision is None where the name does not state one.
 
     Examples:
         >>> from surgeon.store.hub import split

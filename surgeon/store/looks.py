@@ -19,7 +19,7 @@ def looks(module: nn.Module | None) -> str:
     """Describe a module so that two which compute different things of the same weights are told apart.
 
     Args:
-        module: the module, or None for none.
+        module: the module, or None without one.
 
     Returns:
         Its class with its plain settings, if it has no children and they are few; otherwise its class and a digest of

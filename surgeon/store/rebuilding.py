@@ -37,7 +37,7 @@ def rebuilt(folder: Path, config: Configuration, record: Plan | None, model: nn.
         model: the stock network to rebuild upon, which is not changed; None to make it by name.
 
     Returns:
-        The network. Its weights are arbitrary; none is shared with `model`.
+        The network. Its weights are arbitrary; no tensor is shared with `model`.
 
     Raises:
         ArtifactError: configuration and record do not give a network, or give one far larger than the files

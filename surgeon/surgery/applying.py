@@ -83,7 +83,7 @@ def apply(
 
     Raises:
         SurgeryError: The plan was made for another network or is too large; the plan needs calibration images
-            and there are none; a plan is given together with settings or a warm start; or the rewritten
+            and no images are given; a plan is given together with settings or a warm start; or the rewritten
             network does not run (the message names the node).
         DataError: The calibration images have the wrong number of channels, size or type, are not finite, or
             are certainly not normalised as the network's training images were.

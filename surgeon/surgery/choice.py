@@ -1,4 +1,4 @@
-"""Choose the start of a trained network: compare starts on calibration images that none was fitted to.
+"""Choose the start of a trained network: compare starts on calibration images that no start was fitted to.
 
 Starts are tried from the cheapest on: fitted to the weights alone, with the stock network's batch-norm
 statistics; the same with statistics re-estimated on images; and weights fitted to images. A more expensive

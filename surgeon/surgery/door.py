@@ -238,7 +238,7 @@ def check_images(images: Tensor | None, made: Plan) -> None:
         made: The plan.
 
     Raises:
-        SurgeryError: There are none, and the plan needs some.
+        SurgeryError: No images are given, and the plan needs some.
     """
     if images is None and needs_data(made):
         raise SurgeryError(

@@ -90,7 +90,7 @@ def fitted(attempt: Attempt, stock: nn.Module, images: Tensor, *, lags: bool = F
 
 
 def _refitted(attempt: Attempt, stock: nn.Module, images: Tensor, observation: Observation) -> Refit:
-    """Run both networks on all the images at once, and fit each layer at its call; with no images, none is fitted."""
+    """Run both networks on all the images at once, and fit each layer at its call; without images, no layer."""
     network, made, operations = attempt.network, attempt.made, attempt.operations
     if not len(images) or not isinstance(network, Rewritten):
         return Refit(unfitted=left_out(made, operations))
@@ -222,7 +222,7 @@ def first_values(attempt: Attempt, edits: Iterable[Edit]) -> None:
         edits: The edits of the layers.
 
     Raises:
-        SurgeryError: An operation's values do not rise, or there are none.
+        SurgeryError: An operation's values do not rise, or it has no values.
     """
     searching = attempt.searching
     for key, asked in searching.items():

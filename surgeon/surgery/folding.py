@@ -189,7 +189,7 @@ def _folded(
 ) -> nn.Module | None:
     """Fold one site, with the weights that hooks or parametrizations make at present.
 
-    in_place: the operation whose module, which does not fold, has the place of the site's own; '' for none.
+    in_place: the operation whose module, which does not fold, has the place of the site's own; '' without one.
     """
     changed_site = odd.get(edit.site)
     plain = None if module is None else settled(module)

@@ -13,7 +13,7 @@ def restate(module: nn.Module, stood_in: nn.Module, around: Iterable[Tensor]) ->
 
     Each tensor follows the tensor of the same name, or the first floating-point tensor of `stood_in` or of
     `around`. A parameter without a namesake, such as the kernel that a weight map replaced, is frozen
-    if all those of `stood_in` that have none either (the map's `maps`) are.
+    if all those of `stood_in` that have no value either (the map's `maps`) are.
 
     Args:
         module: The module that is restored.

@@ -58,7 +58,7 @@ def findings(model: nn.Module) -> tuple[Finding, ...]:
         model: The network.
 
     Returns:
-        The findings; none if all sites are as recorded, and for a stock network.
+        The findings; empty if all sites are as recorded, and for a stock network.
     """
     record = surgery_of(model)
     if record is None:

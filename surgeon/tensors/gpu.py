@@ -58,7 +58,7 @@ def has_kernels() -> bool:
         x = torch.zeros(16, device="cuda")
         copied[(1,)](x, x, 16, 16)
     except Exception as error:  # no C compiler, an unknown GPU, …: use torch's operations
-        warn(f"layers run without kernels of their own, since Triton makes none here: {error}")
+        warn(f"layers run without kernels of their own, since Triton cannot make them here: {error}")
         return False
     return True
 

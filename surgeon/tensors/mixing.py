@@ -116,7 +116,7 @@ def take_up(norm: Any, constant: Tensor) -> None:
 
 
 def _shifted(bias: Tensor | None, shift: Tensor, norm: Any) -> Tensor | None:
-    """Return the bias with a constant added; where there is none, a norm takes the constant up."""
+    """Return the bias with a constant added; without a bias, a norm takes the constant up."""
     if bias is None:
         take_up(norm, shift)
         return None

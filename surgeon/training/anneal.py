@@ -1,4 +1,4 @@
-"""Annealing: layers whose effect grows from none to full while the network is trained."""
+"""Annealing: layers whose effect grows from nothing to full while the network is trained."""
 
 from __future__ import annotations
 

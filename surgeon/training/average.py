@@ -99,7 +99,7 @@ def average_of(model: nn.Module, settings: Training, device: torch.device) -> Av
         device: Where the average is kept.
 
     Returns:
-        The average; None if the settings ask for none.
+        The average; None if the settings do not ask for it.
 
     Raises:
         RecipeError: The model has extra state that cannot be averaged.

@@ -183,7 +183,7 @@ def _read(data: Any, name: str, **how: Any) -> Iterator[Any]:
 def check(name: str, data: Source, model: nn.Module, *, pixels: bool, channels: int = 1) -> None:
     """Check the images and labels of a training.
 
-    Of a Dataset only the first image is checked here, of a stream none: reading it could not be undone. Images and
+    Of a Dataset only the first image is checked here, of a stream no image: reading it could not be undone. Images and
     labels of both are checked batch by batch, as they are read.
 
     Args:
@@ -191,7 +191,7 @@ def check(name: str, data: Source, model: nn.Module, *, pixels: bool, channels: 
         data: Images, a Dataset or an IterableDataset.
         model: The network that takes the images.
         pixels: Whether floats must be in [0, 1].
-        channels: So many channels a normalisation has; 1 for none, or one for all.
+        channels: So many channels a normalisation has; 1 without a normalisation, or with one number for all.
 
     Raises:
         DataError: The data are of another kind; images are invalid or do not fit the model, or labels are missing or
@@ -244,7 +244,7 @@ def labels_of(y: Any, name: str, classes: int | None = None, *, numbers: Tensor 
         y: (N,) whole numbers of any integer type.
         name: Name of the data in error messages.
         classes: Number of the network's outputs; None where it is not known yet.
-        numbers: (N,) indices of the images in their data; None where they have none.
+        numbers: (N,) indices of the images in their data; None where they are not numbered.
 
     Returns:
         (N,) int64.
@@ -286,7 +286,7 @@ class Highest(NamedTuple):
             classes: Number of the network's outputs.
 
         Raises:
-            DataError: It has none.
+            DataError: The network has no output for it.
         """
         if self.label >= classes:
             raise DataError(
@@ -300,7 +300,7 @@ def highest_of(y: Tensor, numbers: Tensor | None) -> Highest:
 
     Args:
         y: (N,) labels.
-        numbers: (N,) indices of the images in their data; None where they have none.
+        numbers: (N,) indices of the images in their data; None where they are not numbered.
 
     Returns:
         The label, and the index of the first image that has it.

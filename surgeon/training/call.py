@@ -33,7 +33,7 @@ def check_call(
         ArgumentError: The settings are no `Training`, ask for transforms that `fit` does not make, or the network has
             nothing to train or takes no images in float32.
         RecipeError: The network's noise layers would be off in every epoch.
-        DataError: The normalisation is none of pixels in [0, 1], or is of another number of channels.
+        DataError: The normalisation is not of pixels in [0, 1], or is of another number of channels.
     """
     if not isinstance(settings, Training):
         raise ArgumentError(
@@ -95,7 +95,7 @@ def idle_norms(model: nn.Module, settings: Training) -> str:
         settings: The settings.
 
     Returns:
-        The sentence; empty where it uses them, or there are none.
+        The sentence; empty where it uses them, or no images are given.
     """
     if settings.adversary is not None or not has_auxiliary_norms(model):
         return ""

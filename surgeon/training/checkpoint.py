@@ -69,7 +69,7 @@ def store(folder: Path, run: Run, progress: Progress, best: dict[str, Tensor] | 
         folder: The training's folder.
         run: The training.
         progress: Its position.
-        best: The best weights so far; None if there are none.
+        best: The best weights so far; None before the first.
     """
     weights, optimizer = _states(run)
     noise = _gathered(run, {n: m.get_memory() for n, m in _noise(run.model).items()})
@@ -169,7 +169,7 @@ def remembered(folder: Path, run: Run) -> Iterator[None]:
 
 
 def _left(model: nn.Module, folder: Path) -> str:
-    """The hash of the weights that a training in this folder, broken off, left a network with; "" for none."""
+    """The hash of the weights that a training in this folder, broken off, left a network with; "" without one."""
     place, reason = _LEFT.get(model, (None, ""))
     return reason if place == folder.resolve() else ""
 

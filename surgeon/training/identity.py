@@ -39,7 +39,7 @@ def identity_of(
         settings: Settings of the training.
         seed: Its seed.
         train: Its images.
-        val: Its validation images; None for none.
+        val: Its validation images; None without them.
         model: The network.
         normalize: (mean, std) per channel, or None.
         mixed_precision: Its precision.

@@ -17,7 +17,7 @@ def kept_statistics(model: nn.Module) -> Iterator[None]:
     """Restore norm statistics at exit; copied in few calls, since a network has hundreds of them.
 
     Args:
-        model: The network; norms in evaluation mode write none.
+        model: The network; norms in evaluation mode do not write them.
 
     Yields:
         None.

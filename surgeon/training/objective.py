@@ -44,7 +44,7 @@ class Objective:
         )
 
     def check(self, classes: int) -> None:
-        """Raise DataError for a label that a network of so many outputs has none for."""
+        """Raise DataError for a label outside the outputs of a network of so many."""
         if self.highest is not None:
             self.highest.demand("train", classes)
 

@@ -15,7 +15,7 @@ def perturbable(model: nn.Module) -> list[nn.Parameter]:
     """Return the weights that are perturbed: as in the authors' code, those of more than one axis.
 
     Biases, parameters of norms, and what a network holds outside of its layers (embeddings of places, class tokens)
-    are none.
+    are not perturbed.
 
     Args:
         model: The network.

@@ -77,7 +77,7 @@ def remap(optimizer: Optimizer | Wrapping, before: nn.Module, after: nn.Module) 
     unknown = sum(id(p) not in old for g in inner.param_groups for p in g["params"])
     if unknown:
         raise TrainingError(
-            f"{unknown} of the optimizer's parameters are none of the network before the "
+            f"{unknown} of the optimizer's parameters are not the network's before the "
             "surgery; give the network that "
             "it was built on"
         )

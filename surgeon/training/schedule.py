@@ -50,7 +50,7 @@ def part_of(share: float, number: int) -> float:
 
 
 def first_averaged(settings: Training) -> int:
-    """Return the first epoch whose weights `swa` averages, the number of epochs if there is none.
+    """Return the first epoch whose weights `swa` averages, the number of epochs if it averages no epoch.
 
     Args:
         settings: Settings of the training.

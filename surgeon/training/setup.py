@@ -55,7 +55,7 @@ def make_accelerator(
         # accelerate keeps device and precision of the first Accelerator of the process for all later ones.
         AcceleratorState._reset_state(reset_partial_state=True)
     # DistributedDataParallel would wait for gradients that do not come. Shared batch norms have equal buffers on all
-    # processes: none need to be sent. Nor are they between two calls, as the first one's gradients may need the old.
+    # processes: they need not be sent. Nor are they between two calls, as the first one's gradients may need the old.
     parallel = DistributedDataParallelKwargs(
         find_unused_parameters=idle, broadcast_buffers=not (settings.exact or twice)
     )
@@ -109,7 +109,7 @@ def make_optimizer(model: nn.Module, settings: Training) -> Optimizer:
 
 
 def _demand_betas(settings: Training) -> None:
-    """Raise an error for betas of an optimizer that has none, or another number of them."""
+    """Raise an error for betas of an optimizer without betas, or another number of them."""
     from timm.optim import get_optimizer_info
 
     info = get_optimizer_info(settings.optimizer.rpartition("_")[2])
@@ -133,4 +133,6 @@ def check_settings(settings: Training, *, validated: bool) -> None:
     """
     schedule(make_optimizer(nn.Linear(1, 1), settings), settings)
     if settings.keep == "best" and not validated and settings.epochs:
-        raise RecipeError("keep='best' chooses by validation images, and there are none; set keep='last'")
+        raise RecipeError(
+            "keep='best' chooses by validation images, and no such images are given; set keep='last'"
+        )

@@ -18,7 +18,7 @@ PLAIN = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 def synced_batch_norms(model: nn.Module, on: bool) -> Iterator[None]:
     """Make each batch norm of `model` use the samples of all processes.
 
-    On a GPU this is torch's SyncBatchNorm. torch has none for the CPU, where a class of this module does it.
+    On a GPU this is torch's SyncBatchNorm. torch has no such class for the CPU, where a class of this module does it.
     The modules remain the same objects.
 
     Args:

@@ -156,7 +156,7 @@ def _first_round(
     """Compute ∂J/∂h of every layer at η = 0 (eq. 3); nothing else changes."""
     others = [m for m in noise_layers(model) if m not in layers]
     phases = [(m, m.phase) for m in others]
-    # DistributedDataParallel would wait for parameter gradients, of which this pass has none.
+    # DistributedDataParallel would wait for parameter gradients, which this pass does not make.
     alone = getattr(model, "no_sync", contextlib.nullcontext)()
     with (
         rewound(model, (inputs, labels)),

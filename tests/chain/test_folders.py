@@ -1,4 +1,4 @@
-"""Other folders: networks, evaluations that stand alone, pages, conversions, and what is none of surgeon's."""
+"""Other folders: networks, evaluations that stand alone, pages, conversions, and what is not one of surgeon's."""
 
 import json
 import shutil

@@ -75,7 +75,7 @@ def test_postscript_under_the_name_of_an_image_starts_no_program(tmp_path, monke
     (tmp_path / "a" / "0.png").write_bytes(POSTSCRIPT)
     with pytest.raises(
         DataError,
-        match=r"0.png cannot be read as an image: its bytes are none of PNG, JPEG, BMP, WEBP, PPM, TIFF, GIF",
+        match=r"0.png cannot be read as an image: its bytes are not of PNG, JPEG, BMP, WEBP, PPM, TIFF, GIF",
     ):
         images(tmp_path, 1, SIZE)
 

@@ -75,7 +75,7 @@ def test_a_column_that_is_no_image(tmp_path):
         with pytest.raises(DataError, match=rf"{n}.parquet, row 0: 'image' holds no bytes"):
             images(path, 1, SIZE)
     path = table(tmp_path / "odd.parquet", image=[cell(b"%PDF-1.7")], label=[0])
-    with pytest.raises(DataError, match="row 0 cannot be read as an image: its bytes are none of PNG"):
+    with pytest.raises(DataError, match="row 0 cannot be read as an image: its bytes are not of PNG"):
         labelled(path, SIZE)
 
 

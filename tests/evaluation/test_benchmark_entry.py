@@ -112,7 +112,7 @@ def test_other_attacks_that_leave_less_are_external(small, whole):
     "data, count, said",
     [
         ({**DATA}, 12, "12 of 20 test images of cifar10 were attacked"),
-        ({"source": "digits", "split": "test"}, WHOLE, "the images are of none of RobustBench's data sets"),
+        ({"source": "digits", "split": "test"}, WHOLE, "the images are of no data set of RobustBench"),
         (
             {**DATA, "source": "one.parquet", "split": "train"},
             WHOLE,

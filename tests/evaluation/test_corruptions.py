@@ -239,7 +239,7 @@ def test_glass_takes_pixels_from_its_reach_alone():
 
 
 def test_elastic_is_an_affine_map_and_shifts_that_vary():
-    """On a ramp, mirrored nowhere near the middle: second differences are none under the affine map alone."""
+    """On a ramp, mirrored nowhere near the middle: second differences vanish under the affine map alone."""
     ramp = (np.mgrid[0:64, 0:64] / 64)[[0, 1, 1]].transpose(1, 2, 0)
     for c, bent in (((0.1, 0.03, 0.03), True), ((0, 0.03, 0.03), False)):
         found = elastic_transform(ramp, c, np.random.default_rng(0))[20:44, 20:44]

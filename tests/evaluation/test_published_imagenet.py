@@ -146,10 +146,13 @@ def test_images_in_the_folders_of_the_archives_are_found(tmp_path):
             ),
             r"snow/3 has 1 images more than .*snow/1, the first n01440764/b\.png",
         ),
-        (lambda f: (f / "fog/1/n01440764").rename(f / "fog/1/n99999999"), r"n99999999 is none of ImageNet's"),
+        (
+            lambda f: (f / "fog/1/n01440764").rename(f / "fog/1/n99999999"),
+            r"n99999999 is not one of ImageNet's",
+        ),
         (
             lambda f: shutil.copytree(f / "fog/1/n01440764", f / "fog/1/n01440764-copy"),
-            r"n01440764-copy is none of ImageNet's 1,000 classes",
+            r"n01440764-copy is not one of ImageNet's 1,000 classes",
         ),
         (
             lambda f: shutil.copy(f / "fog/1/n01440764/ILSVRC2012_val_00000000.png", f / "fog/1/loose.png"),
@@ -299,7 +302,7 @@ def test_the_sixteen_classes_are_disjoint_and_named_as_wordnet_names_them():
     "harm, said",
     [
         (lambda f: shutil.rmtree(f / "cat"), "cat lack"),
-        (lambda f: (f / "cats").mkdir(), "'cats' is none of the 16 classes"),
+        (lambda f: (f / "cats").mkdir(), "'cats' is not one of the 16 classes"),
         (
             lambda f: next((f / "cat").iterdir()).rename(f / "cat/cat1.png"),
             "does not say a shape and a texture",

@@ -19,7 +19,7 @@ def test_without_triton_there_are_none(monkeypatch):
 def test_where_triton_makes_none_a_warning_says_why():
     pytest.importorskip("triton")
     with pytest.warns(
-        UserWarning, match="layers run without kernels of their own, since Triton makes none here: "
+        UserWarning, match="layers run without kernels of their own, since Triton cannot make them here: "
     ):
         assert not tries()
 

@@ -108,7 +108,9 @@ def test_a_loss_that_is_no_number_stops_with_its_place(tiny, data):
 
 
 def test_the_best_weights_need_images_to_choose_by(tiny, data):
-    with pytest.raises(RecipeError, match="keep='best' chooses by validation images, and there are none"):
+    with pytest.raises(
+        RecipeError, match="keep='best' chooses by validation images, and no such images are given"
+    ):
         fit(tiny, data, None, Training(epochs=1, keep="best"))
 
 

@@ -1,4 +1,4 @@
-"""What a training leaves behind, and what it says when its numbers are none."""
+"""What a training leaves behind, and what it says when its numbers are not finite."""
 
 import pytest
 import torch

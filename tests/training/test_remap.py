@@ -116,6 +116,6 @@ def test_the_way_back_and_a_scheduler_on_the_way(tiny):
 def test_another_networks_optimizer_is_refused(tiny):
     optimizer = torch.optim.SGD(copy.deepcopy(tiny).parameters(), lr=0.1)
     with pytest.raises(
-        surgeon.SurgeonError, match="9 of the optimizer's parameters are none of the network before"
+        surgeon.SurgeonError, match="9 of the optimizer's parameters are not the network's before"
     ):
         remap(optimizer, tiny, tiny)

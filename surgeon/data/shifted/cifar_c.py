@@ -25,7 +25,7 @@ LAYOUT = (
     "(50000, 32, 32, 3), severity after severity"
 )
 _LAST = 8
-"""How many images at the end of a file are looked at: none of a picture is of one colour."""
+"""How many images at the end of a file are looked at: no picture is of one colour."""
 
 
 def open_cifar_c(folder: Path) -> ShiftSet:

@@ -34,14 +34,14 @@ def open_cue_conflict(folder: Path) -> ShiftSet:
         The set, of one part; `labels` are shapes and `textures` textures.
 
     Raises:
-        DataError: a folder is none of the 16 classes, or one of them lacks; or a file's name does not say its
+        DataError: a folder is not one of the 16 classes, or one of them lacks; or a file's name does not say its
             shape and texture, or says another shape than its folder.
     """
     no_images_in(folder)
     classes, names = tuple(CUES), folders(folder)
     odd, lacking = [n for n in names if n not in CUES], [n for n in classes if n not in names]
     if odd or lacking:
-        reason = f"{odd[0]!r} is none of the 16 classes" if odd else f"{', '.join(lacking)} lack"
+        reason = f"{odd[0]!r} is not one of the 16 classes" if odd else f"{', '.join(lacking)} lack"
         raise DataError(f"{shown(folder)}: {reason}; expected is {LAYOUT}")
     files = [folder / c / n for c in names for n in images(folder / c)]
     shapes, textures, seen = [], [], dict[str, Path]()

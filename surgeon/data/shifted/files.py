@@ -42,7 +42,7 @@ def images(folder: Path) -> list[str]:
         folder: the folder.
 
     Raises:
-        DataError: it has none, has a folder, or has an image of a kind that is not read.
+        DataError: it has no images, has a folder, or has an image of a kind that is not read.
     """
     with os.scandir(folder) as listed:
         entries = sorted((e for e in listed if not e.name.startswith(".")), key=lambda e: e.name)

@@ -105,7 +105,7 @@ def _listed(place: Path) -> Listing:
     known, names = {*imagenet()}, folders(place)
     odd = next((w for w in names if w not in known), None)
     if odd is not None:
-        raise DataError(f"{shown(place / odd)} is none of ImageNet's 1,000 classes; expected is {LAYOUT}")
+        raise DataError(f"{shown(place / odd)} is not one of ImageNet's 1,000 classes; expected is {LAYOUT}")
     if not names:
         raise DataError(f"{shown(place)} has no folders of classes; expected is {LAYOUT}")
     return [(w, name) for w in names for name in images(place / w)]

@@ -44,7 +44,7 @@ def open_imagenet_folder(folder: Path) -> ShiftSet:
     known = {*imagenet()}
     odd = next((w for w in names if w not in known), None)
     if odd is not None:
-        raise DataError(f"{shown(folder / odd)} is none of ImageNet's 1,000 classes; expected is {LAYOUT}")
+        raise DataError(f"{shown(folder / odd)} is not one of ImageNet's 1,000 classes; expected is {LAYOUT}")
     name, kind = _meant(folder, names)
     files = [(c, folder / w / n) for c, w in enumerate(names) for n in images(folder / w)]
     expected = COUNTS.get(name)

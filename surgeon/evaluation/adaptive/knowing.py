@@ -79,12 +79,12 @@ class Knowing:
 
     @property
     def source(self) -> str | None:
-        """Name of the strongest network made from the record; None if there is none."""
+        """Name of the strongest network made from the record; None if no network was."""
         return self.tried[0].source if self.tried else None
 
     @property
     def sources(self) -> dict[str, nn.Module]:
-        """The strongest network by its name; empty if there is none."""
+        """The strongest network by its name; empty if no network was made."""
         return {self.source: self.known.sources[self.source]} if self.known and self.source else {}
 
     @property

@@ -61,7 +61,7 @@ class Yielding(nn.Module):
         return PastOwnCalls(give_way)
 
     def ignored(self) -> list[str]:
-        """Say which layers kept their own gradient in the runs so far; one sentence or none."""
+        """Say which layers kept their own gradient in the runs so far; one sentence, or an empty list."""
         names = list(self._other_shape)
         if not names:
             return []

@@ -36,7 +36,7 @@ def hop_skip_jump(
         generator: Source of the draws.
 
     Returns:
-        (N, C, H, W): the nearest misclassified image found, or the image itself where noise found none.
+        (N, C, H, W): the nearest misclassified image found, or the image itself where noise changed no class.
     """
     adversarial = images.clone()
     start = _noise(model, images, labels, generator)

@@ -35,7 +35,7 @@ def smallest(attack: Attack, model: nn.Module, images: Tensor, labels: Tensor) -
         labels: (N,) class indices.
 
     Returns:
-        (N, C, H, W) in [0, 1]: the nearest image found, or the image itself where none was.
+        (N, C, H, W) in [0, 1]: the nearest image found, or the image itself where the attack failed.
 
     Raises:
         MissingPackageError: adv-lib is not installed.

@@ -174,7 +174,7 @@ def averaged(
         labels: (N,) class indices.
         loss: A name of `LOSSES`.
         eot: Number of passes.
-        needed: Whether the gradient is; without it, none is recorded.
+        needed: Whether the gradient is; without it, no graph is recorded.
 
     Returns:
         The gradient (N, C, H, W), zeros if not needed, or if the loss does not depend on the images;

@@ -162,7 +162,7 @@ def black_box(norm: Norm, eps: float) -> list[Attack]:
         eps: Size in [0, 1] pixels.
 
     Returns:
-        The attack; none in L1, where no library has Square.
+        The attack; empty in L1, where no library has Square.
     """
     if norm not in KINDS["square"].norms:
         return []

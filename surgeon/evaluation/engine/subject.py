@@ -166,7 +166,7 @@ def normalisation_doubts(network: nn.Module, subject: Normalized, images: Tensor
         images: (N, C, H, W) in [0, 1].
 
     Returns:
-        One sentence, or none.
+        One sentence, or an empty tuple.
     """
     x = subject.normalize(images[spread(16, len(images))].to(device_of(network)))
     finding = far_from_training(network, x)

@@ -82,7 +82,7 @@ class ANL(GradientNoise):
             # The edge in the autograd graph, not the tensor: an in-place activation may overwrite the tensor.
             batch.recorded = torch.autograd.graph.get_gradient_edge(h)
             return h
-        # Writing into a view in place changes its edge, and an image has none: record a new tensor.
+        # Writing into a view in place changes its edge, and an image has no edge: record a new tensor.
         recorded = h.view_as(h) if h.requires_grad else h.detach().requires_grad_()
         batch.recorded = recorded
         return recorded.clone()

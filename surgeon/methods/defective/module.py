@@ -80,7 +80,7 @@ class DefectiveMask(OptionalState):
         """Draw the mask again from the seed, at the share that the layer was made with.
 
         Neurons that were chosen by importance, or loaded, stay chosen while their rank has values; after
-        `to_empty` it has none, and a call says so.
+        `to_empty` it has no mask, and a call says so.
         """
         keep = self._keep if self._drawn_at is None else self._drawn_at
         if self.rank is not None and "rank" in self.lacking():

@@ -123,7 +123,7 @@ class KernelAveragePool(Drawing, Blending, OptionalState):
         """Give alpha back the value that the layer was made with, and an order without values the one
         that it was made with.
 
-        An order that was set or loaded later stays while it has values; after `to_empty` it has none,
+        An order that was set or loaded later stays while it has values; after `to_empty` it has no values,
         and a call says so.
         """
         alpha, order = self._made_with

@@ -2,7 +2,7 @@
 
 Mean pooling along channels is linear, KAP(conv(x; W, b)) = conv(x; A W, A b) (eq. 3 of Bashivan et al.), so
 it can run on the C_out C_in k² weights instead of the activations. Kernel Max Pooling is not linear and has
-none of this.
+nothing of this.
 """
 
 from __future__ import annotations

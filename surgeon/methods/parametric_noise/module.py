@@ -57,7 +57,7 @@ class _NoisyWeights(Drawing, Emptied):
         *rest: Any,
     ) -> None:
         super()._load_from_state_dict(state_dict, prefix, metadata, strict, missing, *rest)
-        if "alpha" not in self.lacking():  # a stock network has none: the value is kept
+        if "alpha" not in self.lacking():  # a stock network has no such weight: the value is kept
             missing[:] = [key for key in missing if key != prefix + "alpha"]
 
 

@@ -74,7 +74,7 @@ def some(names: Iterable[str], most: int = 3) -> str:
 
 
 def in_use(folder: Path) -> list[Check]:
-    """A check that notes that another process may be working in a folder; none otherwise.
+    """A check that notes that another process may be working in a folder; empty otherwise.
 
     Args:
         folder: the folder.

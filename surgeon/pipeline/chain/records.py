@@ -11,7 +11,7 @@ from surgeon.verification import Check
 
 
 def record_checks(folder: Path, before: Sequence[Check]) -> list[Check]:
-    """The check of a finished folder's records by their hashes; none where the work has not ended.
+    """The check of a finished folder's records by their hashes; empty where the work has not ended.
 
     Args:
         folder: the folder.

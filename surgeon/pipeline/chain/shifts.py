@@ -16,7 +16,7 @@ from surgeon.verification import Check
 
 
 def shift_checks(folder: Path, assessment: Assessment) -> list[Check]:
-    """The checks of an evaluation's shifted sets; an empty list where none was measured.
+    """The checks of an evaluation's shifted sets; an empty list where no set was measured.
 
     Args:
         folder: the evaluation's folder.

@@ -123,7 +123,7 @@ def size_of(settings: dict[str, Any], network: nn.Module | None) -> tuple[int, .
         network: the run's network, or None.
 
     Raises:
-        Unknown: only the network states the size, and there is none.
+        Unknown: only a network states the size, and the folder holds no network.
     """
     if settings["input_size"]:
         return tuple(settings["input_size"])

@@ -47,7 +47,7 @@ def check_request(path: Path, format: str, *, opset: int | None) -> None:
     if path.is_dir():
         raise ArtifactError(f"{path} is a folder; an export is one file")
     if opset is not None and format != "onnx":
-        raise ArgumentError(f"opset={opset} is of ONNX's operators; {format} has none")
+        raise ArgumentError(f"opset={opset} is of ONNX's operators; {format} has no opset")
     if opset is not None and opset < 18:
         raise ArgumentError(f"opset={opset} is older than what torch exports; 18 is the oldest")
 
@@ -77,7 +77,7 @@ def size_of(model: nn.Module, given: Sequence[int] | None) -> tuple[int, ...]:
 
     Args:
         model: the network.
-        given: (C, H, W); None if the caller states none.
+        given: (C, H, W); None if the caller does not state it.
 
     Raises:
         ArgumentError: no size is known.
