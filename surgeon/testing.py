@@ -20,7 +20,7 @@ from surgeon.errors import CalibrationWarning, FoldError, SurgeryError, Verifica
 from surgeon.extra_state import without_extra
 from surgeon.host import in_own_state
 from surgeon.methods.base import Operation
-from surgeon.methods.records import needs_data
+from surgeon.methods.needs import needs_data
 from surgeon.methods.registry import parse
 from surgeon.models.logits import first_tensor
 from surgeon.results.paper import Paper

@@ -14,7 +14,7 @@ import torch
 import surgeon
 from surgeon.errors import CalibrationWarning, FoldError, RecipeError, SelectionError
 from surgeon.kept_modes import mode
-from surgeon.methods.records import needs_data
+from surgeon.methods.needs import needs_data
 from surgeon.models.logits import first_tensor
 from surgeon.recipe import load_recipe, shipped
 from surgeon.training import adversarial_noise

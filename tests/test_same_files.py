@@ -4,7 +4,7 @@ import pytest
 from PIL import Image
 
 from surgeon.data import load_sets
-from surgeon.data.records import Records
+from surgeon.data.lazy_images import Records
 from surgeon.data.same_files import shared_files
 from surgeon.pipeline.tested import on_sets, validated_by_training
 from surgeon.recipe import Data

@@ -19,7 +19,7 @@ from surgeon.errors import FoldError
 from surgeon.graph.function_modules import hang_functions
 from surgeon.graph.module_tree import bare, carve
 from surgeon.kept_modes import mode
-from surgeon.methods.records import needs_data
+from surgeon.methods.needs import needs_data
 from surgeon.methods.registry import parse
 from surgeon.recipe import Recipe, load_recipe
 from surgeon.surgery import replay

@@ -7,8 +7,8 @@ from surgeon.data.holdout import HeldOut, held_out, held_out_of, stratified
 from surgeon.data.images import SPLITS, Images, pixels
 from surgeon.data.iwildcam import iwildcam
 from surgeon.data.labelled import images, labelled
+from surgeon.data.lazy_images import Records, Stream
 from surgeon.data.listing import SUFFIXES
-from surgeon.data.records import Records, Stream
 from surgeon.data.scans import DIGITS_SIZE, digits
 from surgeon.data.sets import Sets, load_sets
 from surgeon.data.sources import absolute_source

@@ -11,7 +11,7 @@ import xxhash
 from torch import Tensor
 
 from surgeon.data.images import Images
-from surgeon.data.records import Borrowed, Records
+from surgeon.data.lazy_images import Borrowed, Records
 
 WHOLE = 256 * 2**20
 """Up to so many bytes all files are hashed; of a larger set, a sample."""

@@ -9,8 +9,8 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from surgeon.data.decoding import picture_of
+from surgeon.data.lazy_images import Borrowed
 from surgeon.data.names import alike, shown
-from surgeon.data.records import Borrowed
 from surgeon.errors import DataError
 
 NAMED = 5

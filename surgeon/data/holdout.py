@@ -10,7 +10,7 @@ from torch import Tensor
 from surgeon.arguments import checked_count, checked_seed
 from surgeon.data.faults import check_labelled
 from surgeon.data.images import Images, pixels
-from surgeon.data.records import Records
+from surgeon.data.lazy_images import Records
 from surgeon.data.scans import digits_as
 from surgeon.data.sets import Sets
 from surgeon.data.sources import open_source

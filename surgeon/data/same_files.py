@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import xxhash
 
-from surgeon.data.records import Records
+from surgeon.data.lazy_images import Records
 from surgeon.disk.hashes import own_hash
 
 COMPARED = 256

@@ -11,9 +11,9 @@ import torch
 from surgeon.arguments import checked_seed
 from surgeon.data.faults import CLASSES, Faults, inspect
 from surgeon.data.images import SPLITS, Images
+from surgeon.data.lazy_images import Records, Stream
 from surgeon.data.leaving import without_untrained
 from surgeon.data.names import shown
-from surgeon.data.records import Records, Stream
 from surgeon.data.scans import DIGITS_SIZE, digits_as
 from surgeon.data.sources import Source, open_source
 from surgeon.data.splits import balanced, split
@@ -171,7 +171,7 @@ def _size(given: tuple[int, int, int] | None, settings: Data, first: tuple[Any, 
             raise DataError(f"images are (1 or 3, H, W), not {tuple(given)}")
         return given
     from surgeon.data.decoding import picture_of
-    from surgeon.data.records import Borrowed
+    from surgeon.data.lazy_images import Borrowed
 
     item = first[0]
     picture = item.picture() if isinstance(item, Borrowed) else picture_of(item)

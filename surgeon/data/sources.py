@@ -12,10 +12,10 @@ from torch.utils.data import IterableDataset
 from surgeon.data.forms import are_left_over, check_one_form
 from surgeon.data.images import SYNONYMS
 from surgeon.data.joining import Part, joined
+from surgeon.data.lazy_images import Borrowed
 from surgeon.data.library import Refused, library, tars_at
 from surgeon.data.listing import class_names, folder_entries, split_folders
 from surgeon.data.names import readable, shown
-from surgeon.data.records import Borrowed
 from surgeon.data.refusals import TORCH, meant, no_images, unlocated
 from surgeon.data.shards import ending, files_by_split
 from surgeon.data.tables import parquet_classes, parquet_entries

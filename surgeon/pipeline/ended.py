@@ -12,7 +12,7 @@ from surgeon.models.tensor_files import same_tensors
 from surgeon.ownership.parts import CUT, TRAINED, TRAINING
 from surgeon.reading import read_mapping
 from surgeon.store.folder import WEIGHTS
-from surgeon.training.records import BEST, LAST
+from surgeon.training.run_files import BEST, LAST
 
 SETTINGS = "settings.json"
 

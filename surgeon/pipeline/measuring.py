@@ -18,7 +18,7 @@ from surgeon.protocol import Column, Measured, Ran, measured
 from surgeon.protocol.column import ON_LAYERS
 from surgeon.reading import read_mapping
 from surgeon.results.files import RESULT, VERDICTS
-from surgeon.training.records import METRICS
+from surgeon.training.run_files import METRICS
 
 SETTINGS = "settings.json"
 

@@ -11,8 +11,8 @@ from torch import Tensor
 
 from surgeon.data import Sets
 from surgeon.data.images import Images, pixels
+from surgeon.data.lazy_images import Records
 from surgeon.data.names import pairs_alike, shown
-from surgeon.data.records import Records
 from surgeon.data.same_files import shared_files
 from surgeon.evaluation.engine.fingerprints import image_hashes
 

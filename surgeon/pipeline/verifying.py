@@ -13,10 +13,10 @@ from surgeon.pipeline.chain.checking import checked, within
 from surgeon.pipeline.chain.conversion import conversion_checks, conversions_checks
 from surgeon.pipeline.chain.evaluation import evaluation_checks
 from surgeon.pipeline.chain.network import written
+from surgeon.pipeline.chain.origins import Reader
 from surgeon.pipeline.chain.page import page_checks
 from surgeon.pipeline.chain.reproduction import reproduction_checks
 from surgeon.pipeline.chain.run import run_checks
-from surgeon.pipeline.chain.sources import Reader
 from surgeon.pipeline.chain.study import study_checks
 from surgeon.pipeline.chain.target import tested_by_name
 from surgeon.pipeline.chain.transfer import transfer_checks

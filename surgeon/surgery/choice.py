@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from surgeon.edits import Note, Plan
 from surgeon.effects import Drift
 from surgeon.execution import Choice, Trial
-from surgeon.methods.records import needs_data, restates
+from surgeon.methods.needs import needs_data, restates
 from surgeon.models.calibration import FEWEST, Halves, halves
 from surgeon.models.logits import drift_of, logits_of
 from surgeon.models.norm_statistics import (

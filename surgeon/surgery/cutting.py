@@ -18,7 +18,7 @@ from surgeon.graph.module_tree import Displaced, bare, carve, hang, match, open_
 from surgeon.graph.parameters import take_after
 from surgeon.graph.region import Region
 from surgeon.methods.base import Operation
-from surgeon.methods.records import needs_data, restates
+from surgeon.methods.needs import needs_data, restates
 from surgeon.methods.registry import parse
 from surgeon.selection import INPUT
 from surgeon.surgery.attempt import Attempt

@@ -18,7 +18,7 @@ from surgeon.extra_state import without_extra
 from surgeon.graph.fitness import refuse_unfit
 from surgeon.graph.measure import measure
 from surgeon.images import check_taken, image_size, times
-from surgeon.methods.records import needs_data
+from surgeon.methods.needs import needs_data
 from surgeon.models.facts import input_size_of
 from surgeon.values import has_values
 

@@ -28,7 +28,7 @@ from surgeon.execution import Searched
 from surgeon.graph.network import Rewritten
 from surgeon.graph.pairs import Call, run_side_by_side, run_stock
 from surgeon.methods.base import Operation, Search
-from surgeon.methods.records import restates
+from surgeon.methods.needs import restates
 from surgeon.models.logits import drift_of, logits_of
 from surgeon.models.norm_statistics import (
     put_back,

@@ -12,7 +12,7 @@ from surgeon.edits import Note, Plan
 from surgeon.graph.one_at_a_time import one_at_a_time
 from surgeon.graph.survey import Survey
 from surgeon.host import in_own_state
-from surgeon.methods.records import needs_data
+from surgeon.methods.needs import needs_data
 from surgeon.recipe.asked import RecipeLike, keyed, operations_of
 from surgeon.recipe.starts import WarmStart, with_starts
 from surgeon.recipe.worded import with_settings

@@ -35,7 +35,7 @@ from surgeon.training.given_back import given_back
 from surgeon.training.identity import identity_of
 from surgeon.training.norm_update import update_norms
 from surgeon.training.progress import reporter
-from surgeon.training.records import BEST, LAST, Records, copied
+from surgeon.training.run_files import BEST, LAST, RunFiles, copied
 from surgeon.training.schedule import first_averaged, floor, part_of, schedule
 from surgeon.training.setup import check_settings, make_accelerator, make_optimizer
 from surgeon.training.step import Step, calls_twice
@@ -228,7 +228,7 @@ class _Training:
 
     def _run(self) -> History:
         s, shared = self.settings, self.world > 1 and self.settings.exact
-        records = Records(self.folder, Epoch._fields, self.accelerator.is_main_process)
+        records = RunFiles(self.folder, Epoch._fields, self.accelerator.is_main_process)
         report = None
         try:
             if self.folder is not None:
@@ -350,7 +350,7 @@ class _Training:
             "the same call goes on from there"
         )
 
-    def _keep(self, records: Records) -> None:
+    def _keep(self, records: RunFiles) -> None:
         """Write the best weights so far, the last ones, and the checkpoint; after each epoch."""
         row = self.at.rows[-1]
         figure = row.val_accuracy if math.isnan(row.val_robust) else row.val_robust

@@ -17,7 +17,7 @@ from torch import nn
 
 import surgeon
 from surgeon.errors import CalibrationWarning, FoldError
-from surgeon.methods.records import needs_data
+from surgeon.methods.needs import needs_data
 from surgeon.models.logits import first_tensor
 from surgeon.recipe import load_recipe
 from surgeon.verification import relative

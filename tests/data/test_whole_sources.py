@@ -216,7 +216,7 @@ def test_white_is_zero_where_a_tiff_says_so(tmp_path):
 
 
 def test_gray_of_16_bits_that_a_library_decoded_is_scaled():
-    from surgeon.data.records import Borrowed, Records, Stream
+    from surgeon.data.lazy_images import Borrowed, Records, Stream
 
     wide = numpy.array([[0, 64], [128, 255]], numpy.uint16) * 257
     held = [(Image.fromarray(wide), 1)]

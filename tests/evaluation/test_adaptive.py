@@ -13,8 +13,8 @@ from surgeon.data import held_out, images
 from surgeon.edits import Edit, Traits
 from surgeon.errors import ArgumentError, ArtifactError
 from surgeon.evaluation import assess
-from surgeon.evaluation.adaptive import sources
-from surgeon.evaluation.adaptive.sources import Borrowed, known_from
+from surgeon.evaluation.adaptive import record_networks
+from surgeon.evaluation.adaptive.record_networks import Borrowed, known_from
 from surgeon.evaluation.adaptive.stand_in import through
 from surgeon.evaluation.adaptive.surrogates import Given, Yielding
 from surgeon.evaluation.engine import blocks
@@ -244,7 +244,7 @@ def test_each_operation_alone_is_a_source_and_their_number_is_limited(reader, mo
         f"{SURROGATES} of rounding{GRADIENT}" in known.sources
         and f"{SURROGATES} of rounding#2" in known.sources
     )
-    monkeypatch.setattr(sources, "MOST", 3)
+    monkeypatch.setattr(record_networks, "MOST", 3)
     few = known_from(cut, cut.surgery, subject, x)
     assert list(few.sources) == list(known.sources)[:3] and "the first 3 were attacked" in few.notes[-1]
 

@@ -6,7 +6,7 @@ from torch.nn.functional import cross_entropy
 
 import surgeon
 from surgeon.methods.dual_norm import has_auxiliary_norms
-from surgeon.methods.records import needs_data
+from surgeon.methods.needs import needs_data
 from surgeon.recipe import load_recipe, shipped
 from surgeon.training import adversarial_noise, auxiliary_norms
 

@@ -12,7 +12,7 @@ import surgeon
 from surgeon.data import Images
 from surgeon.errors import ArtifactError, DataError, RecipeError, SurgeonError
 from surgeon.recipe import Training
-from surgeon.training import anneal, fit, records
+from surgeon.training import anneal, fit, run_files
 from surgeon.training.batches import Batches
 from surgeon.training.progress import Bar, Lines, reporter
 from surgeon.training.schedule import plateau
@@ -115,17 +115,17 @@ def test_the_best_weights_need_images_to_choose_by(tiny, data):
 
 
 def test_metrics_that_a_kill_cut_off_are_written_on_resuming(tiny, data, tmp_path, monkeypatch):
-    settings, written = Training(epochs=2, batch_size=32), records.write_csv
+    settings, written = Training(epochs=2, batch_size=32), run_files.write_csv
 
     def killed(path, header, rows):
         if len(rows) == 2:
             raise KeyboardInterrupt
         written(path, header, rows)
 
-    monkeypatch.setattr(records, "write_csv", killed)
+    monkeypatch.setattr(run_files, "write_csv", killed)
     with pytest.raises(KeyboardInterrupt):
         fit(tiny, data, data, settings, folder=tmp_path)
-    monkeypatch.setattr(records, "write_csv", written)
+    monkeypatch.setattr(run_files, "write_csv", written)
     rows = fit(tiny, data, data, settings, folder=tmp_path)
     with (tmp_path / "metrics.csv").open() as file:
         assert [float(r["loss"]) for r in csv.DictReader(file)] == [r.loss for r in rows]

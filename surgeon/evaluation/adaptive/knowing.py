@@ -7,7 +7,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
-from surgeon.evaluation.adaptive.sources import Known, known_from
+from surgeon.evaluation.adaptive.record_networks import Known, known_from
 from surgeon.evaluation.diagnostics.probes import RANDOM, between_passes
 from surgeon.evaluation.engine.blocks import evaluate
 from surgeon.evaluation.engine.scoring import device_of, spread

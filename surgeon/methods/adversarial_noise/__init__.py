@@ -19,7 +19,7 @@ The `source` says where g comes from:
 The layers have no parameters and no buffers, so a trained network is a stock checkpoint. They need a training
 step that sets the phase and the labels: `surgeon.training.adversarial_noise`.
 
-Files: `operation.py` has what recipes name, `sources.py` the layers by source, `base.py` what a training step
+Files: `operation.py` has what recipes name, `named_layers.py` the layers by source, `base.py` what a training step
 asks of each layer, `batch.py` what a layer holds for one batch, `gradient_noise.py` eq. 4 for ANL and CANL,
 `anl.py`, `canl.py` and `controls.py` the layers, `maths.py` the noise on tensors, `class_cache.py` CANL's
 cache, `hooks.py` the hooks on gradients, `gpu.py`, `kernels.py` and `sending.py` the same on a GPU,
@@ -36,7 +36,7 @@ _LAYERS = {
     "LAT": _HERE + "controls",
     "GaussianControl": _HERE + "controls",
     "NoiseLayer": _HERE + "base",
-    "make_layer": _HERE + "sources",
+    "make_layer": _HERE + "named_layers",
     "noise_along": _HERE + "maths",
     "draw_magnitude": _HERE + "maths",
 }

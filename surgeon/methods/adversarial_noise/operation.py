@@ -164,7 +164,7 @@ class AdversarialNoiseLayers(Operation):
         """
         import torch
 
-        from surgeon.methods.adversarial_noise.sources import make_layer
+        from surgeon.methods.adversarial_noise.named_layers import make_layer
 
         dtype = getattr(torch, self.cache_dtype) if self.cache_dtype else None
         layer = make_layer(

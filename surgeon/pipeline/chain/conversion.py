@@ -13,7 +13,7 @@ from surgeon.models.facts import input_size_of
 from surgeon.pipeline.chain.checking import Misfit, Unknown, checked, within
 from surgeon.pipeline.chain.comparing import demand_equal, read_json, read_mapping
 from surgeon.pipeline.chain.network import network_checks
-from surgeon.pipeline.chain.sources import demand_source, plain
+from surgeon.pipeline.chain.origins import demand_source, plain
 from surgeon.pipeline.conversion import Conversion, read_conversion
 from surgeon.pipeline.converting import CONVERSIONS, SETTINGS, Job
 from surgeon.pipeline.lineage import CONVERSION

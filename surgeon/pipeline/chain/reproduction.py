@@ -11,8 +11,8 @@ from surgeon.errors import RecipeError
 from surgeon.ownership.parts import EVALUATION
 from surgeon.pipeline.chain.checking import Keep, Misfit, Unknown, checked, opened, unknown, within
 from surgeon.pipeline.chain.comparing import demand_equal, read_mapping
+from surgeon.pipeline.chain.origins import Reader, demand_source
 from surgeon.pipeline.chain.run import run_checks
-from surgeon.pipeline.chain.sources import Reader, demand_source
 from surgeon.pipeline.measuring import columns_of_run, labelled_in, tested_in
 from surgeon.pipeline.reproducing import RUNS, SETTINGS, TABLE, WORK, place_of
 from surgeon.pipeline.runs_of_protocol import fault_of, settings_of

@@ -14,8 +14,8 @@ from surgeon.pipeline.chain.checking import Keep, Misfit, Unknown, checked, open
 from surgeon.pipeline.chain.comparing import read_mapping
 from surgeon.pipeline.chain.evaluation import Tested, evaluation_checks
 from surgeon.pipeline.chain.network import network_checks
-from surgeon.pipeline.chain.records import record_checks
-from surgeon.pipeline.chain.sources import Reader, source_checks
+from surgeon.pipeline.chain.origins import Reader, source_checks
+from surgeon.pipeline.chain.seals import record_checks
 from surgeon.pipeline.chain.training import result_check, training_checks
 from surgeon.pipeline.ended import CUT, TRAINED
 from surgeon.pipeline.training import RECIPE, SETTINGS

@@ -14,8 +14,8 @@ from surgeon.models.checkpoints import read_weights
 from surgeon.ownership.parts import EVALUATION
 from surgeon.pipeline.chain.checking import Keep, Misfit, Unknown, checked, opened, some, unknown, within
 from surgeon.pipeline.chain.comparing import demand_equal, demand_tensors, read_mapping
+from surgeon.pipeline.chain.origins import Reader
 from surgeon.pipeline.chain.run import run_checks
-from surgeon.pipeline.chain.sources import Reader
 from surgeon.pipeline.contents import IMAGES
 from surgeon.pipeline.ended import CUT, TRAINED
 from surgeon.pipeline.studying import BASE, RESULT, SETTINGS, compared, place_of

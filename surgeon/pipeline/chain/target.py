@@ -13,7 +13,7 @@ from surgeon.models.facts import normalization_of
 from surgeon.models.normalisation import as_said
 from surgeon.pipeline.chain.checking import Unknown
 from surgeon.pipeline.chain.evaluation import Tested, reason
-from surgeon.pipeline.chain.sources import Reader, demand_source
+from surgeon.pipeline.chain.origins import Reader, demand_source
 from surgeon.pipeline.evaluating import network_of, test_images
 
 

@@ -16,7 +16,7 @@ from surgeon.pipeline.chain.comparing import demand_equal, demand_tensors
 from surgeon.pipeline.ended import TRAINED, TRAINING, ended_with
 from surgeon.store.folder import WEIGHTS
 from surgeon.training.checkpoint import CHECKPOINT
-from surgeon.training.records import BEST, LAST, METRICS
+from surgeon.training.run_files import BEST, LAST, METRICS
 from surgeon.training.validation import Epoch
 from surgeon.verification import Check
 

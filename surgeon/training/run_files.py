@@ -18,7 +18,7 @@ from surgeon.training.board import Board
 METRICS, LAST, BEST, BOARD = "metrics.csv", "last.safetensors", "best.safetensors", "tensorboard"
 
 
-class Records:
+class RunFiles:
     """The files of a training. TensorBoard's are written if the package is installed.
 
     Args:
