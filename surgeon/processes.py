@@ -94,4 +94,5 @@ def own_device(wanted: str | torch.device | None = None) -> torch.device:
     state = _state()
     best = state.device if state is not None else torch.device("cuda" if torch.cuda.is_available() else "cpu")
     device = best if wanted is None else device_named(wanted)
+    # "cuda" without a number would be the first GPU in every process.
     return best if device.type == best.type and device.index is None else device

@@ -39,6 +39,7 @@ def written(path: Path) -> Iterator[Path]:
         with telling(path):
             with shared(beside):
                 yield beside
+            # Renaming is atomic within a file system, which a name beside the path is sure to be on.
             os.replace(beside, path)
     finally:
         with contextlib.suppress(OSError):
@@ -135,6 +136,7 @@ class _Patient(io.RawIOBase):
         """Write unless an error occurred before."""
         view = memoryview(content).cast("B")
         size = len(view)
+        # A raw file may take a part of what it is given.
         while len(view) and self.error is None:
             try:
                 view = view[self.file.write(view) :]

@@ -61,6 +61,7 @@ def rebind(tree: nn.Module, before: Mapping[str, nn.Module], apart: Iterable[nn.
 def hand_over(old: nn.Module, new: nn.Module) -> None:
     """Have the hooks on calls of `old` called with those of `new`, which takes its place, and with no
     copy of `old` inside `new`."""
+    # The same parameters: `new` took over all that `old` holds, and its hooks with it.
     if old._parameters is new._parameters or not any(old.__dict__.get(k) for k in _OF_CALLS):
         return
     for inner in new.modules():

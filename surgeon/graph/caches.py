@@ -26,6 +26,7 @@ def throw_away(network: nn.Module) -> None:
         return
     with modes_kept(network):
         for module in [*network.modules()]:
+            # torch's own `train` throws nothing away; a class's own reaches the modules below it by itself.
             if type(module).train is not nn.Module.train and keep & set(module.modules()):
                 module.train(module.training)
 

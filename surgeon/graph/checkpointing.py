@@ -83,6 +83,7 @@ def in_segments(graph: fx.Graph, network: nn.Module, compiled: Compile) -> Calla
             given = [values[name] for name in segment.inputs]
             if torch.is_grad_enabled():
                 again = partial(_contexts, self)
+                # The reentrant way gives no gradients where no input requires one, as of images.
                 result = checkpoint(segment.run, self, *given, use_reentrant=False, context_fn=again)
             else:
                 result = segment.run(self, *given)
@@ -99,6 +100,7 @@ def _boundaries(body: Sequence[fx.Node], network: nn.Module) -> list[int]:
     last = {n: max((place[u] for u in n.users), default=-1) for n in body}
     alive = [0] * (len(body) + 1)  # values that pass a cut before this node
     for node in body:
+        # Parameters and buffers are there anyway: reading one before a cut keeps nothing alive.
         if node.op != "get_attr":
             for i in range(place[node] + 1, last[node] + 1):
                 alive[i] += 1
@@ -127,6 +129,7 @@ def _overwritten(node: fx.Node, network: nn.Module) -> Iterator[fx.Node]:
     value = node.args[0] if node.args else None
     while isinstance(value, fx.Node):
         yield value
+        # A module with weights writes into new memory; one without may hand on its input, or a view of it.
         made_anew = value.op == "call_module" and any(
             True for _ in network.get_submodule(str(value.target)).parameters()
         )
@@ -180,10 +183,13 @@ def _contexts(network: nn.Module) -> tuple[AbstractContextManager[None], Abstrac
         kept = [(m, m.momentum, m.num_batches_tracked) for m in norms]
         now = [s.get_state() for s in streams.values()]
         for norm in norms:
+            # The second computation would move the running statistics again. A momentum of 0 leaves them; the counter
+            # is raised in place even so, and is therefore raised on a copy.
             norm.momentum = 0.0
             norm.num_batches_tracked = (
                 None if norm.num_batches_tracked is None else norm.num_batches_tracked.clone()
             )
+        # The same draws as in the first computation, whose gradients these are.
         for stream, state in zip(streams.values(), before, strict=True):
             stream.set_state(state)
         try:
@@ -191,6 +197,7 @@ def _contexts(network: nn.Module) -> tuple[AbstractContextManager[None], Abstrac
         finally:
             for norm, momentum, number in kept:
                 norm.momentum, norm.num_batches_tracked = momentum, number
+            # Later draws go on where they were, as if the second computation had not been.
             for stream, state in zip(streams.values(), now, strict=True):
                 stream.set_state(state)
 

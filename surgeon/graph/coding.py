@@ -23,11 +23,14 @@ def generate(network: Rewritten) -> None:
     """Make the code of all graphs anew, those for other calls among them."""
     for name in network._rebound:  # of graphs that are no longer
         del network.__dict__[name]
+    # While the code is made, `anchor` has nothing to compare: what hung where before belongs to the old graphs.
     network.__dict__["_holders"] = None
+    # A copy of a network still has the original's variants here (`copying.fill`): it needs graphs of its own.
     network.__dict__["_variants"] = network._variants.copied(
         lambda graph, mode: coded(network, graph, mode)[0]
     )
     for key, graph in network._programs.items():
+        # A copied graph names the network that it was copied from.
         graph.owning_module = network
         network._code_of[key] = coded(network, graph, key[1])
     arguments = [n.target for n in network._programs["forward", True, ()].nodes if n.op == "placeholder"]
@@ -43,6 +46,7 @@ def generate(network: Rewritten) -> None:
     network.__dict__["_opened"] = exchanged.opened(network, network._programs.values(), network._points)
     listen(network)
     network.__dict__["_ties"] = ties.ties(network, network._programs.values())
+    # Last: from here on `anchor` compares with all that was written down above.
     network.__dict__["_holders"] = (
         *anchors.holders(network, network._programs.values()),
         *ties.held(network._ties),
@@ -70,5 +74,6 @@ def coded(network: Rewritten, graph: fx.Graph, training: bool) -> Code:
     called = joined(graph, network)
     made = compiled(called)
     if training and checkpointing.wanted(network):
+        # The source that is shown stays the whole graph's: the segments are no code that anybody wrote.
         return checkpointing.in_segments(called, network, lambda part: compiled(part)[0]), made[1]
     return made

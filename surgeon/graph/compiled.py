@@ -29,6 +29,7 @@ def compiled(graph: fx.Graph) -> Code:
     # tracebacks, and whoever asks for the source of the function, read the lines here
     linecache.cache[name] = (len(code.src), None, code.src.splitlines(keepends=True), name)
     exec(compile(code.src, name, "exec"), scope)  # torch.fx wrote this source from the graph
+    # Taken out of its own globals: a function that holds itself is freed by the garbage collector alone.
     run = scope.pop("forward")
     # the lines go with the function: a network whose graphs are made anew leaves no lines behind
     weakref.finalize(run, linecache.cache.pop, name, None).atexit = False

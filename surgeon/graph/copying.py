@@ -67,6 +67,7 @@ def fill(new: Rewritten, network: Rewritten, memo: dict[int, Any]) -> None:
     new.__dict__["_variants"] = network._variants
     new.__dict__["_asked"] = network._asked
     new._regenerate()
+    # After `_regenerate`, which takes graphs for unedited.
     new.__dict__["_by_hand"] = network._by_hand
     _join_class(new, network)
 
@@ -78,6 +79,7 @@ def replica(network: Rewritten) -> Rewritten:
     It runs the network's code, and does not ask what hangs where: torch puts in copies of what hung there.
     """
     new: Rewritten = object.__new__(type(network))
+    # Another object runs this class's code: a network whose code changes leaves the class instead of changing it.
     type(network)._shared = True
     kept = {k: v for k, v in network.__dict__.items() if k not in network._rebound}
     new.__dict__.update(kept, _parameters={}, _holders=None, _replica_of=network, _is_replica=True)

@@ -59,10 +59,13 @@ def dispatcher(
         named.append(p.name)
         optional = optional or p.name in held
         if p.name in inputs and p.default is p.empty:
+            # Python refuses a required argument behind an optional one. Left out it is None, which `_unlike` refuses.
             arguments.append(f"{p.name}=_absent" if optional and not by_name else p.name)
             continue
         arguments.append(f"{p.name}=_held[{p.name!r}]")
         value = f"_held[{p.name!r}]"
+        # An optional input at its default was not given: that needs graphs without this input. Of an input only
+        # identity is asked, since `==` of tensors gives a tensor.
         tests.append(f"{p.name} is {value}" if p.name in inputs else f"not _same({p.name}, {value})")
     also = [n for n in inputs if n not in named]
     arguments += (["*"] if also and not by_name else []) + also
@@ -71,8 +74,10 @@ def dispatcher(
         arguments.append("**_more")
         tests.append("_more.keys() != _also.keys() or not all(_same(v, _also[n]) for n, v in _more.items())")
         if not more:
+            # The usual case: any further argument is one too many, and no keys are compared at each call.
             tests[-1] = "_more"
     given = ", ".join(inputs)
+    # Asked last: a call with other constants needs other graphs, whatever its sizes are.
     tests += [f"not self._fits({given})"] if sized else []
     everything = ", ".join(
         [f"{n!r}: {n}" for n in (*named, *also)] + (["**_more"] if takes_more(stock) else [])
@@ -84,6 +89,7 @@ def dispatcher(
     )
     needed = [n for n in inputs if n not in held and n not in also]
     tensors = " and ".join(f"isinstance({n}, _Tensor)" for n in needed)
+    # What is optional was tested above; a required input that is no tensor gets the longer look of `_unlike`.
     if needed:
         check += (
             f"    if not ({tensors}):\n        return "

@@ -42,6 +42,7 @@ def guard(network: nn.Module, names: Iterable[str]) -> None:
     for name in names:
         module = network.get_submodule(name)
         hooks = module._forward_pre_hooks.values()
+        # A container without a forward, such as a ModuleList, cannot be called at all and needs no guard.
         if not any(isinstance(h, Guard) for h in hooks) and type(module).forward is not nn.Module.forward:
             module.register_forward_pre_hook(Guard(name))
 

@@ -27,6 +27,7 @@ _OWN = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pr
 
 def after(layer: Any, module: nn.Module, x: Any) -> Any:
     """layer(module(x)), by the layer's own shorter way where nothing would notice."""
+    # Asked at each call: hooks come and go after the code was made.
     if isinstance(x, torch.Tensor) and not (_heard(layer) or _heard(module) or _all_heard()):
         return layer.after(module, x)
     return layer(module(x))
@@ -36,16 +37,19 @@ def joined(graph: fx.Graph, network: nn.Module) -> fx.Graph:
     """The graph with such calls joined: a copy, or the graph itself where no calls are to join."""
     if not any(_pair(node, network) for node in graph.nodes):
         return graph
+    # Callers see, edit and export the graphs: there each module is still called by itself.
     graph = copy.deepcopy(graph)
     for node in list(graph.nodes):
         before = _pair(node, network)
         if before is None:
             continue
         with graph.inserting_before(node):
+            # get_attr, and not call_module: `after` is handed the modules, and decides itself how they are called.
             layer = graph.create_node("get_attr", str(node.target))
             module = graph.create_node("get_attr", str(before.target))
             together = graph.call_function(after, (layer, module, before.args[0]))
         node.replace_all_uses_with(together)
+        # The layer's call first: torch.fx refuses to erase a node that another one uses.
         graph.erase_node(node)
         graph.erase_node(before)
     return graph
@@ -56,6 +60,7 @@ def _pair(node: fx.Node, network: nn.Module) -> fx.Node | None:
     if node.op != "call_module" or len(node.args) != 1 or node.kwargs:
         return None
     before = node.args[0]
+    # With a second use the module's own output is needed all the same, and nothing would be saved.
     if not isinstance(before, fx.Node) or before.op != "call_module" or len(before.users) != 1:
         return None
     if len(before.args) != 1 or before.kwargs:
@@ -67,6 +72,7 @@ def _pair(node: fx.Node, network: nn.Module) -> fx.Node | None:
 
 def _heard(module: nn.Module) -> bool:
     own = module.__dict__
+    # A `forward` of the object itself, as wrappers put one on a module, would be skipped by the shorter way.
     return "forward" in own or any(own.get(name) for name in _OWN)
 
 

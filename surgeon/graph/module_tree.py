@@ -92,9 +92,11 @@ def _own_values(module: nn.Module) -> list[Any]:
     return [v for k, v in module.__dict__.items() if k not in _TORCH_KEEPS]
 
 
+# Buffers are looked into, since a forward pass may leave an activation with its history in one.
 _TORCH_KEEPS = {k for k in nn.Module().__dict__ if k != "_buffers"}
 
 
+# The depth is limited, since objects and lists may hold each other.
 def _kept(values: Iterable[Any], depth: int = 4) -> Iterator[Tensor]:
     """Yield tensors with an autograd history, in values and in the lists, dicts and objects they hold."""
     for value in values:
@@ -151,6 +153,7 @@ def exchange(tree: nn.Module, name: str, module: nn.Module, shared: set[int] | N
     owner, _, leaf = name.rpartition(".")
     parent = tree.get_submodule(owner)
     old = parent._modules.get(leaf)
+    # Most modules stand in one place: a search of the whole tree at each exchange would make a cut quadratic.
     if old is not None and (shared is None or id(old) in shared):
         for holder in tree.modules():
             for key, child in holder._modules.items():
@@ -158,6 +161,7 @@ def exchange(tree: nn.Module, name: str, module: nn.Module, shared: set[int] | N
                     holder._modules[key] = module
         refer(tree, {id(old): module})
         if shared is not None:
+            # The new module stands now wherever the old one did.
             shared.add(id(module))
     parent._modules[leaf] = module
 
@@ -175,6 +179,7 @@ def put(tree: nn.Module, name: str, module: nn.Module, shared: set[int] | None =
     if old is not None:
         module.training = old.training
         for child_name, child in old._modules.items():
+            # A child that the new module has itself wins: it belongs to how that one works.
             module._modules.setdefault(child_name, child)
     exchange(tree, name, module, shared)
 
@@ -237,6 +242,7 @@ def free_name(tree: nn.Module, name: str, taken: Iterable[str]) -> str:
         `name`, or `name_2`, `name_3`, ...
     """
     used, number, free = set(taken), 2, name
+    # An attribute counts as taken too: it would hide a child of its name.
     while free in used or has(tree, free) or _is_attribute(tree, free):
         free, number = f"{name}_{number}", number + 1
     return free
@@ -305,6 +311,7 @@ def carve(
     _lead(tree, [n for n in tree._modules if is_call(n)])
     names = [r.name for r in regions]
     owner_of = {e.site: _owner(e.site, names) for e in edits}
+    # Asked before anything is exchanged: by name these are still the old modules.
     bound = bound_in(tree, displaced.modules.values())
     root = tree
     for region in regions:

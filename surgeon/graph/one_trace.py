@@ -47,6 +47,7 @@ def trace_once(
         before = set(model.__dict__)
         made: dict[str, torch.Tensor] = {}
         own: dict[str, str] = {}
+        # Counted, and not a flag: a trace may begin while another is under way.
         _here.traces = getattr(_here, "traces", 0) + 1
         try:
             graph = started.trace(model)
@@ -55,6 +56,7 @@ def trace_once(
             own = _named_by_origin(graph, model, before, started.watch)
             _follow_device(graph, next((p.device for p in model.parameters()), None))
             for node in graph.nodes:
+                # The example's values have served; kept, they would be copied and pickled with the graph.
                 node.meta.pop("value", None)
             opaque.update(started.hooked)
             return graph, made, started.asked.found
@@ -103,6 +105,7 @@ def _named_by_origin(graph: fx.Graph, model: nn.Module, before: set[str], watch:
                 "it reads a tensor that an earlier run left outside of the network, as a hook does that keeps what a "
                 "module gave: a graph would hold it for ever"
             )
+        # Made of weights, a tensor follows them into another precision; made of numbers alone, it keeps its own.
         if isinstance(value, torch.Tensor) and not watch.made_of_network(value):
             names[key] = key.replace("_tensor_constant", PLAIN_CONSTANT)
             node.target = names[key]
@@ -125,6 +128,7 @@ def _follow_device(graph: fx.Graph, device: torch.device | None) -> None:
         given = [*node.args, *node.kwargs.values()]
         if node.op in ("call_function", "call_method") and any(has(v) for v in given):
             with graph.inserting_before(node):
+                # The input's device, since a moved network is called with inputs of its new device.
                 present = graph.call_function(getattr, (first, "device"))
             node.args = tuple(present if has(a) else a for a in node.args)
             node.kwargs = {k: present if has(v) else v for k, v in node.kwargs.items()}

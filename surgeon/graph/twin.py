@@ -40,10 +40,12 @@ def twin(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
     if not _is_plain(module):
         return copy.deepcopy(module, memo)
     new = object.__new__(type(module))
+    # Before what it holds is copied: a child may refer to its parent, and would copy it without end.
     memo[id(module)] = new
     for key, value in module.__dict__.items():
         if key == "_modules":
             inner = {n: None if m is None else twin(m, memo) for n, m in value.items()}
+            # A dict or an OrderedDict, by torch's version and by how the module was made.
             new.__dict__[key] = type(value)(inner)
         elif key != "_compiled_call_impl":  # torch's own copies leave it out
             new.__dict__[key] = _copied(value, memo)
@@ -75,6 +77,7 @@ def _copied(value: Any, memo: dict[int, Any]) -> Any:
     if done is not None:
         return done
     if kind in _CONTAINERS and not value:
+        # Noted although it is empty: two attributes that share one list share one in the copy too.
         memo[id(value)] = kind()
         return memo[id(value)]
     return copy.deepcopy(value, memo)

@@ -49,6 +49,7 @@ class Call:
     @property
     def keys(self) -> Iterator[Key]:
         """All that graphs for the call may be kept under."""
+        # The most general first: graphs that hold for every size serve this call too.
         yield self.key
         if self.tensors:
             types = types_of(self.tensors.values())
@@ -77,8 +78,10 @@ def call_of(
     for name, value in given.items():
         if isinstance(value, torch.Tensor) or (name in inputs and value is not None):
             tensors[name] = value
+        # None for an input is a constant: such a call needs graphs without that input.
         elif name not in held or not same(value, held[name]) or name in inputs:
             try:
+                # Constants are a part of the key that graphs are kept under.
                 hash(_hashable(value))
             except TypeError:
                 return name
@@ -91,10 +94,12 @@ def same(value: Any, other: Any) -> bool:
     """Whether an argument is what a graph was made for."""
     if value is other:
         return True
+    # True == 1 == 1.0, and the network's code may ask for the type.
     if type(value) is not type(other):
         return False
     if isinstance(value, tuple):
         return len(value) == len(other) and all(same(a, b) for a, b in zip(value, other, strict=True))
+    # Of anything else `==` may give any answer, a tensor among them: only the same object is the same.
     return isinstance(value, (int, float, str)) and value == other
 
 
@@ -121,6 +126,7 @@ class Variants:
     def keep(self, key: Key, variant: Variant, network: nn.Module) -> list[Variant]:
         """Keep graphs; returns those that had to go."""
         self.kept[key] = variant
+        # A dict keeps its order, and `use` moves a call's graphs to the end: the first were called longest ago.
         gone = [self.kept.pop(k) for k in list(self.kept)[: max(0, len(self.kept) - MOST)]]
         if gone and not self._told:
             self._told = True
@@ -173,6 +179,7 @@ def sizes(value: torch.Tensor) -> tuple[int, ...]:
     return tuple(int(s) for s in value.shape[1:])
 
 
+# Nobody uses its result: without the mark torch.fx would remove the call as dead code.
 @fx.node.has_side_effect
 def demand_sizes(name: str, example: Example, *inputs: Any) -> None:
     """Raise SurgeryError for inputs of other sizes: in the graph itself, since torch.export runs that and
@@ -199,6 +206,8 @@ def with_demand(graph: fx.Graph, name: str, example: Example) -> None:
 def traced_elsewhere() -> bool:
     """Whether the present call is recorded by torch.compile, torch.export or torch.jit.trace, in which no
     graph can be made."""
+    # Making graphs runs torch.fx, which neither may record; and a graph made for symbolic sizes would hold for no
+    # call.
     return torch.compiler.is_compiling() or torch.jit.is_tracing()
 
 
@@ -224,6 +233,7 @@ def at_defaults(name: str, given: Mapping[str, Any], held: Mapping[str, Any]) ->
     return settled
 
 
+# As above: a check that nobody reads would be removed as dead code.
 @fx.node.has_side_effect
 def demand_default(name: str, argument: str, default: Any, value: Any) -> None:
     """Raise SurgeryError for another value of an argument than the one that the graph was made for."""

@@ -62,6 +62,7 @@ def locked(path: str | Path) -> Iterator[Path]:
         raise ArtifactError(f"{shown} is the root of a file system; name a folder below it")
     with _guard:
         hold = _held.get(path)
+        # After a fork the child has a copy of this table, but not its locks.
         if hold is not None and hold.process == os.getpid():
             if hold.thread != threading.get_ident():
                 raise ArtifactError(f"{shown} is in use by another thread of this process")
@@ -91,6 +92,7 @@ def locked(path: str | Path) -> Iterator[Path]:
                 os.unlink(lock.lock_file)
             lock.release()
     finally:
+        # The innermost first, so that each is empty when its turn comes.
         for folder in made:
             with contextlib.suppress(OSError):  # not empty
                 folder.rmdir()
@@ -169,6 +171,7 @@ def _check_length(path: Path, shown: str | Path) -> None:
     if os.path.lexists(path) or not hasattr(os, "pathconf"):
         return
     number = len(os.fsencode(path.name))
+    # The name of the unfinished file is longer than the path's own by a fixed number of bytes.
     most = os.pathconf(path.parent, "PC_NAME_MAX") + number - len(os.fsencode(unfinished(path).name))
     if number > most:
         raise ArtifactError(
@@ -183,6 +186,7 @@ def _no_place(shown: str | Path, error: OSError) -> ArtifactError:
 
 
 def _acquire(path: Path, shown: str | Path) -> BaseFileLock:
+    # A folder in a place where nothing may be written is locked from inside.
     beside = os.access(path.parent, os.W_OK)
     lock = FileLock(lock_beside(path) if beside or not path.is_dir() else lock_inside(path), timeout=_WAIT)
     try:
@@ -216,6 +220,7 @@ def _sign(file: Path) -> None:
             "since": time.strftime("%Y-%m-%d %H:%M:%S"),
         }
     )
+    # Not "w": if the file is gone by now, no new one may be made, on which nobody has a lock.
     with contextlib.suppress(OSError), file.open("r+", encoding="utf-8") as opened:
         opened.truncate()
         opened.write(text)
@@ -237,6 +242,7 @@ def _recover(path: Path) -> None:
     """
     leftovers, replaced = left_beside(path)
     if replaced:
+        # Several commands may have been killed, one after the other: the newest of what they replaced counts.
         latest = max(replaced, key=lambda p: p.lstat().st_mtime_ns)
         if _is_empty(path):
             os.rmdir(path)
@@ -285,6 +291,7 @@ def _left_inside(folder: Path) -> Iterator[Path]:
     for place, folders, files in os.walk(folder):
         here = Path(place)
         yield from (here / n for n in [*folders, *files] if is_temporary(n))
+        # In place: os.walk goes down into what is left in its list.
         folders[:] = [n for n in folders if not is_temporary(n) and not _is_locked(here / n)]
 
 

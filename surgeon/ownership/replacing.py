@@ -72,6 +72,7 @@ def new_folder(
             with telling(Path(folder)):
                 work.mkdir()
                 yield work
+                # Last, since it lists the files, by which a later command knows what is surgeon's own.
                 write_manifest(work, what, files=True)
             # A signal between its two renames would leave nothing under the name.
             with interrupts.deferred():
@@ -150,6 +151,7 @@ def _put(work: Path, target: Path, shown: str | Path) -> None:
         if not target.exists() or not any(target.iterdir()):
             os.rename(work, target)
             return
+        # Renamed and not removed: a command that is killed between the two renames leaves it for `_recover`.
         old = replaced(target)
         os.rename(target, old)
     except OSError as error:

@@ -47,6 +47,7 @@ def owned(folder: str | Path) -> Iterator[Path]:
             except ArtifactError as error:
                 refused = str(error)
         if world() > 1:
+            # All learn of it, since the others would wait for ever for a first process that has given up.
             refused = next((r for r in gathered([refused]) if r), "")
         if refused:
             raise ArtifactError(refused)
@@ -132,6 +133,7 @@ def claim(
     if known is not None and known.what != what.split()[-1]:
         raise ArtifactError(f"{folder} holds surgeon's {known.what}, not {what}; choose another folder")
     if before is not None:
+        # Through JSON, as the old settings came: a tuple is a list there.
         here, now = compared(before), compared(json.loads(json_text(settings)))
         keys = {*here, *now} - {*later}
         other = sorted(k for k in keys if here.get(k) != now.get(k))
@@ -161,6 +163,7 @@ def take(folder: Path, name: str, settings: dict[str, Any], what: str, *, compar
     claim(folder, name, settings, what, compared=compared)
     if not (folder / name).is_file():
         folder.mkdir(parents=True, exist_ok=True)
+        # The manifest first: a folder of a process killed before the settings is known as surgeon's, and free.
         write_manifest(folder, what.split()[-1], files=False)
         write_json(folder / name, settings)
 
@@ -191,6 +194,7 @@ def taken(
     try:
         yield
     except Exception:  # raised again below
+        # Only where no work was kept yet: finished parts are what a resumed call goes on from.
         if first() and all(is_own(p.name) or p.name == name for p in folder.iterdir()):
             for path in folder.iterdir():
                 path.unlink()

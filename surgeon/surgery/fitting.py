@@ -65,6 +65,7 @@ def fitted(attempt: Attempt, stock: nn.Module, images: Tensor, *, lags: bool = F
     if not (attempt.fits or attempt.approximates):
         return attempt
     theirs, displaced = running_statistics(attempt.tree), attempt.displaced.statistics
+    # The rewritten network shares these tensors with the stock one, whose statistics must stay.
     separate_statistics(attempt.network)
     observation = Observation(attempt)
     at_once = images_at_once(attempt.network, attempt.made, attempt.operations, len(images))
@@ -226,6 +227,7 @@ def first_values(attempt: Attempt, edits: Iterable[Edit]) -> None:
     """
     searching = attempt.searching
     for key, asked in searching.items():
+        # The search ends at the first value above the budget, which is right for rising values alone.
         if not asked.values or list(asked.values) != sorted(set(asked.values)):
             raise SurgeryError(
                 f"{key}: the values to try for {asked.setting} must rise; they are {asked.values}"
@@ -259,6 +261,7 @@ def search(attempt: Attempt, images: Tensor, settle: Callable[[], None] | None) 
                 attempt.statistics = measured
         value = _largest(curve, asked.budget)
         _tune(attempt, key, value)
+        # The statistics are those of the value tried last, which may be the one that was too dear.
         if settle is not None and curve is settled and value != curve[-1][0]:
             settle()
         attempt.searches[key] = Searched(
@@ -275,6 +278,7 @@ def _curve(
     settle: Callable[[], None] | None,
 ) -> Curve:
     """Return each value that was tried with its cost, up to the first one above the budget."""
+    # With the statistics as they are the first value costs nothing: `first` are its logits.
     curve = [] if settle else [(asked.values[0], 0.0)]
     for value in asked.values[len(curve) :]:
         with step(f"{key}.{asked.setting} {value:g}"):

@@ -118,7 +118,10 @@ class LayerByLayer:
         asked = _fitted(record, operations)
         self.edits = {e.site if e.replaces else e.layer: e for e in asked}
         refitting = [e for e in record.edits if operations[e.operation].refits(e)]
+        # A norm behind cancels any factor: the largest that an operation asks for does for all.
         self.scale = max((operations[e.operation].headroom(e) for e in refitting), default=1.0)
+        # Without an operation that has the others re-fitted nothing counts as drift, and all other layers are left
+        # alone.
         changing = [e for e in record.edits if e.effect != "exact"] if refitting else []
         self.changing = {e.layer or e.site for e in changing} | {e.site for e in changing if e.replaces}
         self.inserted = {
@@ -128,6 +131,7 @@ class LayerByLayer:
         }
         self.calls = Counter(str(n.target) for n in network.eval_graph.nodes if n.op == "call_module")
         holders = Counter(id(p) for m in network.modules() for p in m.parameters(recurse=False))
+        # A weight that two layers share would have to fit both of them.
         self.tied = {p for p, number in holders.items() if number > 1}
         self.beside = read_by_functions(network)
         self.reached: set[str] = set()
@@ -146,6 +150,7 @@ class LayerByLayer:
         edit = self.edits.get(call.name)
         changes = call.name in self.changing
         if isinstance(module, BatchNorm):
+            # Now, since the layers behind are fitted to what this norm gives with its new statistics.
             if module.running_mean is not None and self.drifted:
                 _take_statistics(module, call.inputs.new)
         elif edit is not None:
@@ -179,10 +184,13 @@ class LayerByLayer:
     def _can_fit(self, call: Call, module: nn.Module) -> bool:
         """Say whether a layer that no edit touched can be re-fitted."""
         x = call.inputs.new
+        # Called twice, one weight would have to fit two kinds of inputs; a subclass may compute something else.
         plain = type(module) is nn.Conv2d and self.calls[call.name] == 1 and call.name not in self.beside
         if not plain or not isinstance(call.old, Tensor) or not isinstance(x, Tensor):
             return False
         own: Any = module
+        # A hook may make the weight anew at each call, as weight norm does, or change what the equations take for
+        # granted.
         if own._forward_hooks or own._forward_pre_hooks or any(id(p) in self.tied for p in own.parameters()):
             return False
         numbered = own.padding_mode == "zeros" and not isinstance(own.padding, str)
@@ -191,11 +199,13 @@ class LayerByLayer:
     def _companion(self, call: Call, module: Any) -> None:
         """Re-fit a layer that no edit touched, with a new weight: the stock network may share the old one."""
         aim = self._target(call)
+        # A norm behind takes the mean away, and with it whatever the bias is.
         fit_bias = module.bias is not None and not aim.centred
         problem = equations(
             module, call.inputs.new, aim.wanted, mask=aim.mask, centred=aim.centred, fit_bias=fit_bias
         )
         problems, each, width = problem.cross.shape
+        # In double precision: the normal equations have the square of the problem's condition number.
         start = module.weight.flatten(1).double()
         if fit_bias:
             start = torch.cat([start, module.bias.double().unsqueeze(1)], 1)
@@ -203,6 +213,7 @@ class LayerByLayer:
         self.found.errors[call.name] = problem.error(solved)
         if aim.centred:
             # A norm behind cancels any scale. Keep the old one, times `scale`: training steps depend on it.
+            # The lower bound avoids 0 / 0 for a solution of zeros, as where all inputs are 0.
             solved = solved * (self.scale * start.norm() / solved.norm().clamp_min(1e-30))
         solved = solved.reshape(-1, width)
         self._set(call.name, module, "weight", solved[:, : width - fit_bias].reshape(module.weight.shape))
@@ -218,6 +229,7 @@ class LayerByLayer:
             self._set(call.name, module, leaf, module._parameters[leaf] * self.scale)
         behind: Any = self.network.get_submodule(norm)
         behind.running_mean.mul_(self.scale)
+        # The norm divides by the deviation, so that it takes the factor out again.
         behind.running_var.mul_(self.scale**2)
 
     def _set(self, name: str, module: nn.Module, leaf: str, value: Tensor) -> None:
@@ -285,4 +297,5 @@ def _take_statistics(norm: Any, x: Tensor) -> None:
     """Set a norm's running statistics to those of its inputs."""
     axes = [0, *range(2, x.dim())]
     norm.running_mean.copy_(x.mean(axes))
+    # Of a single value the unbiased variance is NaN.
     norm.running_var.copy_(x.var(axes, unbiased=x.numel() // x.shape[1] > 1))

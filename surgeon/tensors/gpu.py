@@ -36,6 +36,7 @@ def _real(*tensors: Tensor) -> bool:
     """Say whether tensors are real and code runs eagerly: not traced, fake, sharded or transformed."""
     return (
         not recording()
+        # The very types: a subclass, such as a fake or a sharded tensor, has no plain memory to point at.
         and all(type(t) in _OWN_TENSORS for t in tensors)
         and not transforms_are_active()
         and not dispatch_modes()
@@ -74,5 +75,6 @@ def sent(tensor: Tensor, device: torch.device) -> Tensor:
         The tensor on it.
     """
     if tensor.device.type == "cpu" and device.type == "cuda" and not recording():
+        # Only out of pinned memory a copy does not have the CPU wait.
         return tensor.pin_memory().to(device, non_blocking=True)
     return tensor.to(device)

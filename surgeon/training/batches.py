@@ -77,8 +77,10 @@ class Batches:
         Returns:
             One (n,) int64 tensor for each step.
         """
+        # A large step between seeds: two trainings do not share an order at other epochs.
         generator = torch.Generator().manual_seed(self.seed * 100_003 + epoch)
         parts = list(torch.randperm(self.count, generator=generator).split(self.size))
+        # Batch norm needs at least two samples on each process.
         if self.size > 1 and len(parts) > 1 and len(parts[-1]) < 2 * self.world:
             parts[-2:] = [torch.cat(parts[-2:])]
         return parts
@@ -130,6 +132,7 @@ class Seeded(Dataset):
         seed = seed_of(self.seed, self.epoch, index)
         random.seed(seed)
         numpy.random.seed(seed % 2**32)
+        # Not torch.manual_seed, which would seed the GPUs too, whose state is not given back here.
         torch.random.default_generator.manual_seed(seed)
         try:
             return self.data[index]
@@ -164,6 +167,7 @@ def in_order(
     if isinstance(data, Images):
         yield from ((data.x[i], data.y[i]) for i in own)
     else:
+        # An epoch that no training has: validation repeats no draws of one.
         items = Seeded(data, 0, -1)
         yield from _read(items, "val", batch_sampler=[i.tolist() for i in own if len(i)], num_workers=workers)
 

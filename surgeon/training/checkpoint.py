@@ -72,6 +72,7 @@ def store(folder: Path, run: Run, progress: Progress, best: dict[str, Tensor] | 
         best: The best weights so far; None before the first.
     """
     weights, optimizer = _states(run)
+    # Collective calls come before the other processes leave: the first one would wait for them without end.
     noise = _gathered(run, {n: m.get_memory() for n, m in _noise(run.model).items()})
     if not run.accelerator.is_main_process:
         return
@@ -110,10 +111,13 @@ def resume(folder: Path, run: Run) -> tuple[Progress, dict[str, Tensor] | None]:
             that it left this network with when it was broken off.
     """
     path = folder / CHECKPOINT
+    # Under FSDP each process has a part of the weights alone.
     given = "" if _sharded(run) else hash_of(run.model.state_dict())
     if not path.is_file():
         return Progress(began=given), None
     try:
+        # On the CPU, since the training may go on with another device; without code, since a file may come from
+        # anywhere.
         state = torch.load(path, map_location="cpu", weights_only=True)
         identity, progress = state["identity"], Progress(**state["progress"])
         noise = state["noise"]
@@ -130,6 +134,7 @@ def resume(folder: Path, run: Run) -> tuple[Progress, dict[str, Tensor] | None]:
         known = [state["model"], state["average"], state["best_weights"]]
         _tell_of_other_weights(folder, given, progress, known)
     layers = _noise(run.model)
+    # A training may go on with more processes than have written the checkpoint.
     memory = noise[run.accelerator.process_index % len(noise)]
     try:
         if {*layers} != {*memory}:

@@ -36,6 +36,7 @@ def synced_batch_norms(model: nn.Module, on: bool) -> Iterator[None]:
                 # The class is changed, not the module: the optimizer and the record refer to these objects.
                 if type(module) in PLAIN and next(iter(module.buffers()), torch.empty(0)).is_cuda:
                     module.__class__ = nn.SyncBatchNorm
+                    # SyncBatchNorm reads it, and its constructor has not run.
                     module.__dict__["process_group"] = torch.distributed.group.WORLD
                 else:
                     module.__class__ = _synced(type(module))
@@ -62,11 +63,14 @@ class _Synced(BatchNorm):
         if not self.training:
             return super().forward(x)
         axes = [a for a in range(x.dim()) if a != 1]
+        # Sent along, as processes may have different numbers of samples.
         count = torch.tensor([x.numel() / x.shape[1]], dtype=torch.float64, device=x.device)
+        # In double precision, since the variance is a difference of two large numbers below.
         wide = x.double()
         summed = _sum(torch.cat([wide.sum(axes), wide.square().sum(axes), count]))
         n, c = summed[-1], x.shape[1]
         mean = summed[:c] / n
+        # Rounding may leave it just below 0.
         var = (summed[c : 2 * c] / n - mean.square()).clamp_min(0)
         if self.track_running_stats and self.running_mean is not None and self.running_var is not None:
             with torch.no_grad():
@@ -74,6 +78,7 @@ class _Synced(BatchNorm):
                     self.num_batches_tracked.add_(1)
                 weight = 1 / float(self.num_batches_tracked or 1) if self.momentum is None else self.momentum
                 self.running_mean.lerp_(mean.to(self.running_mean), weight)
+                # The unbiased variance, which torch keeps too.
                 self.running_var.lerp_((var * n / (n - 1).clamp_min(1)).to(self.running_var), weight)
         shape = [1, c] + [1] * (x.dim() - 2)
         out = ((wide - mean.view(shape)) * (var + self.eps).rsqrt().view(shape)).to(x.dtype)

@@ -127,6 +127,7 @@ def adversarial_noise(
         with _eager() if _before_caches(layers, inputs, labels) else contextlib.nullcontext():
             yield
         for layer in layers:
+            # Not in `finally`: it waits for all processes, which an error in one of them would keep waiting.
             layer.share()
     finally:
         for layer in layers:
@@ -166,6 +167,7 @@ def _first_round(
         _eager(),
     ):
         for module in others:
+            # At η = 0 nobody adds noise, and CANL's caches wait for the gradients of the step itself.
             module.enter("idle")
         for layer in layers:
             layer.enter("record")
@@ -186,6 +188,7 @@ def _first_round(
 def _gradients(loss: Tensor, recorded: list[Any]) -> tuple[Tensor | None, ...]:
     if not recorded or not loss.requires_grad:
         return (None,) * len(recorded)
+    # A layer that the loss does not depend on gets None, which means no noise.
     return torch.autograd.grad(loss, recorded, allow_unused=True)
 
 
@@ -207,6 +210,7 @@ def _before_caches(layers: list[NoiseLayer], inputs: Any, labels: Tensor) -> boo
 def _frozen(model: nn.Module) -> Iterator[None]:
     trained = [p for p in model.parameters() if p.requires_grad]
     for p in trained:
+        # autograd then computes the gradients of activations alone.
         p.requires_grad_(False)
     try:
         yield

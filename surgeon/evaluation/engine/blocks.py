@@ -133,6 +133,7 @@ def evaluate(
         if first():
             store.claim(manifest)
         everyone()
+        # After all have met: the first process has written the manifest that the others compare.
         store.claim(manifest, write=False)
     with contextlib.ExitStack() as stack:
         for one in victims.values():
@@ -155,6 +156,7 @@ def evaluate(
     if store is not None:
         everyone()  # the blocks are in its folder: no process needs to hold, or to send, those of others
         return Outcome(OnDisk(store, tuple(clean), tuple(attacks), len(blocks)), tuple(attacks), draws)
+    # In the order of one process, however many there were.
     every = sorted(gathered(rows), key=lambda r: r[:2])
     return Outcome((*clean, *(v for _, _, verdicts in every for v in verdicts)), tuple(attacks), draws)
 
@@ -212,6 +214,7 @@ class _Work:
         if known is None and self.store:
             known = self.store.clean()
         if len(self.images):
+            # Verdicts that were read from the folder do not say how many classes there are.
             self.classes = score(self.model, self.images[:1], self.labels[:1]).classes
         self.verdicts = known or []
         return self.verdicts

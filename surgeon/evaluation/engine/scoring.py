@@ -60,6 +60,7 @@ def score(
     for n, (x, y) in enumerate(zip(images.split(batch_size), labels.split(batch_size), strict=True)):
         x, y = x.to(device), y.to(device)
         if draws > 1:
+            # A seed for each batch: what one draws does not depend on those before it.
             torch.manual_seed(seed + n)
         logits = [check_logits(model(x), len(x)) for _ in range(draws)]
         classes = logits[0].shape[1]
@@ -214,6 +215,7 @@ def distances(adversarial: Tensor, images: Tensor) -> Distances:
     Returns:
         The distances.
     """
+    # In float32 a sum over all pixels rounds by more than the slack that is allowed.
     delta = (adversarial.double() - images.double()).flatten(1).abs()
     return Distances(delta.amax(1), delta.norm(dim=1), delta.sum(1))
 
@@ -237,6 +239,7 @@ def tightened(adversarial: Tensor, images: Tensor, attack: Attack) -> Tensor:
     over = (far > attack.eps) & (far <= attack.eps * (1 + ROUNDING))
     if not bool(over.any()):
         return adversarial
+    # A little further in than ε, as the result is rounded to float32 once more.
     shrink = torch.where(over, attack.eps * (1 - 1e-6) / far, 1.0).view(-1, 1, 1, 1)
     return torch.where(
         over.view(-1, 1, 1, 1), images + (adversarial.double() - images.double()) * shrink, adversarial

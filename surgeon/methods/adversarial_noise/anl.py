@@ -85,6 +85,8 @@ class ANL(GradientNoise):
         # Writing into a view in place changes its edge, and an image has no edge: record a new tensor.
         recorded = h.view_as(h) if h.requires_grad else h.detach().requires_grad_()
         batch.recorded = recorded
+        # A clone goes on: an activation behind may write in place, which torch refuses on a leaf that needs
+        # gradients.
         return recorded.clone()
 
     def perturb(self, h: Tensor) -> Tensor:

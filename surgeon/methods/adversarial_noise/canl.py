@@ -147,6 +147,7 @@ class CANL(GradientNoise):
         batch.everyone = labels if self.shard is None else gather_labels(labels, self.shard)
         batch.cache_input = self._cache_input(labels)
         batch.magnitude = self.draw(len(labels))
+        # Over the samples of all processes, each of which then chooses the same ones.
         batch.rank = torch.randperm(len(batch.everyone), generator=self._generator, device="cpu")
         batch.speaking, batch.classes = None, self.num_classes if self.measures_alone else 0
 
@@ -162,6 +163,7 @@ class CANL(GradientNoise):
                 f"canl needs class indices of shape (N,), got {labels.dtype} of shape {tuple(labels.shape)}; "
                 "soft labels (mixup, cutmix) have no class to look up"
             )
+        # On a GPU a look at the values would have the CPU wait for it at every step.
         if labels.device.type != "cpu":
             return
         odd = ((labels < 0) | (labels >= self.num_classes)).nonzero()
@@ -204,6 +206,7 @@ class CANL(GradientNoise):
         cache = self.cache = self.cache.to(h.device)
         shard = self.shard
         if self.measures_alone and gpu.takes(h, cache):
+            # The kernels walk through cache and activations in one order of memory.
             cache = self.cache = cache.contiguous(memory_format=gpu.format_of(h))
             speaking = self._speakers(labels, rank, len(cache))
             out = gpu.perturbed(h, cache, magnitude, labels)
@@ -213,6 +216,7 @@ class CANL(GradientNoise):
             if shard is None:
                 class_cache.write(cache, gradient, labels, rank)
             else:
+                # No exchange between processes inside a backward pass: `share` makes it after the step.
                 self._pending = class_cache.own_rows(cache, gradient, everyone, rank, shard)
 
         return hooked(added(h, self._cached_eta(h, cache, labels, magnitude)), keep)

@@ -56,6 +56,7 @@ def speakers(labels: Tensor, ranks: Tensor, classes: int) -> Tensor:
     if not len(labels):
         return ranks.new_full((len(ranks), classes), -1)
     best = _best(classes, labels, ranks)
+    # argsort turns ranks into the samples that have them; absent classes read any row, which `where` leaves out.
     return torch.where(best >= 0, ranks.argsort(1).gather(1, best.clamp_min(0)), -1)
 
 
@@ -71,6 +72,7 @@ def input_of(cache: Tensor) -> Tensor:
         A leaf tensor that shares the cache's memory.
     """
     leaf = cache.data.requires_grad_()
+    # It runs when a gradient is accumulated, which `backward()` does and torch.autograd.grad does not.
     leaf.register_post_accumulate_grad_hook(_write_back)
     return leaf
 
@@ -106,6 +108,7 @@ class _FeedCache(torch.autograd.Function):
 
 def _write_back(leaf: Tensor) -> None:
     """Write the "gradient" of a leaf into the memory that it shares with the cache."""
+    # None where the loss does not depend on the layer.
     if leaf.grad is not None:
         leaf.data.copy_(leaf.grad)
         leaf.grad = None
@@ -114,6 +117,7 @@ def _write_back(leaf: Tensor) -> None:
 def _renewed(cache: Tensor, gradient: Tensor, speaking: Tensor) -> Tensor:
     """Return the cache after a batch."""
     rows = gradient.detach().index_select(0, speaking.clamp_min(0))
+    # A mask over all classes, and no index by it: on a GPU the CPU would wait for the number of rows.
     present = (speaking >= 0).view(-1, *[1] * (gradient.dim() - 1))
     return torch.where(present, _kept(rows, cache.dtype), cache)
 

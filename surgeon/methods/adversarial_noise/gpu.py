@@ -59,8 +59,10 @@ class _Perturbed(torch.autograd.Function):
 
         images, size, part, parts = _divided(h)
         peak, means, squares, factor = h.new_empty((4, images * parts), dtype=torch.float32).unbind()
+        # A kernel takes a pointer there also where it reads nothing of it.
         index = h if labels is None else labels
         out = torch.empty_like(h)
+        # Triton starts kernels on the current device, which need not be the tensor's.
         with torch.cuda.device_of(h):
             kernels.measured[(images, parts)](
                 h, g, index, peak, means, squares, size, part, labels is not None, BLOCK
@@ -93,6 +95,7 @@ def remember(cache: Tensor, gradient: Tensor, labels: Tensor, speaking: Tensor) 
     images, size, part, parts = _divided(gradient)
     scaled = is_scaled(cache.dtype)
     peak = cache.new_empty(images * parts, dtype=torch.float32)
+    # As for `_Perturbed`: the current device may be another one.
     with torch.cuda.device_of(cache):
         if scaled:
             kernels.peaks[(images, parts)](gradient, labels, speaking, peak, size, part, BLOCK)

@@ -69,6 +69,7 @@ class GradientNoise(NoiseLayer):
         self.momentum = momentum
         self.deviation, self.magnitude = deviation, magnitude
         seed = int(torch.randint(2**31, (), device="cpu")) if seed is None else seed
+        # On the CPU, so that a seed draws the same on every device.
         self._generator = torch.Generator(device="cpu").manual_seed(seed)
 
     @property
@@ -90,6 +91,7 @@ class GradientNoise(NoiseLayer):
         shard = self.shard if self.per_sample else None
         if shard is None:
             return draw_magnitude(n if self.per_sample else 1, self.epsilon, self._generator)
+        # Drawn for the whole batch, of which each process takes its part: no two use the same numbers.
         return shard.take(draw_magnitude(shard.total, self.epsilon, self._generator), n)
 
     def reset(self) -> None:
@@ -112,6 +114,7 @@ class GradientNoise(NoiseLayer):
 
     def _eta(self, h: Tensor, gradient: Tensor, magnitude: Tensor) -> Tensor:
         """Return the noise of eq. 4."""
+        # In half precision the sums behind a standard deviation overflow.
         wide = torch.promote_types(h.dtype, torch.float32)
         r = sent(magnitude, h.device).to(wide)
         return noise_along(gradient.to(h.device, h.dtype), self._std(h.detach().to(wide)), r)

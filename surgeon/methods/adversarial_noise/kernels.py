@@ -22,7 +22,9 @@ def peaks(g, labels, speaking, peak, size, part, block: tl.constexpr):
     end = tl.where(speaks, tl.minimum(size, (p + 1) * part), 0)
     for start in range(p * part, end, block):
         place = start + tl.arange(0, block)
+        # 64 bits: images times their numbers may exceed 2³¹.
         x = tl.load(g + n.to(tl.int64) * size + place, mask=place < end, other=0).to(tl.float32)
+        # NaN counts as inf: a maximum may drop a NaN, and the row would pass for a finite one.
         most = tl.maximum(most, tl.where(x == x, tl.abs(x), float("inf")))
     tl.store(peak + n * tl.num_programs(1) + p, tl.max(most, 0))
 
@@ -43,9 +45,12 @@ def measured(h, g, rows, peak, means, squares, size, part, has_rows: tl.constexp
         place = start + tl.arange(0, block)
         ok = place < end
         x = tl.load(g + row * size + place, mask=ok, other=0).to(tl.float32)
+        # As above: a maximum may drop a NaN.
         most = tl.maximum(most, tl.where(x == x, tl.abs(x), float("inf")))
         x = tl.load(h + n.to(tl.int64) * size + place, mask=ok, other=0).to(tl.float32)
         own = tl.minimum(block, end - start).to(tl.float32)
+        # Deviations from a running mean, combined block by block: the difference of two large sums would lose its
+        # digits.
         middle = tl.sum(x, 0) / own
         apart = tl.where(ok, x - middle, 0)
         step = middle - mean
@@ -78,6 +83,7 @@ def factors(
     A single program, which combines what `measured` found. single: r has one number. per_row: a power of two,
     at least `parts`.
     """
+    # Parts are weighed by their numbers, and the last part of a row has fewer.
     last = size - (parts - 1) * part
     total = 0.0
     for start in range(0, images * parts, block):
@@ -85,6 +91,7 @@ def factors(
         ok = place < images * parts
         own = tl.where(place % parts == parts - 1, last, part).to(tl.float32)
         total += tl.sum(tl.where(ok, own * tl.load(means + place, mask=ok, other=0), 0), 0)
+    # Floats, since the product of the integers may exceed 32 bits.
     count = (images * 1.0) * (size * 1.0)
     mean = total / count
     total = 0.0
@@ -105,6 +112,7 @@ def factors(
             which = n * 0
         amplitude = tl.load(r + which, mask=n < images, other=0) * std
         usable = (peak > 0) & (peak < float("inf"))
+        # 1 in its place: `where` computes both of its sides, also a division by 0.
         quotient = amplitude / tl.where(usable, peak, 1)
         fine = usable & (tl.abs(quotient) < float("inf"))  # which nan is not
         tl.store(factor + n, tl.where(fine, quotient, 0), mask=n < images)
@@ -122,6 +130,7 @@ def perturbed(h, g, rows, factor, out, size, has_rows: tl.constexpr, block: tl.c
     by = tl.load(factor + n)
     ok = place < size
     x = tl.load(h + n.to(tl.int64) * size + place, mask=ok, other=0).to(tl.float32)
+    # A row that is not finite has the factor 0, and 0 · inf would be NaN: it is not read.
     if by != 0:
         x += by * tl.load(g + row * size + place, mask=ok, other=0).to(tl.float32)
     tl.store(out + n.to(tl.int64) * size + place, x.to(out.dtype.element_ty), mask=ok)

@@ -286,6 +286,7 @@ class KernelAveragePool(Drawing, Blending, OptionalState):
         own: Any = conv
         if (
             self.pool != "mean"
+            # A subclass with a forward of its own computes something else than what is shortened here.
             or type(self).forward is not _FORWARD
             or self.kernel_size == 1
             or not pools_weights(conv, x)

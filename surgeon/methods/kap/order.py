@@ -58,6 +58,7 @@ def channel_order(loss: Tensor, gram: Tensor) -> Tensor:
         return order
     value = _value(loss, gram, order)
     together = max(1, number // 8)
+    # A round costs about C³: the wider a layer, the fewer of them.
     for _ in range(max(6, min(100, int(_MOST_WORK / number**3)))):
         pairs = _best_pairs(_gains(loss, gram[order][:, order]), together)
         if not pairs:
@@ -70,6 +71,7 @@ def channel_order(loss: Tensor, gram: Tensor) -> Tensor:
             gain, order, value = (value - reached) / abs(value), trial, reached
             if gain > _ENOUGH or together > 1:
                 continue
+        # Exchanges that help one by one may spoil each other: with fewer at a time they do so less.
         if together == 1:
             break
         together = max(1, together // 2)

@@ -132,6 +132,7 @@ def lstsq_grouped_weight(
     reached = parts.reshape(groups, groups, -1, parts.shape[2]).diagonal(dim1=0, dim2=1).permute(2, 0, 1)
     damped = gram + ridge * torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
     wanted = reached.mT @ own
+    # Not by Cholesky: the ridge may be 0, and windows of one group may then leave a singular matrix.
     solved = torch.linalg.pinv(damped, hermitian=True) @ wanted
     size = own.square().sum()
     error = (solved * (gram @ solved)).sum() - 2 * (solved * wanted).sum() + size
@@ -175,10 +176,12 @@ def lstsq_weight(weight: Tensor, matrix: Tensor, ridge: float = 1e-4) -> Tensor:
     a = matrix.detach().double()
     w = weight.detach().double().flatten(1) if weight.dim() > 1 else weight.detach().double().unsqueeze(1)
     if ridge < _NO_RIDGE:
+        # Without a ridge AᵀA may be singular: the pseudoinverse gives the solution of least norm.
         solved = torch.linalg.pinv(a) @ w
     else:
         normal = a.mT @ a
         normal.diagonal().add_(ridge)
+        # The ridge makes the matrix positive definite also where A is singular.
         solved = torch.cholesky_solve(a.mT @ w, torch.linalg.cholesky(normal))
     return solved.reshape(matrix.shape[1], *weight.shape[1:]).to(weight.dtype)
 
