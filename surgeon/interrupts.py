@@ -57,6 +57,7 @@ _state = _State()
 @contextlib.contextmanager
 def handled() -> Iterator[None]:
     """Inside, both signals raise `Stopped`, in the main thread and unless this process ignores them."""
+    # Python lets the main thread alone set handlers.
     if threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -83,6 +84,7 @@ def deferred() -> Iterator[None]:
         yield
     finally:
         _state.depth -= 1
+    # Not in `finally`: `Stopped` must not take the place of an error that is on its way.
     if not _state.depth:
         check()
 

@@ -156,6 +156,7 @@ def _obstacle(network: nn.Module, module: nn.Module, one: Hung) -> str:
             f"whatever hangs in it, so that {layer} "
             f"would run twice: {way + ', or ' if way else ''}{_ORDER}"
         )
+    # Moved, and not wrapped: nothing says to which of the two places the layer belongs.
     if not any(m is one.at for m in module.modules()):
         place = next((n for n, m in nn.Module.named_modules(network) if m is one.at), None)
         if place is not None:
@@ -286,6 +287,7 @@ def walk(network: nn.Module, path: str) -> nn.Module | None:
 def inner_of(module: nn.Module) -> nn.Module:
     """The module itself, or what torch.compile put its own around: that one shows the attributes of what
     it holds as its own."""
+    # By the class's name: importing it would load all of torch.compile.
     held = module._modules.get("_orig_mod") if type(module).__name__ == "OptimizedModule" else None
     return module if held is None else held
 

@@ -91,6 +91,7 @@ class Read:
         own = self.module.__dict__[self.kind] if self.kind else self.module.__dict__
         if self.complete and len(own) != len(self.names):
             return False
+        # Identity first, which holds at nearly every call: for shapes a parametrization has to be computed.
         if all(map(operator.is_, map(own.get, self.names), self.tensors)):
             return True
         return tuple(_shape(self.module, n) for n in self.names) == self.shapes
@@ -167,6 +168,7 @@ def changes(network: nn.Module, before: Mapping[str, Opened], points: Iterable[P
             kind = type(now).__name__
             whose = f"{kind} in place of {type(old.module).__name__}" if another else f"another {kind}"
             text = f"{whose}, {text}" if text else whose
+        # torch's containers run whatever hangs in them; other code may never call a new child.
         runs = exchanged or isinstance(now, CONTAINERS)
         result.append(Change(path, text, another or (runs and names != old.names)))
     return result

@@ -72,6 +72,7 @@ def _remake(network: Rewritten, changes: list[exchanged.Change]) -> None:
     elif traced_elsewhere():
         reason = _TRACED
     else:
+        # What to go back to: a trace that fails has written over these by then.
         before = {
             k: network.__dict__[k]
             for k in (*OWN, "_constants", "_sized", "_cleared")
@@ -88,6 +89,7 @@ def _remake(network: Rewritten, changes: list[exchanged.Change]) -> None:
         made = _written(network._programs, before["_programs"]) and _hold(network, tensors)
         if reason or made:  # who holds the graphs goes on to
             held_tensors.drop(network)
+            # What the new trace asked for is watched from now on, also where its graphs are the old ones.
             asked = before["_asked"] if reason else before["_asked"] | network._asked
             network.__dict__.update(before, _asked=asked)
             for name, value in tensors.items():

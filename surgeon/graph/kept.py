@@ -62,6 +62,7 @@ class Kept:
         self._hooks = {m: [h.copy() for h in _hooks(m)] for m in self._before}
         self._contents: list[tuple[Any, Any]] = []
         for held, _, _ in self._before.values():
+            # What nn.Module itself sets comes first, as its constructor runs first.
             for value in list(held.values())[_COUNT:]:
                 if type(value) in _MUTABLE:
                     self._contents.append((value, value.copy()))

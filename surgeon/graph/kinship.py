@@ -97,6 +97,7 @@ def class_for(base: type[N], stock: type[nn.Module], bound: Bound[N]) -> type[N]
 
 def _kin(base: type[N], stock: type[nn.Module], bound: Bound[N]) -> type[N]:
     """The class between the two, one for each stock class as long as anything uses it."""
+    # type's own, as a metaclass may have another. It lists classes that it does not keep alive.
     for known in type.__subclasses__(stock):
         if known.__dict__.get("_kin_of") == (base, stock):
             return cast(type[N], known)
@@ -142,6 +143,7 @@ def _members(base: type[N], stock: type, bound: Bound[N]) -> dict[str, Any]:
 def _empty(cls: type, *args: Any, **kwargs: Any) -> Any:
     """What `cls.__new__(cls)` gives: an object with nothing in it, as code that copies a module by its
     `__dict__` expects."""
+    # GraphModule's own `__new__` would make a class of its kind for each object.
     return object.__new__(cls)
 
 

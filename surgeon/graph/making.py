@@ -60,6 +60,7 @@ def trace_and_cut(
     follow_modes(traced.train, traced.eval, traced.asked.settings)
     network.__dict__["_asked"] = traced.asked if forward else traced.asked | network._asked
     for training, graph in ((True, traced.train), (False, traced.eval)):
+        # forward_head begins at features: the network's input is not in its graph.
         cut(network, graph, with_input=method != "forward_head")
         with_demand_plain(graph, network._stock_class.__name__, traced.questions)
         if traced.sized and forward and network._example:

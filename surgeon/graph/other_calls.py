@@ -55,6 +55,7 @@ def otherwise(network: Rewritten, inputs: tuple[str, ...], given: dict[str, Any]
         if recorded or traced_elsewhere() or network._by_hand:
             _refuse(network, inputs, given)
         variant = _made(network, call)
+    # torch.compile would take the move within the dict for an effect of the call.
     elif not torch.compiler.is_compiling():
         network._variants.use(call)
     return variant.run[network.training](network, *call.tensors.values())
@@ -118,6 +119,7 @@ def _made(network: Rewritten, call: Call) -> Variant:
         making.traced_anew, network, view, "forward", call.constants, tuple(call.tensors)
     )
     try:
+        # Two images first, since code may do something else for one; some code takes one alone.
         traced = anew(call.example(2))
     except TraceError:
         try:
@@ -168,6 +170,7 @@ def _demand_form(network: Rewritten, traced: Traced, call: Call) -> None:
     if not asked:
         return
     view = making.apart(network.stock_view(), network)
+    # The code of the view's containers runs here, which their guards would refuse.
     unguard(view)
     for name, value in traced.constants.items():
         view.register_buffer(name, value)

@@ -153,6 +153,7 @@ def _pick(value: Any, which: int) -> Any:
         return slice(*(_pick(v, which) for v in (value.start, value.stop, value.step)))
     if isinstance(value, (list, tuple)):
         picked = [_pick(v, which) for v in value]
+        # A named tuple takes its items one by one.
         return type(value)(*picked) if hasattr(value, "_fields") else type(value)(picked)
     return value
 

@@ -87,6 +87,7 @@ def run(network: nn.Module, series: tuple[Call, ...], size: tuple[int, ...], inp
         mode = None
         for number, call in enumerate(series):
             try:
+                # Only where it changes: `train` may throw away what code keeps from call to call, which shall show.
                 if call.training is not mode:
                     network.train(call.training)
                     mode = call.training

@@ -32,6 +32,7 @@ def held_still(model: nn.Module, seed: int = 0) -> Iterator[None]:
             torch.manual_seed(seed)
             model.eval()
             for p, _ in grads:
+                # Attacks ask for gradients of images; those of weights would cost time and memory for nothing.
                 p.requires_grad_(False)
             yield
     finally:

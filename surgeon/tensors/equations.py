@@ -81,6 +81,7 @@ class _Sums:
 
     def add(self, u: Tensor, y: Tensor) -> None:
         """Add images. u: (groups, d, positions of all images), y: (groups, outputs, the same)."""
+        # Products in the inputs' own precision, which is fast; sums over all images in double.
         self.gram += _gram(u).double()
         self.cross += (y @ u.mT).double()
         self.u += u.sum(2).double().unsqueeze(1)
@@ -106,6 +107,7 @@ class _Sums:
 
     def means(self, centred: bool) -> Equations:
         """Return the equations of what was added."""
+        # No position may be left over by a channel's mask.
         count = self.count.clamp_min(1)
         gram, cross, u, y, energy = (t / count for t in (self.gram, self.cross, self.u, self.y, self.energy))
         if centred:

@@ -69,11 +69,14 @@ def ridge_solve(gram: Tensor, cross: Tensor, ridge: float) -> Tensor:
         tensor([[2., 3.]], dtype=torch.float64)
     """
     gram, cross = gram.double(), cross.double()
+    # Cholesky reads one triangle alone, in which rounding left other numbers than in the other.
     gram = (gram + gram.mT) / 2
+    # All inputs may be 0, and the ridge, which is relative, with them.
     scale = gram.diagonal(dim1=-2, dim2=-1).mean(-1).clamp_min(1e-30)[..., None, None]
     unit = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
     ridge = max(ridge, _LEAST)
     while True:
+        # _ex says which problems failed, where the plain one raises an error.
         factor, failed = torch.linalg.cholesky_ex(gram + ridge * scale * unit)
         if ridge >= _MOST or not bool(failed.any()):
             return torch.cholesky_solve(cross.mT, factor).mT

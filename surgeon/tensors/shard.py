@@ -63,6 +63,7 @@ class Shard:
         """
         wide = h.double()
         count, total = self.sum(torch.stack([wide.new_tensor(h.numel()), wide.sum()])).unbind()
+        # In two rounds: from sums of squares alone, digits are lost where the mean is large.
         squares = self.sum((wide - total / count).square().sum())
         return (squares / count).sqrt().to(h.dtype)
 
@@ -95,6 +96,7 @@ def gather_labels(labels: Tensor, shard: Shard) -> Tensor:
     Returns:
         (total,).
     """
+    # A sum of zeros and own labels, since all_gather takes parts of one length alone.
     whole = labels.new_zeros(shard.total)
     whole[shard.offset : shard.offset + len(labels)] = labels
     return shard.sum(whole)
