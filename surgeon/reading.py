@@ -87,7 +87,7 @@ def read_as(path: str | Path, model: type[Model]) -> Model:
     return as_model(read_json(path), model, str(path))
 
 
-def as_model(content: Any, model: type[Model], place: str) -> Model:
+def as_model(content: object, model: type[Model], place: str) -> Model:
     """Validate content that was read as a pydantic model.
 
     Args:

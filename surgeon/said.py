@@ -20,7 +20,7 @@ class Said:
     def __init__(self) -> None:
         self._said: dict[tuple[Any, ...], tuple[Any, str, bool]] = {}
 
-    def add(self, place: tuple[Any, ...], value: Any, text: str, *, single: bool = False) -> None:
+    def add(self, place: tuple[Any, ...], value: object, text: str, *, single: bool = False) -> None:
         """Note a setting.
 
         Args:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from typing import Annotated, Any, ClassVar, get_args, get_origin
+from typing import Annotated, ClassVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -44,7 +44,7 @@ class Strict(BaseModel, metaclass=Told):
 
     @model_validator(mode="before")
     @classmethod
-    def _lists_are_tuples(cls, value: Any) -> Any:
+    def _lists_are_tuples(cls, value: object) -> object:
         if not isinstance(value, dict):
             return value
         for key, given in value.items():
@@ -59,9 +59,9 @@ def _of_tuples(cls: type[BaseModel]) -> frozenset[str]:
     return frozenset(name for name, field in cls.model_fields.items() if _has_tuple(field.annotation))
 
 
-def _has_tuple(annotation: Any) -> bool:
+def _has_tuple(annotation: object) -> bool:
     return get_origin(annotation) is tuple or any(_has_tuple(a) for a in get_args(annotation))
 
 
-def _tuple(value: Any) -> Any:
+def _tuple(value: object) -> object:
     return tuple(_tuple(v) for v in value) if isinstance(value, list) else value

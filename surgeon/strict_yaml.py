@@ -186,7 +186,7 @@ def resolved(word: str, line: int = 1) -> Any:
     return word
 
 
-def dump(content: Any) -> str:
+def dump(content: object) -> str:
     """Write plain data as YAML that `load` reads back, keys in their order.
 
     Args:
@@ -206,7 +206,7 @@ def dump(content: Any) -> str:
     return text.getvalue()
 
 
-def _quoted(value: Any) -> Any:
+def _quoted(value: object) -> object:
     """The same data, with quotes around text that would be read as something else without them."""
     from ruamel.yaml.scalarstring import DoubleQuotedScalarString
 

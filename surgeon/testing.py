@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import pickle
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -164,7 +164,7 @@ def _check_surrogates(cut: nn.Module, made: Plan, x: Tensor) -> None:
     operations = {key: parse(settings) for key, settings in made.operations.items()}
     complaints: list[str] = []
 
-    def compare(name: str, stand: nn.Module) -> Any:
+    def compare(name: str, stand: nn.Module) -> Callable[[nn.Module, tuple[Any, ...], Tensor], None]:
         def hook(_layer: nn.Module, given: tuple[Any, ...], output: Tensor) -> None:
             stands = stand(given[0])
             if stands.shape != output.shape:

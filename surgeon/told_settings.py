@@ -44,7 +44,7 @@ class Told(_Metaclass):
             raise refused(f"{cls.__name__}: {describe(error, cls)}") from None
 
 
-def describe(error: ValidationError, model: Any) -> str:
+def describe(error: ValidationError, model: type) -> str:
     """Describe a validation error in one line.
 
     Args:

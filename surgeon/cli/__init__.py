@@ -92,7 +92,9 @@ class Commands(click.Group):
             return None
         return importlib.import_module(f"surgeon.cli.{cmd_name.replace('-', '_')}").command
 
-    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         from surgeon.errors import nearest
 
         if args and args[0] not in COMMANDS and not args[0].startswith("-") and not ctx.resilient_parsing:
@@ -145,7 +147,7 @@ def group(debug: bool) -> None:
 _of_python = warnings.formatwarning
 
 
-def _formatted(message: Any, category: type[Warning], *place: Any, **more: Any) -> str:
+def _formatted(message: Warning | str, category: type[Warning], *place: Any, **more: Any) -> str:
     """Write a warning of surgeon's as one line, and any other as Python does, with the line of code."""
     if issubclass(category, (ArtifactWarning, SurgeryWarning)):
         return f"warning: {' '.join(str(message).split())}\n"

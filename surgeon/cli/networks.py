@@ -146,7 +146,9 @@ def usable_device(name: str) -> torch.device:
     return device
 
 
-def calibration_images(source: str | None, count: int, model: nn.Module, input_size: Any) -> Tensor | None:
+def calibration_images(
+    source: str | None, count: int, model: nn.Module, input_size: tuple[int, ...] | None
+) -> Tensor | None:
     """Calibration images as the model takes them: normalised if its configuration says so."""
     if source is None:
         return None

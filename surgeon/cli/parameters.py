@@ -12,7 +12,9 @@ class Size(click.ParamType):
 
     name = "C,H,W"
 
-    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[int, ...]:
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[int, ...]:
         if isinstance(value, tuple):
             return value
         try:
@@ -32,7 +34,7 @@ class Fraction(click.ParamType):
 
     name = "NUMBER"
 
-    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
         from surgeon.quantities import number
 
         try:
@@ -49,7 +51,9 @@ class Channels(click.ParamType):
 
     name = "NUMBER,…"
 
-    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[float, ...]:
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[float, ...]:
         if isinstance(value, tuple):
             return value
         from surgeon.quantities import number
@@ -67,7 +71,9 @@ class Pair(click.ParamType):
 
     name = "KEY=VALUE"
 
-    def convert(self, value: Any, param: Any, ctx: Any) -> tuple[str, Any]:
+    def convert(
+        self, value: object, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[str, Any]:
         if isinstance(value, tuple):
             return value
         key, equals, text = str(value).partition("=")

@@ -20,7 +20,7 @@ def command() -> None:
     """Run the tables of the papers: their figures, those measured here, and whether their claims hold."""
 
 
-def complete_protocol(context: Any, parameter: Any, start: str) -> list[str]:
+def complete_protocol(context: click.Context, parameter: click.Parameter, start: str) -> list[str]:
     """The protocols whose name begins so."""
     from surgeon.protocol import protocol_names
 

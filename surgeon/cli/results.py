@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.console import Group, RenderableType
 from rich.text import Text
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from surgeon.pipeline.converting import Outcome
     from surgeon.protocol import Protocol, Reproduction
     from surgeon.results.assessment import Certified
+    from surgeon.results.differences import Difference
+    from surgeon.results.statistics import Share
 
 
 _MEASURED = "--data SOURCE (labelled images) measures the accuracy before and after"
@@ -209,7 +211,7 @@ def _over_seeds(values: Sequence[float]) -> str:
     return f"{percent(fmean(values))}{spread}"
 
 
-def _difference(difference: Any) -> str:
+def _difference(difference: Difference | None) -> str:
     if difference is None:
         return "control"
     p = difference.pairs[0].p if len(difference.pairs) == 1 else None
@@ -302,5 +304,5 @@ def _rules(assessment: Assessment) -> Sheet:
     return table
 
 
-def _share(share: Any) -> tuple[str, str]:
+def _share(share: Share) -> tuple[str, str]:
     return percent(share.value), span(share.low, share.high)

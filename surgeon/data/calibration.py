@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from surgeon.arguments import checked_count, checked_seed
 from surgeon.data.images import Images, pixels
+from surgeon.data.lazy_images import Records
 from surgeon.host import in_own_state
 
 
 @in_own_state()
-def drawn(train: Any, count: int, *, seed: int = 0) -> Tensor:
+def drawn(train: Images | Records, count: int, *, seed: int = 0) -> Tensor:
     """Draw calibration images from a training set.
 
     They are drawn at random, since the first images of a folder all come from its first classes.

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 import xxhash
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from surgeon.data.images import Images
-from surgeon.data.lazy_images import Borrowed, Records
+from surgeon.data.lazy_images import Borrowed, Item, Records
 
 WHOLE = 256 * 2**20
 """Up to so many bytes all files are hashed; of a larger set, a sample."""
@@ -19,7 +20,7 @@ SAMPLE = 256
 """Files, evenly spaced, that are hashed of a larger set; also decoded images of a library's data set."""
 
 
-def contents_of(data: Any) -> dict[str, Any]:
+def contents_of(data: Images | Dataset) -> dict[str, Any]:
     """Summarise the contents of a set of images.
 
     Of Images in memory, all pixels and labels are hashed. Of Records, each file counts with its name, size
@@ -74,20 +75,20 @@ def _of_records(data: Records) -> dict[str, Any]:
     }
 
 
-def _name(item: Any) -> str:
+def _name(item: Item) -> str:
     """A file with its folder; the row of a parquet file; an image's number in a library's data set."""
     if isinstance(item, Path):
         return "/".join(item.parts[-2:])
     return Path(item[0]).name if isinstance(item, tuple) else str(item)
 
 
-def _size(item: Any) -> int:
+def _size(item: Item) -> int:
     if isinstance(item, Path):
         return item.stat().st_size
     return len(item[1]) if isinstance(item, tuple) else 0
 
 
-def _bytes(item: Any) -> bytes:
+def _bytes(item: Item) -> bytes:
     if isinstance(item, Path):
         return item.read_bytes()
     if isinstance(item, tuple):

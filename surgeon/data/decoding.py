@@ -67,7 +67,7 @@ def picture_of(item: Item, gray: bool | None = None) -> Image:
         raise DataError(f"{shown(name)} cannot be read as an image: {shown(_reason(error))}") from error
 
 
-def _decoded(source: Any, gray: bool | None) -> Any:
+def _decoded(source: Any, gray: bool | None) -> Image:
     from PIL import Image
 
     with warnings.catch_warnings():
@@ -117,7 +117,7 @@ class _Strict:
 _strict = _Strict()
 
 
-def _eight_bits(picture: Any) -> Any:
+def _eight_bits(picture: Image) -> Image:
     """Scale a gray image of more than 8 bits to 8; PIL's convert would clip it at 255."""
     import numpy
     from PIL import Image
@@ -139,7 +139,7 @@ def _eight_bits(picture: Any) -> Any:
     return Image.fromarray(numpy.round(wide * (255 / most)).astype(numpy.uint8))
 
 
-def whole(picture: Any) -> Any:
+def whole(picture: Image) -> Image:
     """Return a PIL image that a library has decoded, of 8 bits a value.
 
     Args:
@@ -153,13 +153,13 @@ def whole(picture: Any) -> Any:
     return _eight_bits(picture) if picture.mode.startswith("I") else picture
 
 
-def _signed(picture: Any) -> bool:
+def _signed(picture: Image) -> bool:
     """Whether a TIFF says that its values of at most 16 bits have a sign; Pillow reads them as unsigned."""
     tag = getattr(picture, "tag_v2", {}).get(339, 1)
     return 2 in (tag if isinstance(tag, tuple) else (tag,)) and _bits(picture) <= 16
 
 
-def _bits(picture: Any) -> int:
+def _bits(picture: Image) -> int:
     """How many bits a gray image's values have: a TIFF says so; PIL scales those of other formats to 16."""
     tag = getattr(picture, "tag_v2", {}).get(258)
     return 16 if tag is None else int(tag[0] if isinstance(tag, tuple) else tag)

@@ -9,7 +9,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict
 
 from surgeon.data.decoding import picture_of
-from surgeon.data.lazy_images import Borrowed
+from surgeon.data.lazy_images import Borrowed, Item
 from surgeon.data.names import alike, shown
 from surgeon.errors import DataError
 
@@ -139,7 +139,7 @@ def _beside(name: str, full: Sequence[str]) -> str:
     return f"{shown(name)} (beside {shown(other)}: one class under two names?)" if other else shown(name)
 
 
-def _unreadable(item: Any) -> str:
+def _unreadable(item: Item) -> str:
     try:
         (item.picture() if isinstance(item, Borrowed) else picture_of(item)).load()
     except DataError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor
@@ -14,6 +14,9 @@ from surgeon.data.decoding import picture_of, start_no_programs, to_bytes, whole
 from surgeon.data.images import Images
 from surgeon.data.names import shown
 from surgeon.errors import DataError
+
+Item: TypeAlias = "Path | tuple[str, bytes] | Borrowed"
+"""Where an image is: a file, a name with bytes, or a place in a library's data set."""
 
 
 class Records(Dataset):
@@ -117,7 +120,7 @@ class Borrowed:
             # torchvision's own loader of a folder of images would clip gray of 16 bits at 255
             return picture_of(Path(self.dataset.samples[self.index][0]), gray)
         try:
-            image = whole(self.dataset[self.index][0]) if reader is None else reader[self.index][0]
+            image: Any = whole(self.dataset[self.index][0]) if reader is None else reader[self.index][0]
         except Exception as error:  # decoders raise almost anything
             raise DataError(f"{self} cannot be read as an image: {shown(error)}") from error
         return image if reader is None else picture_of((str(self), image), gray)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from pathlib import Path
+from typing import NamedTuple
 
 from surgeon.data.faults import NAMED, Faults
+from surgeon.data.lazy_images import Borrowed, Item
 from surgeon.data.names import shown
 
 DROPPED = "images of classes without training images"
-Entries = list[tuple[Any, int]]
+Entries = list[tuple[Item, int]]
 
 
 class Left(NamedTuple):
@@ -47,5 +49,5 @@ def without_untrained(splits: Mapping[str, Entries], classes: Sequence[str], fau
     return Left({s: [(i, place[c]) for i, c in e if c in place] for s, e in splits.items()}, names, left)
 
 
-def _name(item: Any) -> Any:
+def _name(item: Item) -> Path | str | Borrowed:
     return item[0] if isinstance(item, tuple) else item

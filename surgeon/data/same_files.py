@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import xxhash
 
-from surgeon.data.lazy_images import Records
+from surgeon.data.lazy_images import Item, Records
 from surgeon.disk.hashes import own_hash
 
 COMPARED = 256
@@ -54,7 +54,7 @@ def shared_files(known: Records, tested: Records, most: int = COMPARED) -> Share
     return Shared(shared, count)
 
 
-def _size(item: Any) -> int | None:
+def _size(item: Item) -> int | None:
     """The bytes of an item's file; None for one without a file, or that cannot be read."""
     if isinstance(item, tuple) and isinstance(item[1], bytes):
         return len(item[1])
@@ -64,9 +64,11 @@ def _size(item: Any) -> int | None:
         return None
 
 
-def _hash(item: Any) -> str | None:
+def _hash(item: Item) -> str | None:
     if isinstance(item, tuple):
         return xxhash.xxh3_128(item[1]).hexdigest()
+    if not isinstance(item, Path):
+        return None
     try:
         return own_hash(item).rpartition(":")[2]
     except OSError:

@@ -113,14 +113,14 @@ def _damaged(path: Path, why: object) -> DataError:
     return DataError(f"{shown(path)} is not a parquet file with a column 'image', or is damaged: {reason}")
 
 
-def _bytes(picture: Any, name: str) -> bytes:
+def _bytes(picture: object, name: str) -> bytes:
     content = picture.get("bytes") if isinstance(picture, dict) else None
     if not isinstance(content, bytes) or not content:
         raise DataError(f"{shown(name)}: 'image' holds no bytes; the Hugging Face layout is {{bytes, path}}")
     return content
 
 
-def _label(label: Any, name: str) -> int:
+def _label(label: object, name: str) -> int:
     if label is None:
         return -1
     if not isinstance(label, int) or isinstance(label, bool):

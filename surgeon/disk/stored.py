@@ -38,7 +38,7 @@ def stored(state: Mapping[str, Any]) -> dict[str, Tensor]:
     return tensors
 
 
-def _problem(value: Any) -> str:
+def _problem(value: object) -> str:
     """Why a file cannot hold a value; '' where it can."""
     if not isinstance(value, Tensor):
         return (

@@ -116,7 +116,7 @@ def _failures() -> tuple[type[Exception], ...]:
 class _Patient(io.RawIOBase):
     """A file that keeps its first error and silently accepts everything afterwards."""
 
-    def __init__(self, file: Any) -> None:
+    def __init__(self, file: io.FileIO) -> None:
         self.file = file
         self.error: OSError | None = None
 

@@ -120,7 +120,7 @@ def _items(given: Any) -> Iterator[Any]:
     return (given[i] for i in range(len(given)))
 
 
-def _images_in(item: Any, dims: int, index: int) -> Tensor:
+def _images_in(item: object, dims: int, index: int) -> Tensor:
     """Return the images of one batch, or a single image as a batch of one."""
     values = [item]
     if isinstance(item, Mapping):

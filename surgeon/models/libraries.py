@@ -158,7 +158,7 @@ def implied(model: nn.Module) -> dict[str, Any]:
     )
 
 
-def _parameters(builder: Any) -> set[str]:
+def _parameters(builder: Callable[..., object]) -> set[str]:
     import inspect
 
     return set(inspect.signature(builder).parameters)

@@ -141,7 +141,7 @@ def _zoo() -> Zoo:
     }
 
 
-def _word(key: Any) -> str:
+def _word(key: object) -> str:
     return str(getattr(key, "value", key))
 
 

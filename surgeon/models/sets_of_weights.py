@@ -33,7 +33,7 @@ class Taken(NamedTuple):
     others: tuple[str, ...]
 
 
-def taken(loaded: Any, *, ema: bool, entry: str | None, source: str) -> Taken:
+def taken(loaded: object, *, ema: bool, entry: str | None, source: str) -> Taken:
     """Find the weights to load among those in a checkpoint.
 
     Args:
@@ -110,7 +110,7 @@ Path = tuple[str, ...]
 """The entries from the outside to a set of weights; () for the file itself."""
 
 
-def _sets(loaded: Any, path: Path = ()) -> Iterator[tuple[Path, dict[str, Tensor]]]:
+def _sets(loaded: object, path: Path = ()) -> Iterator[tuple[Path, dict[str, Tensor]]]:
     """Every mapping with tensors in it; what lies under numbers is an optimizer's."""
     if not isinstance(loaded, Mapping) or len(path) > _DEEPEST:
         return
@@ -121,7 +121,7 @@ def _sets(loaded: Any, path: Path = ()) -> Iterator[tuple[Path, dict[str, Tensor
             yield from _sets(value, (*path, key))
 
 
-def _likeliest(loaded: Any, ema: bool, path: Path = ()) -> Path | None:
+def _likeliest(loaded: object, ema: bool, path: Path = ()) -> Path | None:
     """The set under the common entries; that of the mapping itself where it lacks them all."""
     if not isinstance(loaded, Mapping):
         return None

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from torch import nn
+
 from surgeon.arguments import checked_count, checked_seed
 from surgeon.data import absolute_source
 from surgeon.disk.files import absolute, write_json
@@ -229,7 +231,7 @@ def _with(recipes: Sequence[Recipe], training: Training) -> list[Recipe]:
     return [with_parts(r, training=training) for r in recipes]
 
 
-def _placebo(cut: Any, stock: Recipe) -> Recipe:
+def _placebo(cut: nn.Module, stock: Recipe) -> Recipe:
     """A recipe with an identity at every site where the surgery has an edit, except the input."""
     record = surgery_of(cut)
     named = {e.site for e in record.edits} if record else set()

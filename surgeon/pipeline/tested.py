@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
+from typing import TypeGuard
 
 import torch
 from torch import Tensor
+from torch.utils.data import Dataset
 
 from surgeon.data import Sets
 from surgeon.data.images import Images, pixels
@@ -37,7 +38,7 @@ def on_sets(sets: Sets, images: Tensor, labels: Tensor) -> tuple[str, ...]:
     )
 
 
-def trained_on(train: Any, images: Tensor) -> tuple[str, ...]:
+def trained_on(train: Images | Dataset | None, images: Tensor) -> tuple[str, ...]:
     """A remark where test images are, pixel by pixel, also among the training images.
 
     Args:
@@ -47,7 +48,7 @@ def trained_on(train: Any, images: Tensor) -> tuple[str, ...]:
     return _seen(train, images, "images that the network was trained on")
 
 
-def validated_on(val: Any, images: Tensor) -> tuple[str, ...]:
+def validated_on(val: Images | Dataset | None, images: Tensor) -> tuple[str, ...]:
     """A remark where test images are, pixel by pixel, also among the validation images.
 
     Args:
@@ -57,7 +58,7 @@ def validated_on(val: Any, images: Tensor) -> tuple[str, ...]:
     return _seen(val, images, "validation images, by which an epoch or settings may have been chosen")
 
 
-def _seen(known: Any, images: Tensor, what: str) -> tuple[str, ...]:
+def _seen(known: Images | Dataset | None, images: Tensor, what: str) -> tuple[str, ...]:
     """A remark where test images are among known ones."""
     again = _among(known, images)
     if not again:
@@ -111,7 +112,7 @@ def _two_names(classes: Sequence[str]) -> tuple[str, ...]:
     return (f"names of classes are nearly equal ({named}): one class under two names would count as two",)
 
 
-def _files_among(known: Any, tested: Any) -> str:
+def _files_among(known: Images | Dataset | None, tested: Images | Dataset | None) -> str:
     """How many of the files of a set were found in another, in words; '' for no files, and for sets in memory."""
     if not (isinstance(known, Records) and isinstance(tested, Records)):
         return ""
@@ -119,7 +120,7 @@ def _files_among(known: Any, tested: Any) -> str:
     return f"{shared.found} of {shared.compared} compared" if shared.found else ""
 
 
-def comparable(known: Any, images: Tensor) -> bool:
+def comparable(known: Images | Dataset | None, images: Tensor) -> TypeGuard[Images]:
     """Whether images can be compared with known ones, pixel by pixel.
 
     Args:
@@ -129,7 +130,7 @@ def comparable(known: Any, images: Tensor) -> bool:
     return isinstance(known, Images) and known.x.shape[1:] == images.shape[1:]
 
 
-def _among(known: Any, images: Tensor) -> int:
+def _among(known: Images | Dataset | None, images: Tensor) -> int:
     """How many images are among known ones; 0 where they cannot be compared."""
     if not comparable(known, images):
         return 0
@@ -141,7 +142,9 @@ def _among(known: Any, images: Tensor) -> int:
     return sum(h in hashes for h in image_hashes(images))
 
 
-def without_training(train: Any, labels: Tensor, classes: Sequence[str]) -> tuple[str, ...]:
+def without_training(
+    train: Images | Dataset | None, labels: Tensor, classes: Sequence[str]
+) -> tuple[str, ...]:
     """A remark where test images are of classes that no training image is of.
 
     Args:

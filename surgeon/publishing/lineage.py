@@ -64,7 +64,7 @@ def without_paths(path: Path) -> str:
     return json.dumps(origins, indent=2) + "\n"
 
 
-def _last(name: Any) -> str:
+def _last(name: object) -> str:
     path = Path(str(name))
     return path.name if path.is_absolute() else str(name)
 

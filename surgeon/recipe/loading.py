@@ -166,7 +166,7 @@ def _validate(content: dict[str, Any], place: str) -> Recipe:
         raise
 
 
-def _operation(item: Any, number: int) -> Operation:
+def _operation(item: object, number: int) -> Operation:
     """Make an operation of an item of `surgery`; errors name its number."""
     if isinstance(item, Operation):
         return item

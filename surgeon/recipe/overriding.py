@@ -55,7 +55,7 @@ def apply_settings(content: dict[str, Any], settings: Iterable[str]) -> dict[str
     return content
 
 
-def put(content: dict[str, Any], key: str, value: Any, setting: str, said: Said) -> None:
+def put(content: dict[str, Any], key: str, value: object, setting: str, said: Said) -> None:
     """Set one setting, such as `kap.kernel_size`, in a recipe's plain content, in place.
 
     Args:

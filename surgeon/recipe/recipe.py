@@ -59,7 +59,7 @@ class Recipe(Strict):
 
     @field_validator("surgery", mode="before")
     @classmethod
-    def _operations(cls, value: Any) -> Any:
+    def _operations(cls, value: object) -> tuple[Operation, ...]:
         if not isinstance(value, (list, tuple)):
             raise ValueError("surgery must be a list of operations")
         with as_value_errors():

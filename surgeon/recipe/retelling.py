@@ -111,7 +111,7 @@ def _changed(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterator[str]
         yield from _differing(part, *(merge(defaults, r.get(part) or {}) for r in (before, now)))
 
 
-def _differing(place: str, before: Any, now: Any) -> Iterator[str]:
+def _differing(place: str, before: object, now: object) -> Iterator[str]:
     """The settings of one part, or of one mapping in it, that differ."""
     if isinstance(now, Mapping) and isinstance(before, Mapping | None):
         for key, value in now.items():
@@ -120,7 +120,7 @@ def _differing(place: str, before: Any, now: Any) -> Iterator[str]:
         yield f"{place}={_value(now)}"
 
 
-def _value(value: Any) -> str:
+def _value(value: object) -> str:
     return plain(
         value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str), _LONGEST
     )

@@ -102,6 +102,6 @@ def _numbered(names: Sequence[str], place: int) -> str:
     return name if names.count(name) == 1 else f"{name}#{names[: place + 1].count(name)}"
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     """Turn a Selector, or another group of settings, into the mapping that a file has."""
     return value.model_dump(mode="json", exclude_unset=True) if hasattr(value, "model_dump") else value

@@ -5,11 +5,15 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
 
 from surgeon.numerals import bounds, percent
 from surgeon.results.statistics import Share
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 MARKERS = {"o": "●", "s": "■", "^": "▲", "D": "◆", "v": "▼", "P": "✚"}
 """matplotlib's name of a marker → its character in a legend."""
@@ -100,7 +104,7 @@ def line_chart(
     return _inline(file.getvalue(), name, title, series)
 
 
-def _line(figure: Any, axes: Any, one: Series, place: float) -> None:
+def _line(figure: Figure, axes: Axes, one: Series, place: float) -> None:
     """Draw one line, its markers in a separate group. place: horizontal offset from the other lines."""
     from matplotlib.transforms import ScaledTranslation
 
@@ -108,7 +112,7 @@ def _line(figure: Any, axes: Any, one: Series, place: float) -> None:
     y, low, high = ([100 * getattr(s, a) for _, s in one.points] for a in ("value", "low", "high"))
     colour, dense = LINES[one.line % len(LINES)], len(x) > DENSE
     offset = ScaledTranslation(0.0 if dense else 3.5 * place / 72, 0, figure.dpi_scale_trans)
-    style = {"color": colour, "transform": axes.transData + offset}
+    style: dict[str, Any] = {"color": colour, "transform": axes.transData + offset}
     axes.plot(x, y, linewidth=1.5, linestyle="-" if one.line < len(LINES) else "--", zorder=2, **style)
     if dense:
         axes.fill_between(x, low, high, color=colour, alpha=0.15, linewidth=0, zorder=1)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from typing import Any
+from collections.abc import Collection, Sequence
+from typing import Protocol
 
 from surgeon.edits import Traits
 from surgeon.results.assessment import Subject
@@ -46,7 +46,25 @@ def notes_on(subject: Subject, traits: Traits | None, sources: Collection[str]) 
     return tuple(notes)
 
 
-def told_of_norms(settings: Any) -> tuple[str, ...]:
+class _Sizes(Protocol):
+    @property
+    def each(self) -> Sequence[tuple[str, float]]: ...
+
+
+class Norms(Protocol):
+    """What the settings of an evaluation say of norms: `surgeon.recipe.Evaluation` is one."""
+
+    @property
+    def norm(self) -> str | None: ...
+
+    @property
+    def suite(self) -> str: ...
+
+    @property
+    def union(self) -> _Sizes: ...
+
+
+def told_of_norms(settings: Norms) -> tuple[str, ...]:
     """Say what an evaluation in L1, or in the union of norms, leaves out.
 
     Args:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Literal, Self
+from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -172,7 +172,7 @@ def unlike(one: Study, other: Study) -> tuple[str, ...]:
     return tuple(a.name for a, b in pairs if not _alike(a.model_dump(), b.model_dump()))
 
 
-def _alike(one: Any, other: Any) -> bool:
+def _alike(one: object, other: object) -> bool:
     if isinstance(one, dict) and isinstance(other, dict):
         return one.keys() == other.keys() and all(_alike(v, other[k]) for k, v in one.items())
     if isinstance(one, tuple) and isinstance(other, tuple):

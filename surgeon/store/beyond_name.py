@@ -165,7 +165,7 @@ def _patched(module: nn.Module, old: nn.Module) -> Iterator[str]:
             yield key
 
 
-def can_be_set(value: Any, there: Any) -> bool:
+def can_be_set(value: object, there: object) -> bool:
     """Whether a value is plain, finite and of the present one's kind: number for number, equal lengths.
 
     Args:

@@ -138,7 +138,7 @@ def _lists(edit: Edit) -> Iterator[tuple[str, list[int]]]:
             yield name, [v for v in value if isinstance(v, int)]
 
 
-def _check_values(value: Any, where: str) -> None:
+def _check_values(value: object, where: str) -> None:
     if isinstance(value, dict):
         value = [v for k, v in value.items() if k not in _BOUNDS or not isinstance(v, int)]
     if isinstance(value, (list, tuple)):

@@ -10,6 +10,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    ValidationInfo,
     field_validator,
     model_validator,
 )
@@ -134,7 +135,7 @@ class Configuration(Strict):
 
     @field_validator("pretrained_cfg", "model_args", "surgery", mode="before")
     @classmethod
-    def _none(cls, value: Any, info: Any) -> Any:
+    def _none(cls, value: object, info: ValidationInfo) -> object:
         empty = value is None or value == {}
         return ({} if info.field_name != "surgery" else None) if empty else value
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -112,7 +112,7 @@ def _run(model: nn.Module, size: Shape, *, hooks: bool) -> tuple[list[Tensor], l
     ]
 
 
-def _pairs(back: Any, images: list[Tensor]) -> list[tuple[Tensor | None, Tensor]]:
+def _pairs(back: Sequence[Tensor | None] | None, images: list[Tensor]) -> list[tuple[Tensor | None, Tensor]]:
     return list(zip(back or [None] * len(images), images, strict=True))
 
 

@@ -69,7 +69,7 @@ def digest_of(tensor: Tensor) -> str:
     return xxhash.xxh3_64_hexdigest(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
 
 
-def shown(value: Any) -> str:
+def shown(value: object) -> str:
     """Write a setting: a function by its name, other values as Python does, in at most 80 characters.
 
     Args:

@@ -57,7 +57,7 @@ def refusal(architecture: str, args: Mapping[str, Any]) -> dict[str, str]:
     return {k: why for k, why in reasons.items() if why}
 
 
-def _unfit(name: object, value: Any, largest: int) -> str:
+def _unfit(name: object, value: object, largest: int) -> str:
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         return "it is not a name of an argument"
     if REFUSED.fullmatch(name):
@@ -69,7 +69,7 @@ def _unfit(name: object, value: Any, largest: int) -> str:
     return ""
 
 
-def _check(value: Any, largest: int, deepest: int, left: list[int]) -> None:
+def _check(value: object, largest: int, deepest: int, left: list[int]) -> None:
     left[0] -= 1
     if deepest < 0 or left[0] < 0:
         raise ValueError(f"it is nested deeper than {_DEEPEST} levels, or has more than {_MOST} parts")

@@ -13,7 +13,7 @@ from surgeon.surgery.door import surgery_of
 class _HadSurgery(type):
     """A metaclass for isinstance: surgery is recorded on the network object, not in its class."""
 
-    def __instancecheck__(cls, instance: Any) -> bool:
+    def __instancecheck__(cls, instance: object) -> bool:
         return isinstance(instance, nn.Module) and surgery_of(instance) is not None
 
 

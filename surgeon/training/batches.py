@@ -122,7 +122,7 @@ class Batches:
 class Seeded(Dataset):
     """A dataset whose random transforms are functions of (seed, epoch, image), independent of the worker."""
 
-    def __init__(self, data: Any, seed: int, epoch: int) -> None:
+    def __init__(self, data: Dataset, seed: int, epoch: int) -> None:
         self.data, self.seed, self.epoch = data, seed, epoch
 
     def __getitem__(self, index: int) -> Any:
@@ -172,7 +172,7 @@ def in_order(
         yield from _read(items, "val", batch_sampler=[i.tolist() for i in own if len(i)], num_workers=workers)
 
 
-def _read(data: Any, name: str, **how: Any) -> Iterator[Any]:
+def _read(data: Dataset, name: str, **how: Any) -> Iterator[Any]:
     """Batches of a Dataset; images that no training takes are refused as they come, as those in memory are at once.
 
     Training images that are not finite are left to the loss: it stops every process, and says in which step.
@@ -241,7 +241,7 @@ def _check_shape(x: Tensor, name: str, model: nn.Module, channels: int) -> None:
         )
 
 
-def labels_of(y: Any, name: str, classes: int | None = None, *, numbers: Tensor | None = None) -> Tensor:
+def labels_of(y: object, name: str, classes: int | None = None, *, numbers: Tensor | None = None) -> Tensor:
     """Return labels as class indices.
 
     Args:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import nn
@@ -16,10 +15,14 @@ from surgeon.methods.adversarial_noise.base import NoiseLayer
 from surgeon.methods.dual_norm.switch import has_auxiliary_norms
 from surgeon.models.normalisation import check_normalization, in_words
 from surgeon.recipe import Training
+from surgeon.training.batches import Source
 
 
 def check_call(
-    model: nn.Module, train: Any, settings: Any, normalize: tuple[Sequence[float], Sequence[float]] | None
+    model: nn.Module,
+    train: Source,
+    settings: Training,
+    normalize: tuple[Sequence[float], Sequence[float]] | None,
 ) -> None:
     """Check the network, the settings and the normalisation of a training.
 
@@ -105,7 +108,7 @@ def idle_norms(model: nn.Module, settings: Training) -> str:
     )
 
 
-def _takes_float32(model: nn.Module, train: Any) -> bool:
+def _takes_float32(model: nn.Module, train: Source) -> bool:
     """Whether a network of another precision takes images in float32: it may convert them itself."""
     image = train.x[:1] if isinstance(train, Images) else torch.as_tensor(train[0][0]).unsqueeze(0)
     like = next(model.parameters())

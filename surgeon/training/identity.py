@@ -8,7 +8,7 @@ from typing import Any
 import torch
 import xxhash
 from torch import Tensor, nn
-from torch.utils.data import IterableDataset, TensorDataset
+from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
 from surgeon.data import Images, Records, contents_of, differing
 from surgeon.methods.adversarial_noise.base import NoiseLayer
@@ -137,7 +137,7 @@ def _known(data: Source) -> dict[str, Any]:
     return known
 
 
-def _sample(data: Any, count: int) -> str:
+def _sample(data: Dataset, count: int) -> str:
     """Hash evenly spaced images and labels, of random transforms with one seed.
 
     Where reading an image twice gives two, it has a source of chance of its own: then labels alone are hashed.
@@ -149,7 +149,7 @@ def _sample(data: Any, count: int) -> str:
     return _hash(labels if both[0] != both[1] else [*labels, *both[0]])
 
 
-def _bytes(value: Any) -> bytes:
+def _bytes(value: object) -> bytes:
     if not isinstance(value, Tensor):
         return repr(type(value)).encode()
     head = f"{value.dtype} {tuple(value.shape)}".encode()

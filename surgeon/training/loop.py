@@ -7,7 +7,6 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +33,7 @@ from surgeon.training.checkpoint import Progress, Run, remembered, resume, store
 from surgeon.training.given_back import given_back
 from surgeon.training.identity import identity_of
 from surgeon.training.norm_update import update_norms
-from surgeon.training.progress import reporter
+from surgeon.training.progress import Bar, Lines, reporter
 from surgeon.training.run_files import BEST, LAST, RunFiles, copied
 from surgeon.training.schedule import first_averaged, floor, part_of, schedule
 from surgeon.training.setup import check_settings, make_accelerator, make_optimizer
@@ -165,8 +164,8 @@ class _Training:
         settings: Training,
         folder: Path | None,
         seed: int,
-        normalize: Any,
-        device: Any,
+        normalize: tuple[Sequence[float], Sequence[float]] | None,
+        device: str | torch.device | None,
         mixed_precision: str,
         workers: int,
         save_every: float,
@@ -259,7 +258,7 @@ class _Training:
         self._finish()
         return self.at.rows
 
-    def _epoch(self, epoch: int, report: Any) -> None:
+    def _epoch(self, epoch: int, report: Lines | Bar) -> None:
         s, at, steps = self.settings, self.at, self.batches.steps
         quiet = self.noisy and epoch >= part_of(s.noise_share, s.epochs)
         set_noise(self.model, not quiet)

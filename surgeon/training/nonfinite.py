@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
@@ -34,8 +34,8 @@ def first_nonfinite(model: nn.Module, x: Tensor) -> str:
         return "it is in the images already"
     places: list[str] = []
 
-    def watch(name: str) -> Any:
-        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+    def watch(name: str) -> Callable[[nn.Module, object, object], None]:
+        def hook(module: nn.Module, inputs: object, output: object) -> None:
             if not places and isinstance(output, Tensor) and not bool(torch.isfinite(output).all()):
                 weights = [n for n, p in module.named_parameters() if not bool(torch.isfinite(p).all())]
                 places.append(

@@ -145,5 +145,5 @@ def _alike(names: Iterable[str], vector: bool, shapes: dict[str, Any]) -> list[s
     return [n for n in names if (len(shapes[n]) <= 1) == vector]
 
 
-def _moved(value: Any, parameter: Tensor) -> Any:
+def _moved(value: object, parameter: Tensor) -> object:
     return value.to(parameter.device) if isinstance(value, Tensor) and value.dim() else value

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
 from typing import Any, Literal
 
 import torch
@@ -152,7 +153,7 @@ def _shard(model: nn.Module, labels: Tensor, given: Shard | Literal["auto"] | No
 
 
 def _first_round(
-    model: nn.Module, layers: list[NoiseLayer], inputs: Any, labels: Tensor, loss_fn: Loss
+    model: nn.Module, layers: list[NoiseLayer], inputs: object, labels: Tensor, loss_fn: Loss
 ) -> None:
     """Compute ∂J/∂h of every layer at η = 0 (eq. 3); nothing else changes."""
     others = [m for m in noise_layers(model) if m not in layers]
@@ -192,12 +193,12 @@ def _gradients(loss: Tensor, recorded: list[Any]) -> tuple[Tensor | None, ...]:
     return torch.autograd.grad(loss, recorded, allow_unused=True)
 
 
-def _eager() -> Any:
+def _eager() -> AbstractContextManager[object]:
     """Run compiled networks uncompiled: torch.compile gives no gradients of values inside its graphs."""
     return torch.compiler.set_stance("force_eager") if compiler_is_loaded() else contextlib.nullcontext()
 
 
-def _before_caches(layers: list[NoiseLayer], inputs: Any, labels: Tensor) -> bool:
+def _before_caches(layers: list[NoiseLayer], inputs: object, labels: Tensor) -> bool:
     """Whether this step creates or moves CANL's caches, which later are inputs of a compiled graph."""
     cached = [layer for layer in layers if layer.needs_labels]
     if not cached or torch.compiler.is_compiling():

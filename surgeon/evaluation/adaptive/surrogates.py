@@ -48,8 +48,8 @@ class Yielding(nn.Module):
                 given[edit.operation] = None
         self.operations = tuple(given)
 
-    def _hook(self, name: str, operation: str, stand: nn.Module | None) -> Any:
-        def give_way(_layer: nn.Module, given: tuple[Any, ...], output: Any) -> Any:
+    def _hook(self, name: str, operation: str, stand: nn.Module | None) -> PastOwnCalls:
+        def give_way(_layer: nn.Module, given: tuple[Any, ...], output: object) -> Tensor | None:
             if operation not in self._which or not given or not isinstance(given[0], Tensor):
                 return None
             instead = given[0] if stand is None else stand(given[0])

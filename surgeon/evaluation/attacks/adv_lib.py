@@ -8,7 +8,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import ModuleType
-from typing import Any
 
 from surgeon.errors import MissingPackageError
 
@@ -66,5 +65,5 @@ class _Newer:
     def __init__(self, version: str) -> None:
         self.version = version
 
-    def __ge__(self, other: Any) -> bool:
+    def __ge__(self, other: object) -> bool:
         return True

@@ -6,7 +6,6 @@ import contextlib
 import sys
 from collections.abc import Iterator
 from types import FrameType
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -101,7 +100,7 @@ def _listening(heard: list[str]) -> Iterator[None]:
     """Inside, note each call of a function by which gradients are computed."""
     before = sys.getprofile()
 
-    def note(frame: FrameType, event: str, given: Any) -> None:
+    def note(frame: FrameType, event: str, given: object) -> None:
         if event == "call" and frame.f_code.co_name in _GRADIENTS:
             heard.append(frame.f_code.co_name)
 

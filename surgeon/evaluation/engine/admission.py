@@ -162,7 +162,7 @@ def on_cpu(name: str, value: object) -> Tensor:
     return value.detach().cpu()
 
 
-def checked_attacks(attacks: Any) -> tuple[Attack, ...]:
+def checked_attacks(attacks: Attack | Iterable[Attack]) -> tuple[Attack, ...]:
     """Check a list of attacks.
 
     Args:

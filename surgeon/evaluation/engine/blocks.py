@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -246,7 +246,7 @@ class _Work:
             )
         ]
 
-    def block(self, k: int, chosen: list[int]) -> Any:
+    def block(self, k: int, chosen: list[int]) -> Iterator[tuple[int, list[Verdict]]]:
         """Yield (number of the attack, its verdicts) on block `k`, in order."""
         fallen: dict[tuple[Any, ...], set[int]] = {}
         for number, attack in enumerate(self.attacks):

@@ -6,7 +6,7 @@ import json
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
@@ -48,7 +48,7 @@ def read_mapping(path: Path) -> dict[str, Any]:
     return content
 
 
-def difference(written: Any, computed: Any, where: str = "") -> str:
+def difference(written: object, computed: object, where: str = "") -> str:
     """Describe the first place at which plain data differ; empty where they are equal.
 
     Args:
@@ -80,7 +80,7 @@ def difference(written: Any, computed: Any, where: str = "") -> str:
     )
 
 
-def demand_equal(written: Any, computed: Any, what: str) -> None:
+def demand_equal(written: object, computed: object, what: str) -> None:
     """Check that plain data are equal.
 
     Args:
@@ -120,16 +120,16 @@ def _same_bits(a: Tensor, b: Tensor) -> bool:
     return torch.equal(*(t.detach().cpu().contiguous().flatten().view(torch.uint8) for t in (a, b)))
 
 
-def _equal(a: Any, b: Any) -> bool:
+def _equal(a: object, b: object) -> bool:
     if isinstance(a, bool) or isinstance(b, bool) or not (_number(a) and _number(b)):
         return bool(a == b)
     return (math.isnan(a) and math.isnan(b)) or math.isclose(a, b, rel_tol=ROUNDING, abs_tol=1e-12)
 
 
-def _number(value: Any) -> bool:
+def _number(value: object) -> TypeGuard[float]:
     return isinstance(value, (int, float))
 
 
-def _short(value: Any) -> str:
+def _short(value: object) -> str:
     text = json.dumps(value, ensure_ascii=False, default=str)
     return text if len(text) <= 60 else text[:57] + "…"

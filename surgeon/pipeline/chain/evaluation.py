@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from torch import nn
 
@@ -119,7 +119,7 @@ def reason(why: str) -> Callable[..., Any]:
         why: the reason.
     """
 
-    def ask(*given: Any) -> Any:
+    def ask(*given: Any) -> NoReturn:
         raise Unknown(why)
 
     return ask

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from surgeon.errors import ArtifactError
 from surgeon.evaluation.engine.fingerprints import weights_hash
@@ -33,7 +32,7 @@ def transfer_checks(folder: Path, allowed: tuple[str, ...]) -> list[Check]:
     ]
 
 
-def _same(place: Any, wanted: str, allowed: tuple[str, ...]) -> str:
+def _same(place: object, wanted: str, allowed: tuple[str, ...]) -> str:
     if not place:
         raise Unknown("where it lies is not in the record")
     if not Path(str(place)).is_dir():

@@ -10,7 +10,6 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -67,7 +66,7 @@ def run_program(path: Path) -> Run:
     return lambda images: _tensors(network(images))
 
 
-def _tensors(output: Any) -> list[Tensor]:
+def _tensors(output: object) -> list[Tensor]:
     return [t for t in tree_leaves(output) if isinstance(t, Tensor)]
 
 
