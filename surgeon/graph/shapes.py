@@ -57,6 +57,7 @@ def _ran(run: _Shapes, model: nn.Module, given: Given | None, pretended: Pretenc
         with mode(model, run.at == "train"):
             for m in model.modules():
                 if isinstance(m, NormBase):
+                    # In training mode a norm would write into its statistics.
                     m.training = False
             with silent(), draws_again(), torch.no_grad(), pretended(model, input_size) as images:
                 shapes = given.example(run.root) if run.prefix and given else ()

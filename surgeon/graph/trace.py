@@ -116,6 +116,7 @@ def _trace_both(
     graphs: dict[bool, fx.Graph] = {}
     known: dict[bool, set[str]] = {}
     asked: dict[bool, Asked] = {}
+    # One trace at a time: it patches functions of torch for the whole process.
     with LOCK:
         while any(known.get(training) != set(opaque) for training in (False, True)):
             training = known.get(False) == set(opaque)  # what stays whole in one mode does in the other

@@ -60,6 +60,7 @@ class ValueTracer(LeafTracer):
         self.behind = behind
         self.evaluating = self.fixed = False
         self.decides = False  # by how many images there may be
+        # Tensors that the code makes itself are real, and meet the example's fake ones.
         self.fake = FakeTensorMode(allow_non_fake_inputs=True)
 
     def trace(  # type: ignore[override]  # of modules alone

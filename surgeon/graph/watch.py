@@ -46,6 +46,7 @@ _READ = (
     "get_autocast_gpu_dtype",
     "get_autocast_cpu_dtype",
 )
+# Taken before `on` patches them, since the watch itself asks too.
 _is_grad_enabled, _is_inference_mode_enabled = torch.is_grad_enabled, torch.is_inference_mode_enabled
 _LIBRARIES = ("torch", "surgeon")
 """Whose code may ask for torch's state: what it makes of that, it does at each call too, or it is this
@@ -92,6 +93,7 @@ class Watch:
             finally:
                 self.drew = self._streams.drew_since(states)
                 if self.drew:
+                    # What a trace draws belongs to no call: later code finds the streams as they were.
                     self._streams.put_back(states)
 
     @contextlib.contextmanager
@@ -178,6 +180,7 @@ class Watch:
     def _read(self, name: str) -> None:
         if not self._runs_code():
             return
+        # Two frames up: the patched function calls this one, and the network's code calls that.
         module_name = str(sys._getframe(2).f_globals.get("__name__", ""))
         if module_name.partition(".")[0] not in _LIBRARIES:
             raise TraceError(
@@ -264,7 +267,10 @@ class _Tensors(TorchDispatchMode):
         result = func(*args, **kwargs)
         given = [a for a in tree_leaves((args, kwargs)) if isinstance(a, torch.Tensor)]
         self.computed_with.update(filter(None, map(self._owned.name, given)))
+        # torch.tensor hands what it has just made to lift_fresh: of no earlier run, although nothing here saw it
+        # made.
         left = func is not torch.ops.aten.lift_fresh.default and any(map(self.left_by_a_run, given))
+        # The storage stays with its address, which another tensor could have once it is freed.
         of_it = {s._cdata: s for s in map(storage_of, tree_leaves(result)) if s is not None}
         (self._left if left else self._new).update(of_it)
         if any(map(self.made_of_network, given)):
@@ -307,6 +313,7 @@ def _patched(owner: Any, name: str, first: Callable[[], None]) -> Iterator[None]
         first()
         return function(*args, **kwargs)
 
+    # What is inherited is uncovered again afterwards, and not copied into the class.
     own = name in vars(owner)
     setattr(owner, name, watched)
     try:

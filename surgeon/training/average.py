@@ -87,6 +87,7 @@ Average = MovingAverage | EqualAverage
 
 def _distinct(model: nn.Module) -> list[Tensor]:
     """The tensors of a state dict, each once, whatever number of names it has."""
+    # keep_vars, since detached tensors of one weight would be several objects.
     return list({id(t): t.detach() for t in model.state_dict(keep_vars=True).values()}.values())
 
 

@@ -102,6 +102,7 @@ class DefectiveMask(OptionalState):
             self._ranked_by_seed = False
 
     def _random_rank(self) -> Tensor:
+        # On the CPU, so that a seed gives the same mask on every device.
         generator = torch.Generator(device="cpu").manual_seed(self.seed)
         order = torch.randperm(math.prod(self._drawn), generator=generator, device="cpu")
         return torch.argsort(order).view(self._drawn).to(torch.int32)

@@ -53,6 +53,7 @@ def fit_weight_map(
     for _ in range(iterations):
         images = [_forward(layer, direction, block) for block in blocks]
         length = _square(images)
+        # With `not`, since of NaN every comparison is false: it ends the iterations, too.
         if not size > enough or not length > 0:
             break
         step = size / length
