@@ -160,9 +160,9 @@ def test_a_column_that_does_not_fit_together_is_refused(content, said):
 def test_images_that_do_not_add_up_to_the_share_are_refused():
     with pytest.raises(ValidationError, match="add up"):
         Measured(share=wilson(3, 4), right="1100")
-    with pytest.raises(ValidationError, match="not both"):
+    with pytest.raises(ValidationError, match="only one of these"):
         Measured(share=wilson(3, 4), time=1.0)
-    with pytest.raises(ValidationError, match="not both"):
+    with pytest.raises(ValidationError, match="only one of these"):
         Measured()
 
 

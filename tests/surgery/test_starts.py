@@ -38,7 +38,7 @@ def test_a_start_that_none_knows_is_refused_with_those_that_there_are(tiny):
         starts(tiny, {"kpa": "lstsq"})
     with pytest.raises(RecipeError, match="warm_start of kap: .*stride = kernel_size"):
         starts(tiny, "replicate")
-    with pytest.raises(RecipeError, match="none is needed"):
+    with pytest.raises(RecipeError, match="no start is needed"):
         starts(tiny, "lstsq", [{"op": "noise", "sigma": 0.1}])
     plan = surgeon.plan(tiny, BOTH, input_size=SIZE)
     with pytest.raises(SurgeryError, match="pass warm_start to surgeon.plan"):
