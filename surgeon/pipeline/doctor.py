@@ -24,8 +24,7 @@ from surgeon.store.artifact import load, save
 from surgeon.store.exporting import FORMATS, SUFFIXES, Format, export
 from surgeon.store.hooks import told_of_hooks
 from surgeon.surgery import fold
-from surgeon.surgery.door import surgery_of
-from surgeon.surgery.standing import findings
+from surgeon.surgery.door import findings, surgery_of
 from surgeon.verification import Check, relative, tolerance_of
 
 _NEEDS = {"onnx": "onnxscript", "torch-export": "torch"}

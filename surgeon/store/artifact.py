@@ -53,7 +53,8 @@ from surgeon.store.folder import (
 )
 from surgeon.store.hooks import told_of_hooks
 from surgeon.store.rebuilding import rebuilt
-from surgeon.surgery.standing import demand, findings
+from surgeon.surgery.door import findings
+from surgeon.surgery.standing import demand
 from surgeon.warned import warn
 
 _LOADED_FROM = "loaded_from"
