@@ -1,10 +1,10 @@
 """The interface of operations: settings, and answers to the questions that surgery asks.
 
 Only `propose` and `build` must be implemented, and `fold` for edits that fold. The other questions default to no:
-whether a start is taken from calibration images (`needs_images`, `fit`, `refits`), from statistics by channel
-(`observe`, `calibrate`), whether a setting is searched on them (`search`, `tune`), whether the effect grows during
-training (`anneals`, `anneal`, `whole`), which outputs a layer lets through (`passes`), what an attacker would use in
-its place (`surrogate`), and which paper's tables belong to it (`paper`).
+whether a start is taken from calibration images (`needs_images`, `fit`, `refits`, `start_without_images`), from
+statistics by channel (`observe`, `calibrate`), whether a setting is searched on them (`search`, `tune`), whether the
+effect grows during training (`anneals`, `anneal`, `whole`), which outputs a layer lets through (`passes`), what an
+attacker would use in its place (`surrogate`), and which paper's tables belong to it (`paper`).
 """
 
 from __future__ import annotations
@@ -177,6 +177,19 @@ class Operation(Strict):
             "statistics" if the edit observes, otherwise empty.
         """
         return "statistics" if self.observe(edit) is not None else ""
+
+    def start_without_images(self, edit: Edit) -> str:
+        """Name the start that an edit has where its site could not be fitted to images: the one that it was built with.
+
+        The record then has it as the edit's setting `start`.
+
+        Args:
+            edit: An edit that needs images.
+
+        Returns:
+            A value of the setting `start`; empty if there is no name for it. Default: empty.
+        """
+        return ""
 
     def observe(self, edit: Edit) -> Wanted | None:
         """Say which statistics an edit takes from calibration images.

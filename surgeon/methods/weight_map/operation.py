@@ -230,6 +230,9 @@ class WeightMap(Operation):
     def needs_images(self, edit: Edit) -> str:
         return "start 'distill'" if edit.settings.get("start") == "distill" else ""
 
+    def start_without_images(self, edit: Edit) -> str:
+        return "random"
+
     def refits(self, edit: Edit) -> bool:
         return bool(self.needs_images(edit))
 
