@@ -103,7 +103,7 @@ def load_weights(
         >>> torch.equal(network.fc3.weight, other.fc3.weight)
         True
     """
-    weights = renamed_for(model, read_weights(path, ema=ema, entry=entry, names=model.state_dict()))
+    weights = read_weights(path, ema=ema, entry=entry, names=model.state_dict())
     check_fit(model, weights, str(path), strict=strict)
     check_finite_weights(model, weights, str(path))
     try:
@@ -112,31 +112,6 @@ def load_weights(
         raise ArtifactError(
             f"{path} does not fit {type(model).__name__}: {' '.join(str(error).split())[:200]}"
         ) from error
-
-
-def renamed_for(
-    model: nn.Module, weights: Mapping[str, Tensor], *, certain: bool = False
-) -> Mapping[str, Tensor]:
-    """Rename weights to the names that a network uses now.
-
-    The tensor of a weight map was saved as `weight` in older files; now it is `maps`.
-
-    Args:
-        model: the network.
-        weights: name → tensor.
-        certain: the weights are known to come from a network with weight maps. By default all of them are
-            treated so if at least one cannot be an ordinary convolution's.
-
-    Returns:
-        The weights under their present names.
-    """
-    from surgeon.methods.weight_map.module import laid_out, renamed, tells
-
-    maps = _weight_maps(model)
-    certain = certain or any(tells(m) and laid_out(m, weights, prefix) for prefix, m in maps)
-    for prefix, module in maps:
-        weights = renamed(module, weights, prefix, certain=certain)
-    return weights
 
 
 def versioned(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

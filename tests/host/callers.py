@@ -32,7 +32,6 @@ CALLERS = {
     "surgeon.verification.names_kept": _READS,
     "surgeon.verification.layers_called": _READS,
     "surgeon.store.artifact.folder_of": _DATA,
-    "surgeon.models.checkpoints.renamed_for": _READS,
     "surgeon.models.checkpoints.versioned": _READS,
     "surgeon.models.checkpoints.lay_on": "called by load_weights and load",
     "surgeon.models.checkpoints.check_fit": _READS,

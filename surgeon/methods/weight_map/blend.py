@@ -45,8 +45,8 @@ class WeightMapBlend(Instead, Blending):
     _ends = ": 0 is the convolution, 1 the weight map alone"
     drops = ("conv",)
     conv: nn.Module | None
-    _made_with: float = 0.0
-    """The share that the layer was made with; of a layer from an older file, what most have."""
+    _made_with: float
+    """The share that the layer was made with."""
 
     def __init__(self, conv: nn.Module, weight_map: WeightMap2d, alpha: float = 0.0) -> None:
         super().__init__()
