@@ -66,6 +66,9 @@ class Operation(Strict):
     shows_slope: ClassVar[bool] = False
     """Whether the layers' own gradient shows the loss's slope, so that an attack differentiates them as they are, also
     where the edits' traits say that they are not linear. See `surrogate`."""
+    ends_its_site: ClassVar[bool] = False
+    """Whether what leaves the inserted layer are the activations of the convolution before it, as of a pooling that
+    belongs to it: where an evaluation adds noise to activations, it does so behind the layer."""
 
     select: Selector = Selector()
 

@@ -24,7 +24,7 @@ CALLERS = {
     "surgeon.training.two_rounds.adversarial_noise": "one line in the caller's own step, whose autocast it shares",
     "surgeon.training.two_rounds.set_noise": "sets attributes",
     "surgeon.training.anneal.anneal": "sets attributes",
-    "surgeon.methods.dual_norm.switch.auxiliary_norms": "exchanges tensors for a block of the caller's own step",
+    "surgeon.tensors.auxiliary.auxiliary_norms": "exchanges tensors for a block of the caller's own step",
     "surgeon.training.remap.remap": "moves the entries of an optimizer; computes nothing",
     "surgeon.verification.demand": _DATA,
     "surgeon.verification.relative": "a number of two tensors, in float64",

@@ -92,6 +92,7 @@ class KernelAveragePooling(Operation):
         True
     """
 
+    ends_its_site = True
     op: Literal["kap"] = "kap"
     kernel_size: int = Field(default=3, ge=1)
     even: bool = False

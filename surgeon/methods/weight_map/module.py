@@ -53,6 +53,7 @@ class WeightMap2d(Instead):
         (torch.Size([8, 3, 16, 16]), torch.Size([64, 3, 8]))
     """
 
+    as_convolution = True
     of_one_size = True
     """For code that looks after the cut: what comes in must keep its size."""
     bias: nn.Parameter | None
@@ -228,34 +229,23 @@ class WeightMap2d(Instead):
     ) -> None:
         """Say what works for the weights of a network with a convolution there."""
         super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing, unexpected, errors)
-        if reason := unfit(self, state_dict, prefix):
+        if reason := self.unfit(state_dict, prefix):
             errors.append(reason)  # an error even with strict=False, like a wrong size
+
+    def unfit(self, state: Mapping[str, Tensor], prefix: str) -> str:
+        old, height, width = f"{prefix}weight", *self.input_size
+        if old not in state or f"{prefix}maps" in state:
+            return ""
+        return (
+            f"{old}, {tuple(state[old].shape)}, is not that of a weight map of {height}x{width}, "
+            f"which is {prefix}maps: weights of a "
+            "network with a convolution there load into it before surgeon.apply"
+        )
 
     def extra_repr(self) -> str:
         names = ("input_size", "kernel_size", "stride", "padding", "dilation", "groups", "mode", "normalize")
         settings = ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
         return f"{self.in_channels}, {self.out_channels}, {settings}, bias={self.bias is not None}"
-
-
-def unfit(layer: WeightMap2d, state: Mapping[str, Tensor], prefix: str) -> str:
-    """Say why a `weight` in place of `maps` is not accepted, and what would work.
-
-    Args:
-        layer: The layer.
-        state: The state dict.
-        prefix: Prefix of the layer's names in it.
-
-    Returns:
-        The reason, or "" if there is no such weight.
-    """
-    old, height, width = f"{prefix}weight", *layer.input_size
-    if old not in state or f"{prefix}maps" in state:
-        return ""
-    return (
-        f"{old}, {tuple(state[old].shape)}, is not that of a weight map of {height}x{width}, "
-        f"which is {prefix}maps: weights of a "
-        "network with a convolution there load into it before surgeon.apply"
-    )
 
 
 def _as_maps(weight: Tensor) -> Tensor:
