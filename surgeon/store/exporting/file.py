@@ -9,9 +9,11 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
+from surgeon import html
 from surgeon.edits import Plan
 from surgeon.errors import VerificationError
 from surgeon.host import in_own_state
+from surgeon.images import times
 from surgeon.models.facts import name_of
 from surgeon.ownership import new_file
 from surgeon.store.exporting.checking import BATCHES, allowed, differences, not_checked, run_onnx, run_program
@@ -46,6 +48,21 @@ class Exported(BaseModel):
         description="largest relative difference of an output, in the 2-norm; None if unchecked"
     )
     check: Check
+
+    def _repr_html_(self) -> str:
+        """The HTML shown in notebooks: what the file is, and how its outputs were compared."""
+        rows = [
+            ("format", self.format if self.opset is None else f"{self.format}, opset {self.opset}"),
+            (
+                "images",
+                f"{times(self.input_size)}, {'any number' if self.dynamic_batch else 'one'} at a time",
+            ),
+            ("folded", "yes" if self.folded else f"no: {self.edits_left} edits are left"),
+            ("bytes", f"{self.bytes:,}"),
+            ("largest difference", "–" if self.difference is None else f"{self.difference:.1e}"),
+            (self.check.name, self.check.detail),
+        ]
+        return html.table(rows, caption=self.path)
 
 
 @in_own_state()
