@@ -9,6 +9,7 @@ from torch import nn
 import surgeon
 from surgeon.errors import DataError, SurgeryError
 from surgeon.graph.pairs import run_side_by_side
+from surgeon.methods import parse
 from surgeon.methods.kap.sheet import pooling_matrix, side_matrices
 from surgeon.methods.kap.weights import lstsq_data_weight, lstsq_sheet_weight, lstsq_weight, pool_weight
 from surgeon.models.calibration import halves
@@ -146,9 +147,14 @@ def test_a_layer_too_wide_to_fit_keeps_its_start_on_weights_channels_in_order(mo
 
 
 @pytest.mark.parametrize(
-    "operation, start", [("kap", "sequential"), ("defective", "sequential"), ("weight-map", "distill")]
+    "operation, start, kept",
+    [
+        ("kap", "sequential", "lstsq"),
+        ("defective", "sequential", "random"),
+        ("weight-map", "distill", "random"),
+    ],
 )
-def test_layers_whose_size_another_stem_has_changed_keep_their_weights(operation, start):
+def test_layers_whose_size_another_stem_has_changed_keep_their_weights(operation, start, kept):
     torch.manual_seed(0)
     model = surgeon.create_model("test_resnet", num_classes=4, input_size=(3, 32, 32)).eval()
     recipe = [{"op": "small-image"}, {"op": operation, "start": start}]
@@ -157,6 +163,12 @@ def test_layers_whose_size_another_stem_has_changed_keep_their_weights(operation
     )
     assert torch.isfinite(cut.eval()(torch.randn(2, 3, 32, 32))).all()
     assert cut.surgery.execution.statistics == 12
+    # the record has the start of each site, and an operation takes it
+    unfitted = cut.surgery.execution.unfitted
+    own = cut.surgery.of(operation)
+    assert all(e.settings["start"] == (kept if e.site in unfitted else start) for e in own)
+    assert unfitted.keys() & {e.site for e in own} or operation == "defective"
+    assert parse({"op": operation, "start": kept}).start_without_images(own[0]) == kept
 
 
 def test_a_site_too_wide_to_fit_says_that_it_keeps_the_start_it_was_built_with():
