@@ -24,7 +24,7 @@ def quotable(found: Sequence[Reproduction]) -> str:
     table = _largest(found, TABLE)
     if table is None:
         return f"{MISSING.capitalize()}: no run of `{TABLE}` has the row {KAP}."
-    transfers = next((f for f in found if (f.protocol.name, f.budget) == (TRANSFERS, table.budget)), None)
+    transfers = next((f for f in found if (f.protocol.name, f.budget) == (TRANSFERS, table.budget)), table)
     evaluation = table.protocol.recipes_of(KAP, table.budget)[-1].evaluation
     assert evaluation is not None and evaluation.norm is not None and evaluation.eps is not None
     size = f"{evaluation.norm.upper().replace('LINF', 'Linf')}, ε = {evaluation.eps:.3g}"
@@ -70,12 +70,12 @@ def _lost(table: Reproduction, column: str) -> str:
     return f" ({points(found.mean)} points [{points(found.low)}, {points(found.high)}] of the PGD figure)"
 
 
-def _black_box(table: Reproduction, transfers: Reproduction | None) -> str:
+def _black_box(table: Reproduction, transfers: Reproduction) -> str:
     """Square, and the strongest attack that is transferred from another network; what was not measured is said."""
     square = f"{_share(table, KAP, SQUARE)} (Square)"
-    cells = {} if transfers is None else transfers.rows.get(KAP, {})
+    cells = transfers.rows.get(KAP, {})
     known = {n: c.mean for n, c in cells.items() if n.startswith("from ") and c.mean is not None}
-    if transfers is None or not known:
+    if not known:
         return f"{square} and **{MISSING}** (transferred)"
     worst = min(known, key=lambda n: known[n])
     return f"{square} and {_share(transfers, KAP, worst)} (transferred {worst})"

@@ -17,7 +17,8 @@ class Trial(Record):
     """A start that was tried on calibration images, and its drift on held-out ones.
 
     Attributes:
-        start: Name of the start, or one per operation: 'kap lstsq, defective random'.
+        start: Name of the start that was tried, or one per operation: 'kap lstsq, defective random'. Sites that it
+            does not suit keep another; `Execution.unfitted` names them.
         statistics: Images that batch-norm statistics were re-estimated on; 0 if they are the stock network's.
         drift: The drift on the held-out images.
         used: Whether this start was chosen.
@@ -96,7 +97,8 @@ class Execution(Record):
         accuracy: Right images before and after, where labels were given.
         statistics: Calibration images that batch-norm statistics were re-estimated on.
         residuals: Relative error of least-squares starts, by site.
-        unfitted: Why sites keep their initial start instead of being fitted to images, by site.
+        unfitted: Why sites keep their initial start, which their edits' settings name, instead of being fitted to
+            images, by site.
         choice: How the start was chosen, if there were calibration images.
         searches: How settings were chosen on calibration images, by operation.
         observed: Number of images that statistics by channel were taken from.

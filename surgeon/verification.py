@@ -8,6 +8,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 
+from surgeon import html
 from surgeon.edits import Plan
 from surgeon.errors import FoldError, SurgeonError, VerificationError
 from surgeon.extra_state import without_extra
@@ -41,8 +42,27 @@ class Check(BaseModel):
     detail: str = ""
 
 
+class Checks(tuple[Check, ...]):
+    """Checks in their order, displayed as a table in a notebook.
+
+    Examples:
+        >>> checks = Checks([Check(name="names", ok=True, detail="12 tensors")])
+        >>> checks[0].name, "12 tensors" in checks._repr_html_()
+        ('names', True)
+    """
+
+    __slots__ = ()
+
+    def _repr_html_(self) -> str:
+        """The HTML shown in notebooks: a row a check."""
+        said = {True: "ok", False: "FAILED", None: "–"}
+        return html.table(
+            ((said[c.ok], c.name, c.detail) for c in self), head=("", "check", "what was found")
+        )
+
+
 @in_own_state()
-def verify(before: nn.Module, after: nn.Module, *, images: Tensor | None = None) -> tuple[Check, ...]:
+def verify(before: nn.Module, after: nn.Module, *, images: Tensor | None = None) -> Checks:
     """Check what a rewritten network does against what its record says. Neither network is changed.
 
         names     every tensor of a layer that surgery did not replace keeps its name and shape
@@ -58,7 +78,7 @@ def verify(before: nn.Module, after: nn.Module, *, images: Tensor | None = None)
             size.
 
     Returns:
-        The five checks in this order; the last three are None if no image size is known.
+        The five checks in this order, a tuple; the last three are None if no image size is known.
 
     Raises:
         VerificationError: `after` has had no surgery, or a network returns no tensor.
@@ -77,10 +97,8 @@ def verify(before: nn.Module, after: nn.Module, *, images: Tensor | None = None)
     if images is None and record.input_size is not None and record.measured:
         images = torch.randn(2, *record.input_size, generator=torch.Generator().manual_seed(0))
     if images is None:
-        return (
-            *checks,
-            *(Check(name=n, ok=None, detail="no input size") for n in ("finite", "effect", "folds")),
-        )
+        unknown = [Check(name=n, ok=None, detail="no input size") for n in ("finite", "effect", "folds")]
+        return Checks([*checks, *unknown])
     old, new = _outputs(before, images), _outputs(after, images)
     checks.append(
         Check(name="finite", ok=bool(torch.isfinite(new).all()), detail=f"output {tuple(new.shape)}")
@@ -92,7 +110,7 @@ def verify(before: nn.Module, after: nn.Module, *, images: Tensor | None = None)
         error = relative(new, old)
         checks.append(Check(name="effect", ok=error <= kept, detail=f"relative difference {error:.1e}"))
     checks.append(_folds(after, record, images, new))
-    return tuple(checks)
+    return Checks(checks)
 
 
 def demand(checks: Iterable[Check]) -> None:

@@ -12,9 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import surgeon
-from surgeon.disk.hashes import own_hash
 from surgeon.errors import ArtifactError, ArtifactWarning
-from surgeon.methods.weight_map.module import WeightMap2d
 from surgeon.ownership import new_folder
 from surgeon.store.folder import read_config
 
@@ -260,22 +258,6 @@ def test_a_network_that_is_built_upon_is_left_untouched(recipe, tmp_path):
     assert all(torch.equal(before[k], v) for k, v in second.state_dict().items())
     shared = {t.untyped_storage().data_ptr() for t in second.state_dict().values() if t.numel()}
     assert not shared & {t.untyped_storage().data_ptr() for t in loaded.state_dict().values() if t.numel()}
-
-
-def test_weight_maps_from_before_the_maps_are_loaded(stock, x, tmp_path):
-    cut = surgeon.apply(stock, "wm-unsharp", input_size=SIZE).eval()
-    surgeon.save(cut, tmp_path / "out")
-    path = tmp_path / "out" / "model.safetensors"
-    state = load_file(path)
-    for name, module in cut.named_modules():
-        if isinstance(module, WeightMap2d):
-            state[f"{name}.weight"] = module.by_channels().detach().contiguous()
-            del state[f"{name}.maps"]
-    save_file(state, path)
-    config = json.loads((tmp_path / "out" / "config.json").read_text())
-    config["surgery"]["hashes"] = {n: own_hash(tmp_path / "out" / n) for n in config["surgery"]["hashes"]}
-    (tmp_path / "out" / "config.json").write_text(json.dumps(config))
-    assert torch.equal(surgeon.load(tmp_path / "out")(x), cut(x))
 
 
 def test_a_cut_network_is_rebuilt_upon_too_and_a_factory_keeps_what_it_gave(stock, x, tmp_path, monkeypatch):

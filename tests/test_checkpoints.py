@@ -1,6 +1,5 @@
 """Reading weights: many forms, nothing executed, clear errors."""
 
-import copy
 import os
 import pickle
 
@@ -273,17 +272,6 @@ def test_stock_weights_are_not_taken_for_maps_of_the_kernels_size(tmp_path):
     with pytest.raises(RuntimeError, match=r"1\.weight, \(4, 4, 3, 3\), is not that of a weight map of 3x3"):
         cut.load_state_dict(stock.state_dict())
     assert all(torch.equal(v, before[k]) for k, v in cut.state_dict().items())
-
-
-def test_maps_from_before_their_name_tell_what_the_others_are(tmp_path):
-    _, cut = _maps(6)
-    old = {f"{k}.weight": cut.get_submodule(k).by_channels().detach().contiguous() for k in ("0", "1")}
-    save_file(old, tmp_path / "old.safetensors")
-    other = copy.deepcopy(cut)
-    for parameter in other.parameters():
-        parameter.data.zero_()
-    surgeon.load_weights(other, tmp_path / "old.safetensors")
-    assert all(torch.equal(v, other.state_dict()[k]) for k, v in cut.state_dict().items())
 
 
 @pytest.mark.parametrize("recipe", ["defective", "kap"])

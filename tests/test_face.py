@@ -10,9 +10,11 @@ import pytest
 from torch import nn
 
 import surgeon
+from surgeon.effects import Accuracy, Drift
 from surgeon.errors import RecipeError, SelectionError, SurgeryError
 from surgeon.face import Listing
 from surgeon.html import MOST, table
+from surgeon.pipeline.conversion import Conversion
 from surgeon.protocol.loading import load_protocol
 from surgeon.protocol.reproduction import tabulated
 from surgeon.recipe import load_recipe
@@ -21,6 +23,8 @@ from surgeon.results.statistics import wilson
 from surgeon.results.study import ROLES, Arm, Study, below
 from surgeon.results.summary import Summary
 from surgeon.selection import Selector
+from surgeon.store.exporting import Exported
+from surgeon.verification import Check, Checks
 
 SIZE = (3, 8, 8)
 
@@ -172,6 +176,50 @@ def test_a_study_and_a_reproduction_are_tables():
     reproduction = tabulated(load_protocol("kap/table1"), "smoke", ())
     cells = Cells(reproduction._repr_html_())
     assert cells.tags.count("tr") == 1 + sum(map(len, reproduction.rows.values())) and "94.89" in cells.text
+
+
+def test_checks_an_export_and_a_conversion_are_tables():
+    model = network()
+    checks = surgeon.verify(model, surgeon.apply(model, "kap", input_size=SIZE))
+    assert isinstance(checks, tuple) and checks == tuple(checks)
+    check = Check(name=EVIL, ok=False, detail=EVIL)
+    exported = Exported(
+        path=EVIL,
+        format="onnx",
+        opset=20,
+        input_size=SIZE,
+        dynamic_batch=True,
+        folded=False,
+        edits_left=3,
+        bytes=12345,
+        difference=None,
+        check=check,
+    )
+    conversion = Conversion(
+        checkpoint=EVIL,
+        sha256="",
+        settings={},
+        effect="approximated",
+        folds=True,
+        calibration=16,
+        refitted=(),
+        drift=Drift(relative=0.25, agreement=0.75, images=8, source="test"),
+        accuracy=Accuracy(before=8, after=6, both=6, images=8),
+        layers={EVIL: 0.5},
+        notes=(EVIL,),
+        seconds=1.0,
+    )
+    rows = {}
+    for shown in (checks, Checks([check]), exported, conversion):
+        cells = Cells(shown._repr_html_())
+        assert "table" in cells.tags and "script" not in cells.tags
+        rows[type(shown), len(rows)] = cells.text
+    first, evil, file, cut = rows.values()
+    assert {"names", "folds", "ok"} <= set(first) and {EVIL, "FAILED"} <= set(evil)
+    assert {EVIL, "no: 3 edits are left", "12,345", "onnx, opset 20"} <= set(file)
+    assert {EVIL, "75.0 % of 8 test images", "100.0 % before, 75.0 % after (8 test images)", "0.500"} <= set(
+        cut
+    )
 
 
 def test_long_tables_say_how_much_more_there_is():

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import click
 
 from surgeon.cli import networks, options
+
+if TYPE_CHECKING:
+    from surgeon.verification import Check
 
 
 @click.command("verify")
@@ -39,7 +44,7 @@ def command(folder: str, allow_code: tuple[str, ...], as_json: bool) -> None:
         raise SystemExit(1)
 
 
-def _summary(checks: list, failed: int, folder: str) -> str:
+def _summary(checks: Sequence[Check], failed: int, folder: str) -> str:
     open_ = sum(c.ok is None for c in checks)
     rest = f"; {open_} could not be checked" if open_ else ""
     if failed:

@@ -88,6 +88,25 @@ def find_regions(
     return _Explorer(model, measured, input_size, dict(refused or {})).explored()[0]
 
 
+def norms_behind(tree: nn.Module, refused: Mapping[str, str]) -> Callable[[str], nn.Module | None]:
+    """Return what finds the norm behind a site of a tree; the tree is looked at when it is first asked for one.
+
+    Args:
+        tree: The network as a plain tree of modules.
+        refused: Modules that must keep their code.
+
+    Returns:
+        A function of the site; it gives None if no norm alone consumes the site's output.
+    """
+    links = functools.cache(lambda: {s.name: s.next_norm for s in survey(tree, refused=refused).sites})
+
+    def norm_after(site: str) -> nn.Module | None:
+        norm = links().get(site)
+        return tree.get_submodule(norm) if norm else None
+
+    return norm_after
+
+
 def _measured(model: nn.Module, input_size: Shape | None) -> Measured | None:
     if input_size is None:
         return None

@@ -13,11 +13,10 @@ from surgeon.errors import PictureError
 from surgeon.graph.fused import TAIL, is_opened
 from surgeon.graph.leaves import is_activation, is_convolution, is_norm
 from surgeon.graph.paths import has
-from surgeon.methods.weight_map.blend import WeightMapBlend
-from surgeon.methods.weight_map.module import WeightMap2d
 from surgeon.models.pixels import Normalized
 from surgeon.models.quiet import held_still
 from surgeon.surgery.door import surgery_of
+from surgeon.tensors.instead import Instead
 
 
 class Output(NamedTuple):
@@ -42,12 +41,12 @@ def network_of(model: nn.Module) -> nn.Module:
 
 
 def is_spatial(module: nn.Module) -> bool:
-    """Return whether a module is a convolution, or a weight map that replaces one.
+    """Return whether a module is a convolution, or a layer that takes the place of one.
 
     Args:
         module: A module.
     """
-    return is_convolution(module) or isinstance(module, (WeightMap2d, WeightMapBlend))
+    return is_convolution(module) or (isinstance(module, Instead) and module.as_convolution)
 
 
 def layers(network: nn.Module, *, activations: bool = False) -> dict[str, str]:

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from surgeon.insight.raster import seen
-from surgeon.methods.kap.sheet import Sheet
 
 if TYPE_CHECKING:
     from numpy import float32
@@ -25,7 +24,7 @@ class Kernels:
     """Kernels (C, C_in, k_h, k_w) in the order of their sheet, filled row by row."""
 
     weight: Tensor
-    sheet: Sheet
+    sheet: tuple[int, int]
 
     @property
     def neighbours(self) -> float:

@@ -1,10 +1,10 @@
 """The interface of operations: settings, and answers to the questions that surgery asks.
 
 Only `propose` and `build` must be implemented, and `fold` for edits that fold. The other questions default to no:
-whether a start is taken from calibration images (`needs_images`, `fit`, `refits`), from statistics by channel
-(`observe`, `calibrate`), whether a setting is searched on them (`search`, `tune`), whether the effect grows during
-training (`anneals`, `anneal`, `whole`), which outputs a layer lets through (`passes`), what an attacker would use in
-its place (`surrogate`), and which paper's tables belong to it (`paper`).
+whether a start is taken from calibration images (`needs_images`, `fit`, `refits`, `start_without_images`), from
+statistics by channel (`observe`, `calibrate`), whether a setting is searched on them (`search`, `tune`), whether the
+effect grows during training (`anneals`, `anneal`, `whole`), which outputs a layer lets through (`passes`), what an
+attacker would use in its place (`surrogate`), and which paper's tables belong to it (`paper`).
 """
 
 from __future__ import annotations
@@ -66,6 +66,9 @@ class Operation(Strict):
     shows_slope: ClassVar[bool] = False
     """Whether the layers' own gradient shows the loss's slope, so that an attack differentiates them as they are, also
     where the edits' traits say that they are not linear. See `surrogate`."""
+    ends_its_site: ClassVar[bool] = False
+    """Whether what leaves the inserted layer are the activations of the convolution before it, as of a pooling that
+    belongs to it: where an evaluation adds noise to activations, it does so behind the layer."""
 
     select: Selector = Selector()
 
@@ -177,6 +180,19 @@ class Operation(Strict):
             "statistics" if the edit observes, otherwise empty.
         """
         return "statistics" if self.observe(edit) is not None else ""
+
+    def start_without_images(self, edit: Edit) -> str:
+        """Name the start that an edit has where its site could not be fitted to images: the one that it was built with.
+
+        The record then has it as the edit's setting `start`.
+
+        Args:
+            edit: An edit that needs images.
+
+        Returns:
+            A value of the setting `start`; empty if there is no name for it. Default: empty.
+        """
+        return ""
 
     def observe(self, edit: Edit) -> Wanted | None:
         """Say which statistics an edit takes from calibration images.

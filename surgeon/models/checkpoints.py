@@ -6,7 +6,7 @@ import pickle
 from collections import Counter, OrderedDict
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -16,11 +16,11 @@ from surgeon.extra_state import with_extra, without_extra
 from surgeon.host import in_own_state
 from surgeon.models.finite import check_finite_weights
 from surgeon.models.sets_of_weights import Taken, stripped, taken
+from surgeon.tensors.blending import Blending
+from surgeon.tensors.instead import Instead
+from surgeon.tensors.optional_state import OptionalState
 from surgeon.values import has_values
 from surgeon.warned import warn
-
-if TYPE_CHECKING:
-    from surgeon.methods.weight_map.module import WeightMap2d
 
 PICKLED = (".pth", ".pt", ".th", ".bin", ".ckpt", ".tar")
 
@@ -103,7 +103,7 @@ def load_weights(
         >>> torch.equal(network.fc3.weight, other.fc3.weight)
         True
     """
-    weights = renamed_for(model, read_weights(path, ema=ema, entry=entry, names=model.state_dict()))
+    weights = read_weights(path, ema=ema, entry=entry, names=model.state_dict())
     check_fit(model, weights, str(path), strict=strict)
     check_finite_weights(model, weights, str(path))
     try:
@@ -112,31 +112,6 @@ def load_weights(
         raise ArtifactError(
             f"{path} does not fit {type(model).__name__}: {' '.join(str(error).split())[:200]}"
         ) from error
-
-
-def renamed_for(
-    model: nn.Module, weights: Mapping[str, Tensor], *, certain: bool = False
-) -> Mapping[str, Tensor]:
-    """Rename weights to the names that a network uses now.
-
-    The tensor of a weight map was saved as `weight` in older files; now it is `maps`.
-
-    Args:
-        model: the network.
-        weights: name → tensor.
-        certain: the weights are known to come from a network with weight maps. By default all of them are
-            treated so if at least one cannot be an ordinary convolution's.
-
-    Returns:
-        The weights under their present names.
-    """
-    from surgeon.methods.weight_map.module import laid_out, renamed, tells
-
-    maps = _weight_maps(model)
-    certain = certain or any(tells(m) and laid_out(m, weights, prefix) for prefix, m in maps)
-    for prefix, module in maps:
-        weights = renamed(module, weights, prefix, certain=certain)
-    return weights
 
 
 def versioned(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -158,13 +133,6 @@ def versioned(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tens
     known = OrderedDict((k, v) for k, v in versions.items() if k not in lacking)
     state._metadata = known  # type: ignore[attr-defined]  # where torch keeps versions
     return state
-
-
-def _weight_maps(model: nn.Module) -> list[tuple[str, WeightMap2d]]:
-    """The weight maps of a network, each with the prefix of its tensors' names."""
-    from surgeon.methods.weight_map.module import WeightMap2d
-
-    return [(f"{n}." if n else "", m) for n, m in model.named_modules() if isinstance(m, WeightMap2d)]
 
 
 def lay_on(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -272,9 +240,7 @@ def check_fit(model: nn.Module, weights: Mapping[str, Tensor], source: str, *, s
             f"{len(kinds)} of another kind: {'; '.join(kinds[:3])}{'; …' if len(kinds) > 3 else ''}"
         )
     if missing and strict:
-        from surgeon.methods.weight_map.module import unfit
-
-        problems += [reason for prefix, m in _weight_maps(model) if (reason := unfit(m, weights, prefix))][:1]
+        problems += _of_what_was_there(model, weights)[:1]
     if problems:
         raise ArtifactError(f"{source} does not fit {type(model).__name__}: {'; '.join(problems)}")
 
@@ -289,6 +255,12 @@ def _without_statistics(missing: Iterable[str], weights: Mapping[str, Tensor]) -
         f" ({norm} was saved without running statistics, as adaptation at test time leaves norms: they load into a "
         f"network whose {norm}.running_mean and running_var are None too)"
     )
+
+
+def _of_what_was_there(model: nn.Module, weights: Mapping[str, Tensor]) -> list[str]:
+    """Say of layers that took others' places that the weights are those of the others."""
+    layers = [(f"{n}." if n else "", m) for n, m in model.named_modules() if isinstance(m, Instead)]
+    return [reason for prefix, layer in layers if (reason := layer.unfit(weights, prefix))]
 
 
 def _holds(dtype: torch.dtype, tensor: Tensor) -> bool:
@@ -323,10 +295,7 @@ def optional_keys(model: nn.Module, weights: Mapping[str, Tensor]) -> set[str]:
         model: the network.
         weights: name → tensor.
     """
-    from surgeon.methods.weight_map.blend import WeightMapBlend
-    from surgeon.tensors.optional_state import OptionalState
-
-    blends = [(n, m) for n, m in model.named_modules() if isinstance(m, WeightMapBlend)]
+    blends = [(n, m) for n, m in model.named_modules() if isinstance(m, Blending)]
     dropped = {key for n, m in blends for key in m.absent(weights, f"{n}." if n else "")}
     return dropped | {
         f"{name}.{key}" if name else key

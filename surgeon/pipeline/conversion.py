@@ -7,8 +7,10 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from surgeon.effects import Accuracy, Drift, Effect
+from surgeon import html
+from surgeon.effects import EFFECT_TEXT, Accuracy, Drift, Effect
 from surgeon.execution import Choice, Searched
+from surgeon.numerals import percent
 from surgeon.pipeline.lineage import CONVERSION as CONVERSION
 from surgeon.pipeline.origin import Lineage
 from surgeon.reading import read_as
@@ -57,6 +59,29 @@ class Conversion(BaseModel):
             "of Python, nor writing the folder"
         )
     )
+
+    def _repr_html_(self) -> str:
+        """The HTML shown in notebooks: what the cut cost, how far each layer moved, and the notes."""
+        rows = [("function", EFFECT_TEXT[self.effect]), ("folds", "yes" if self.folds else "no")]
+        if self.calibration:
+            rows.append(
+                ("calibrated on", f"{self.calibration} images; {len(self.refitted)} layers fitted to them")
+            )
+        if self.choice:
+            rows.append(("start", self.choice.why))
+        if self.drift:
+            drift = self.drift
+            rows += [
+                ("same prediction", f"{percent(drift.agreement)} of {drift.images} {drift.source} images"),
+                ("logit drift", f"{drift.relative:.3f}"),
+            ]
+        if self.accuracy:
+            right, number = self.accuracy, self.accuracy.images
+            before, after = percent(right.before / number), percent(right.after / number)
+            rows.append(("accuracy", f"{before} before, {after} after ({number} test images)"))
+        moved = [(name, f"{value:.3f}") for name, value in self.layers.items()]
+        layers = html.table(moved, head=("layer, in execution order", "its output moved by")) if moved else ""
+        return html.table(rows, caption=self.checkpoint) + layers + html.paragraphs(self.notes)
 
 
 def read_conversion(folder: Path) -> Conversion | None:

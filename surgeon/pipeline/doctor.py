@@ -24,15 +24,14 @@ from surgeon.store.artifact import load, save
 from surgeon.store.exporting import FORMATS, SUFFIXES, Format, export
 from surgeon.store.hooks import told_of_hooks
 from surgeon.surgery import fold
-from surgeon.surgery.door import surgery_of
-from surgeon.surgery.standing import findings
-from surgeon.verification import Check, relative, tolerance_of
+from surgeon.surgery.door import findings, surgery_of
+from surgeon.verification import Check, Checks, relative, tolerance_of
 
 _NEEDS = {"onnx": "onnxscript", "torch-export": "torch"}
 """Format of an export → the package that writes it."""
 
 
-def examine(model: nn.Module, *, input_size: tuple[int, ...] | None = None) -> list[Check]:
+def examine(model: nn.Module, *, input_size: tuple[int, ...] | None = None) -> Checks:
     """Try what can be done with a network, on copies and in a temporary folder.
 
     The checks, in order:
@@ -50,7 +49,7 @@ def examine(model: nn.Module, *, input_size: tuple[int, ...] | None = None) -> l
         input_size: (C, H, W) of one image; by default that of the surgery's record, else the model's own.
 
     Returns:
-        One check each. `ok` is None where it cannot be tried here, for instance without a package.
+        One check each, a tuple. `ok` is None where it cannot be tried here, for instance without a package.
 
     Examples:
         >>> import surgeon
@@ -59,7 +58,7 @@ def examine(model: nn.Module, *, input_size: tuple[int, ...] | None = None) -> l
         >>> [c.ok for c in checks if c.name in ("forward", "save", "train")]  # doctest: +SKIP
         [True, True, True]
     """
-    return [checked("torch", _state), *_tried(model, input_size)]
+    return Checks([checked("torch", _state), *_tried(model, input_size)])
 
 
 @in_own_state()

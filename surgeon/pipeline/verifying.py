@@ -24,7 +24,7 @@ from surgeon.reading import read_mapping
 from surgeon.report.origin import is_page
 from surgeon.store.exporting.request import SUFFIXES
 from surgeon.store.folder import CONFIG
-from surgeon.verification import Check
+from surgeon.verification import Check, Checks
 
 _FILES = {
     "study.json": "study",
@@ -38,7 +38,7 @@ _FILES = {
 
 
 @in_own_state()
-def verify_folder(folder: str | Path, *, allow_code: Iterable[str] = ()) -> list[Check]:
+def verify_folder(folder: str | Path, *, allow_code: Iterable[str] = ()) -> Checks:
     """Check that what surgeon wrote is consistent, in itself and with what it was made from.
 
     Nothing is written, downloaded or repaired.
@@ -49,7 +49,7 @@ def verify_folder(folder: str | Path, *, allow_code: Iterable[str] = ()) -> list
         allow_code: modules that folders of own code may import, as for `surgeon.load`.
 
     Returns:
-        One check per link. `ok` is None where it could not be made: what it needs is missing or not finished.
+        One check per link, a tuple. `ok` is None where it could not be made: what it needs is missing or not finished.
 
     Raises:
         ArtifactError: surgeon did not write the folder.
@@ -62,12 +62,15 @@ def verify_folder(folder: str | Path, *, allow_code: Iterable[str] = ()) -> list
         ...     all(check.ok is not False for check in verify_folder(folder))
         True
     """
-    path = Path(folder)
+    return Checks(_links(Path(folder), (allow_code,) if isinstance(allow_code, str) else tuple(allow_code)))
+
+
+def _links(path: Path, allowed: tuple[str, ...]) -> list[Check]:
+    """Check each link of what lies at a path."""
     if path.is_file() and is_page(path):
         return page_checks(path)
     kind = kind_of(path)
-    path, allowed = path.resolve(), (allow_code,) if isinstance(allow_code, str) else tuple(allow_code)
-    reader = Reader(allowed)
+    path, reader = path.resolve(), Reader(allowed)
     if kind == "network":
         return conversion_checks(path, allowed)
     if kind == "conversions":

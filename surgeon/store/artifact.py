@@ -27,7 +27,7 @@ from surgeon.graph.implants import changed
 from surgeon.graph.network import Rewritten
 from surgeon.host import in_own_state
 from surgeon.models import own
-from surgeon.models.checkpoints import check_fit, lay_on, read_weights, renamed_for, tensors_in, versioned
+from surgeon.models.checkpoints import check_fit, lay_on, read_weights, tensors_in, versioned
 from surgeon.models.creating import create_model
 from surgeon.models.finite import all_finite, check_finite_weights
 from surgeon.models.tensor_files import same_tensors
@@ -53,7 +53,8 @@ from surgeon.store.folder import (
 )
 from surgeon.store.hooks import told_of_hooks
 from surgeon.store.rebuilding import rebuilt
-from surgeon.surgery.standing import demand, findings
+from surgeon.surgery.door import findings
+from surgeon.surgery.standing import demand
 from surgeon.warned import warn
 
 _LOADED_FROM = "loaded_from"
@@ -246,8 +247,7 @@ def load(
         with _by_name(architecture, model):
             network = rebuilt(folder, config, record, model)
         finite = checked.result()
-    saved = read_weights(folder / WEIGHTS, names=network.state_dict())
-    weights = renamed_for(network, saved, certain=True)
+    weights = read_weights(folder / WEIGHTS, names=network.state_dict())
     with _by_name(architecture, model):
         check_fit(network, weights, str(folder / WEIGHTS))
     if not finite:

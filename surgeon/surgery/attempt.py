@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from torch import nn
 
-from surgeon.edits import Plan
+from surgeon.edits import Edit, Plan
 from surgeon.execution import Searched
 from surgeon.graph.module_tree import Displaced
 from surgeon.methods.base import Operation, Search
@@ -28,7 +28,7 @@ class Attempt:
         approximates: Whether batch norms receive other inputs than before the cut, and are to measure them.
         searching: The searches that operations ask for, by operation.
         fits: Whether something is taken from calibration images: weights, statistics by channel, or a setting.
-        unfitted: Why sites were not fitted to images, by site.
+        unfitted: The edits that were not fitted to images, each with the reason.
         statistics: Images that batch-norm statistics were re-estimated on.
         searches: How settings were chosen on images, by operation.
         observed: Images that statistics by channel were taken from.
@@ -44,7 +44,7 @@ class Attempt:
     approximates: bool
     searching: Mapping[str, Search]
     fits: bool
-    unfitted: dict[str, str] = field(default_factory=dict)
+    unfitted: list[tuple[Edit, str]] = field(default_factory=list)
     statistics: int = 0
     searches: dict[str, Searched] = field(default_factory=dict)
     observed: int = 0

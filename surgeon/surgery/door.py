@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
@@ -17,29 +19,36 @@ from surgeon.errors import SurgeryError, either
 from surgeon.extra_state import without_extra
 from surgeon.graph.fitness import refuse_unfit
 from surgeon.graph.measure import measure
+from surgeon.graph.paths import has
 from surgeon.images import check_taken, image_size, times
 from surgeon.methods.needs import needs_data
 from surgeon.models.facts import input_size_of
+from surgeon.models.norm_statistics import demand_room
+from surgeon.surgery.standing import Finding, changed_sites, demand
 from surgeon.values import has_values
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A network that surgery is requested for.
+    """A network that surgery, or the end of one, is requested for.
 
     Attributes:
         model: The caller's network, which is left as it is.
         record: The record of earlier surgery, or None.
         size: (C, H, W) or (C, T, H, W) of the images that it is looked at with, or None.
         stated: Whether the caller stated that size.
-        fingerprint: Hash of the network's structure before any surgery.
+        fingerprint: Hash of the network's structure before any surgery; empty where nothing is to be cut.
+        changed: The sites that are no longer what the surgery left; looked for where it is to be undone.
+        past: The record, or that of a surgery which was folded away.
     """
 
     model: nn.Module
     record: Plan | None
     size: tuple[int, ...] | None
     stated: bool
-    fingerprint: str
+    fingerprint: str = ""
+    changed: tuple[Finding, ...] = ()
+    past: Plan | None = None
 
 
 def admitted(model: nn.Module, input_size: tuple[int, ...] | None, *, stack: bool) -> Subject:
@@ -64,7 +73,94 @@ def admitted(model: nn.Module, input_size: tuple[int, ...] | None, *, stack: boo
     stated = image_size(input_size, model)
     size = stated or input_size_of(model) or (record.input_size if record else None)
     known = record.fingerprint if record else fingerprint(model)
-    return Subject(model, record, size, stated is not None, known)
+    return Subject(model, record, size, stated is not None, known, past=record)
+
+
+def to_undo(model: nn.Module, verb: Literal["fold", "revert"]) -> Subject:
+    """Admit a rewritten network whose surgery is to be undone.
+
+    Args:
+        model: The network.
+        verb: What is to be done.
+
+    Returns:
+        The subject, at the size of its record, with the sites that have changed since.
+
+    Raises:
+        SurgeryError: The network has had no surgery (the message says where a rewritten network is inside it); a
+            site is gone, or, for a revert, no longer what the surgery left there; or a norm no longer has running
+            statistics to restore.
+    """
+    record = surgery_of(model)
+    if record is None:
+        raise SurgeryError(
+            f"there is nothing to {verb}: this {type(model).__name__} has had no surgery{_inside(model, verb)}"
+        )
+    changed = changed_sites(model, record)
+    if verb == "fold":
+        _refuse_gone(model, changed)
+    elif displaced := model.__dict__.get("displaced"):
+        demand_room(model, displaced.statistics)
+        demand([f for f in changed if f.site in displaced.modules and not f.same], "reverted")
+    return Subject(model, record, record.input_size, False, record.fingerprint, changed, record)
+
+
+def to_export(model: nn.Module, input_size: Sequence[int] | None) -> Subject:
+    """Admit a network that is to be exported: any, since it is neither traced for a cut nor taken apart here.
+
+    Args:
+        model: The network, stock, rewritten or folded.
+        input_size: (C, H, W) or (C, T, H, W) as the caller stated it, or None.
+
+    Returns:
+        The subject; if no size was stated, with that in its record, else with that in the model's configuration.
+
+    Raises:
+        SurgeryError: `model` is not a torch.nn.Module.
+        ArgumentError: The input size is invalid.
+    """
+    record = surgery_of(model)
+    past: Plan | None = record or model.__dict__.get("folded_from")
+    stated = image_size(input_size, model)
+    size = stated or (past.input_size if past else None) or input_size_of(model)
+    return Subject(model, record, size, stated is not None, past=past)
+
+
+def folding_copy(subject: Subject, network: nn.Module) -> Subject:
+    """Have a copy of a rewritten network, as in another precision, folded in its place.
+
+    Args:
+        subject: The network as it was admitted.
+        network: Its copy.
+
+    Returns:
+        The subject with the copy as its model.
+
+    Raises:
+        SurgeryError: A site is gone.
+    """
+    assert subject.record is not None
+    changed = changed_sites(network, subject.record)
+    _refuse_gone(network, changed)
+    return dataclasses.replace(subject, model=network, changed=changed)
+
+
+def _refuse_gone(model: nn.Module, changed: Sequence[Finding]) -> None:
+    """Raise SurgeryError if nothing stands at a site any more."""
+    demand([f for f in changed if f.site and not has(model, f.site)], "folded")
+
+
+def findings(model: nn.Module) -> tuple[Finding, ...]:
+    """List the sites of a rewritten network that are not what its record says.
+
+    Args:
+        model: The network.
+
+    Returns:
+        The findings, as of `standing.changed_sites`; empty for a stock network.
+    """
+    record = surgery_of(model)
+    return changed_sites(model, record) if record else ()
 
 
 def sized(subject: Subject, images: Tensor | None, *, free: bool) -> tuple[Subject, list[Note]]:
@@ -118,27 +214,6 @@ def surgery_of(model: nn.Module) -> Plan | None:
         raise SurgeryError(f"surgery is for a torch.nn.Module, not for a {type(model).__name__}")
     record = model.__dict__.get("surgery")
     return record if isinstance(record, Plan) else None
-
-
-def record_of(model: nn.Module, verb: str) -> Plan:
-    """Return the record of a network that is to be folded or reverted.
-
-    Args:
-        model: The network.
-        verb: What is to be done ("fold", "revert"), for the message.
-
-    Returns:
-        The record.
-
-    Raises:
-        SurgeryError: The network has had no surgery; the message says where a rewritten network is inside it.
-    """
-    record = surgery_of(model)
-    if record is None:
-        raise SurgeryError(
-            f"there is nothing to {verb}: this {type(model).__name__} has had no surgery{_inside(model, verb)}"
-        )
-    return record
 
 
 def _inside(model: nn.Module, verb: str) -> str:

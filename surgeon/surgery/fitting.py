@@ -75,7 +75,7 @@ def fitted(attempt: Attempt, stock: nn.Module, images: Tensor, *, lags: bool = F
     refit = _refitted(attempt, stock, images[:at_once], observation)
     observation.close(len(images))
     attempt.residuals |= refit.errors
-    attempt.unfitted |= refit.unfitted
+    attempt.unfitted += refit.unfitted
 
     def settle() -> None:
         attempt.statistics = reestimate_statistics(attempt.network, images)
@@ -103,7 +103,7 @@ def _refitted(attempt: Attempt, stock: nn.Module, images: Tensor, observation: O
 
     like = next(p for p in stock.parameters() if p.is_floating_point())
     run_side_by_side(network, stock, images.to(like), visit)
-    fit.found.unfitted |= left_out(made, operations, fit.reached)
+    fit.found.unfitted += left_out(made, operations, fit.reached)
     return fit.found
 
 
@@ -181,7 +181,8 @@ class Observation:
     def close(self, number: int) -> None:
         """Record how many images were seen, and the edits that no call of the network reached as unfitted."""
         for edit in self.left.values():
-            self.attempt.unfitted[edit.site] = "it lies where torch.fx cannot follow the network as a whole"
+            why = "it lies where torch.fx cannot follow the network as a whole"
+            self.attempt.unfitted.append((edit, why))
         if self.left or self._found:
             self.attempt.observed = number
         self.left = {}
@@ -310,5 +311,5 @@ def _tune(attempt: Attempt, key: str, value: float) -> None:
 
 def _tune_one(attempt: Attempt, edit: Edit, value: float) -> None:
     """Give a layer a value; one that could not be set up is left alone."""
-    if edit.layer and edit.site not in attempt.unfitted:
+    if edit.layer and not any(edit is kept for kept, _ in attempt.unfitted):
         attempt.operations[edit.operation].tune(edit, attempt.network.get_submodule(edit.layer), value)

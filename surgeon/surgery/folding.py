@@ -2,33 +2,28 @@
 
 from __future__ import annotations
 
-import functools
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
 from torch import nn
 
 from surgeon.edits import Edit, Note, Plan
-from surgeon.errors import FoldError, SurgeonError, SurgeryWarning, either
+from surgeon.errors import FoldError, SurgeryWarning, either
 from surgeon.graph.bound_hooks import bound_in, rebind
 from surgeon.graph.late_code import called_whole
 from surgeon.graph.lifting import unlift
-from surgeon.graph.made_weights import settled
-from surgeon.graph.module_tree import bare, carve, close_all, exchange, put, shared_in, take
+from surgeon.graph.module_tree import bare, carve, close_all, exchange, shared_in, take
 from surgeon.graph.one_at_a_time import one_at_a_time
 from surgeon.graph.paths import has
-from surgeon.graph.shared_parameters import read_by_functions, tie, ties
+from surgeon.graph.shared_parameters import tie, ties
 from surgeon.graph.standing import remember_rest
-from surgeon.graph.survey import find_regions, survey
+from surgeon.graph.survey import find_regions, norms_behind
 from surgeon.host import in_own_state
-from surgeon.methods.base import FoldContext, Operation
-from surgeon.methods.registry import parse
-from surgeon.models.norm_statistics import demand_room, give_back
-from surgeon.selection import INPUT, is_call
-from surgeon.surgery.door import record_of
+from surgeon.models.norm_statistics import give_back
+from surgeon.selection import INPUT
+from surgeon.surgery.door import Subject, to_undo
+from surgeon.surgery.merging import Merging
 from surgeon.surgery.restating import restate
-from surgeon.surgery.standing import Finding, demand, findings
-from surgeon.tensors.instead import NotHere
 from surgeon.warned import warn
 
 FOLDED = "folded"
@@ -62,95 +57,73 @@ def fold(model: nn.Module, *, partial: bool = False) -> nn.Module:
         >>> type(folded).__name__, surgeon.surgery_of(folded), folded.folded_from.recipe
         ('Shallow', None, 'kap')
     """
-    record = record_of(model, "fold")
-    changed = {f.site: f for f in findings(model)}
-    demand([f for f in changed.values() if f.site and not has(model, f.site)], "folded")
-    tree, displaced = bare(model)
-    refused = record.refused | called_whole(model)
+    return folded(to_undo(model, "fold"), partial=partial)[0]
+
+
+@one_at_a_time
+@in_own_state()
+def folded(subject: Subject, *, partial: bool) -> tuple[nn.Module, Plan | None]:
+    """Fold a network that was admitted.
+
+    Args:
+        subject: The network.
+        partial: As for `fold`.
+
+    Returns:
+        The folded network, and the record of what is left of the surgery; None if nothing is.
+
+    Raises:
+        FoldError: As for `fold`.
+        SurgeryError: The network cannot be copied.
+    """
+    record = subject.record
+    assert record is not None  # the door lets no other in
+    tree, displaced = bare(subject.model)
+    refused = record.refused | called_whole(subject.model)
     # Replacing modules would lose hooks that are bound to the network, and the sharing of parameters.
     bound, tied = bound_in(tree), ties(tree)
-    operations = {k: parse(o) for k, o in record.operations.items()}
-    links = functools.cache(lambda: {s.name: s.next_norm for s in survey(tree, refused=refused).sites})
-
-    def norm_after(site: str) -> nn.Module | None:
-        norm = links().get(site)
-        return tree.get_submodule(norm) if norm else None
-
-    beside, shared = read_by_functions(model), shared_in(tree)
     stood = {e.site: tree.get_submodule(e.site) for e in record.edits if e.site != INPUT}
-    stuck: list[tuple[Edit, str]] = []
-    merged: list[Edit] = []
-    for edit in _outwards(record.edits):
-        module = None if edit.site == INPUT else tree.get_submodule(edit.site)
-        layer = tree.get_submodule(edit.layer) if edit.layer else None
-        nearer = [e for e, _ in stuck if e.site == edit.site]
-        try:
-            folded = _folded(
-                operations[edit.operation],
-                edit,
-                module,
-                layer,
-                functools.partial(norm_after, edit.site),
-                changed,
-                next((e.operation for e in nearer if e.replaces), ""),
-            )
-            if folded is not None and layer is not None:
-                _demand_next_to_it(edit, nearer)
-            if folded is not None and edit.site in beside:
-                raise FoldError(beside[edit.site])
-            if folded is not None and is_call(edit.site):
-                raise FoldError(
-                    f"the network's code calls {edit.site} as a function: no module can take its place"
-                )
-            if folded is not None and layer is not None and module is not None and module._forward_hooks:
-                raise FoldError(
-                    "a forward hook of yours stands between the module and the layer; take "
-                    "it off, fold, and put it back"
-                )
-            if layer is not None and (layer._forward_hooks or layer._forward_pre_hooks):
-                raise FoldError(
-                    "a forward hook of yours is on the layer, which folding takes away; take it off first"
-                )
-        except FoldError as error:
-            stuck.append((edit, str(error)))
-            continue
-        if folded is not None and module is not None:
-            put(tree, edit.site, folded, shared)
-            merged.append(edit)
-        if edit.layer:
-            take(tree, edit.layer)
-    if stuck and not partial:
-        raise FoldError(_list(record, stuck))
+    merging = Merging(subject, record, tree, norms_behind(tree, refused))
+    merging.all()
+    if merging.stuck and not partial:
+        raise FoldError(_list(record, merging.stuck))
     if broken := tie(tree, tied):
         warn(
             f"{broken[0]}{f' (and {len(broken) - 1} more)' if len(broken) > 1 else ''} was "
             "one parameter of several modules, which fold to "
             "different ones: they are parameters of their own now",
         )
-    remaining = [e for e in record.edits if any(e is kept for kept, _ in stuck)]
+    remaining = [e for e in record.edits if any(e is kept for kept, _ in merging.stuck)]
     if not remaining:
         close_all(tree)
         rebind(tree, bound)
         tree.__dict__["folded_from"] = record
-        return tree
+        return tree, None
     _close_unused(tree, remaining)
     rebind(tree, bound)
     folded_at = {e.site for e in record.edits if e not in remaining}
     untouched = {s for s, m in stood.items() if has(tree, s) and tree.get_submodule(s) is m} - folded_at
+    # Its graphs are those of the network that folding has made: the ones from before show other modules.
     rewritten = carve(tree, find_regions(tree, record.input_size, refused), remaining, displaced)
+    left = _left_of(record, remaining, merging.merged)
+    rewritten.__dict__["surgery"] = left
+    sites = {e.site for e in remaining}
+    displaced.modules = {k: v for k, v in displaced.modules.items() if k in sites}
+    remember_rest(displaced, rewritten, remaining, untouched)
+    rewritten.__dict__["displaced"] = displaced
+    return rewritten, left
+
+
+def _left_of(record: Plan, remaining: Sequence[Edit], merged: Sequence[Edit]) -> Plan:
+    """Make the record of a network that was folded in part."""
     keys = {e.operation for e in remaining}
-    rewritten.__dict__["surgery"] = record.model_copy(
+    return record.model_copy(
         update=dict(
             edits=tuple(remaining),
             operations={k: v for k, v in record.operations.items() if k in keys},
             notes=(*record.notes, *_folded_in(merged)),
         )
     )
-    sites = {e.site for e in remaining}
-    displaced.modules = {k: v for k, v in displaced.modules.items() if k in sites}
-    remember_rest(displaced, rewritten, remaining, untouched)
-    rewritten.__dict__["displaced"] = displaced
-    return rewritten
 
 
 def _folded_in(merged: Sequence[Edit]) -> list[Note]:
@@ -161,53 +134,6 @@ def _folded_in(merged: Sequence[Edit]) -> list[Note]:
         "uncut network, has it too: for the network from before, revert the one that was not folded"
     )
     return [Note(code=FOLDED, severity="warning", text=text)] if merged else []
-
-
-def _outwards(edits: Sequence[Edit]) -> list[Edit]:
-    """Sort edits so that each layer is merged into a module to which it stands next.
-
-    What took a module's place comes first, the last one first; then the layers, as they are called.
-    """
-    return [e for e in reversed(edits) if not e.layer] + [e for e in edits if e.layer]
-
-
-def _demand_next_to_it(edit: Edit, kept: Sequence[Edit]) -> None:
-    """Raise FoldError where a layer that remains stands between a layer and the module that it is merged into."""
-    between = next((e for e in kept if e.layer and e.before == edit.before), None)
-    if between is not None:
-        raise FoldError(f"{between.operation} stands between it and its module, and does not fold")
-
-
-def _folded(
-    operation: Operation,
-    edit: Edit,
-    module: nn.Module | None,
-    layer: nn.Module | None,
-    norm_after: Callable[[], nn.Module | None],
-    odd: Mapping[str, Finding],
-    in_place: str,
-) -> nn.Module | None:
-    """Fold one site, with the weights that hooks or parametrizations make at present.
-
-    in_place: the operation whose module, which does not fold, has the place of the site's own; '' without one.
-    """
-    changed_site = odd.get(edit.site)
-    plain = None if module is None else settled(module)
-    try:
-        folded = operation.fold(edit, FoldContext(plain, layer, norm_after))
-    except Exception as error:  # an operation at a site that is no longer what it was
-        if isinstance(error, SurgeonError) and not isinstance(error, NotHere):
-            raise
-        if in_place:
-            raise FoldError(f"{in_place} has the place of its module, and does not fold") from error
-        if changed_site is None:
-            raise
-        raise FoldError(str(changed_site)) from error
-    if folded is not None and in_place:
-        raise FoldError(f"{in_place} has the place of its module, and does not fold")
-    if folded is not None and changed_site is not None and not changed_site.same:
-        raise FoldError(str(changed_site))
-    return folded
 
 
 @one_at_a_time
@@ -240,14 +166,13 @@ def revert(model: nn.Module) -> nn.Module:
         >>> torch.equal(back.features.conv1.weight, model.features.conv1.weight)
         True
     """
-    record = record_of(model, "revert")
+    subject = to_undo(model, "revert")
+    record = subject.record
+    assert record is not None  # the door lets no other in
     for note in record.notes:
         if note.code == FOLDED:
             warn(note.text, SurgeryWarning)
-    tree, displaced = bare(model)
-    # Check first: from here on the copy is neither the rewritten network nor the stock one.
-    demand_room(tree, displaced.statistics)
-    demand([f for f in findings(model) if f.site in displaced.modules and not f.same], "reverted")
+    tree, displaced = bare(subject.model)
     for edit in reversed(record.edits):
         if edit.layer and has(tree, edit.layer):
             take(tree, edit.layer)

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import cast
 
 import torch
 
 from surgeon import __version__
-from surgeon.edits import Note
+from surgeon.edits import Edit, Note
 from surgeon.effects import measured_effect, worst
 from surgeon.errors import CalibrationWarning
 from surgeon.execution import Execution
 from surgeon.graph.standing import remember
+from surgeon.surgery.attempt import Attempt
 from surgeon.surgery.choice import Started
 from surgeon.surgery.rewritten import RewrittenModule
 from surgeon.warned import warn
@@ -34,7 +35,7 @@ def recorded(started: Started, notes: Sequence[Note]) -> RewrittenModule:
         CalibrationWarning: For every note of severity "warning".
     """
     attempt = started.attempt
-    notes = [*notes, *started.notes, *_unfitted(attempt.unfitted)]
+    notes = [*notes, *started.notes, *_unfitted(attempt)]
     for note in notes:
         if note.severity == "warning":
             warn(note.text, CalibrationWarning)
@@ -48,34 +49,51 @@ def recorded(started: Started, notes: Sequence[Note]) -> RewrittenModule:
         effect=worst(effects),
         statistics=attempt.statistics,
         residuals=attempt.residuals,
-        unfitted=attempt.unfitted,
+        unfitted={edit.site: why for edit, why in attempt.unfitted},
         drift=started.drift,
         choice=started.choice,
         searches=attempt.searches,
         observed=attempt.observed,
     )
-    update = {"execution": execution, "notes": (*attempt.record.notes, *notes)}
+    update = {
+        "execution": execution,
+        "notes": (*attempt.record.notes, *notes),
+        "edits": tuple(_as_it_was_done(attempt, edit) for edit in attempt.record.edits),
+    }
     attempt.network.__dict__["surgery"] = attempt.record.model_copy(update=update)
     remember(attempt.displaced, attempt.network, attempt.record.edits, attempt.made.edits)
     attempt.network.__dict__["displaced"] = attempt.displaced
     return cast(RewrittenModule, attempt.network)
 
 
-def _unfitted(reasons: Mapping[str, str]) -> list[Note]:
-    """Make a note for each reason why sites were not fitted to images."""
-    by_reason: dict[str, list[str]] = {}
-    for site, reason in reasons.items():
-        by_reason.setdefault(reason, []).append(site)
+def _as_it_was_done(attempt: Attempt, edit: Edit) -> Edit:
+    """Return an edit with the start that its site really got."""
+    got = any(edit is kept for kept, _ in attempt.unfitted) and _start_of(attempt, edit)
+    return edit.model_copy(update={"settings": {**edit.settings, "start": got}}) if got else edit
+
+
+def _start_of(attempt: Attempt, edit: Edit) -> str:
+    """Name the start of an edit that was not fitted to images; empty if it has no name."""
+    return attempt.operations[edit.operation].start_without_images(edit) if "start" in edit.settings else ""
+
+
+def _unfitted(attempt: Attempt) -> list[Note]:
+    """Make a note for each reason why sites were not fitted to images, with the start that they keep."""
+    by_reason: dict[tuple[str, str], list[str]] = {}
+    for edit, reason in attempt.unfitted:
+        got, asked = _start_of(attempt, edit), edit.settings.get("start")
+        kept = f"start {got!r}, not {asked!r}" if got and got != asked else "the start without images"
+        by_reason.setdefault((kept, reason), []).append(edit.site)
     return [
         Note(
             code="start",
             severity="info",
             text=(
                 f"{', '.join(sites[:3])}{f' and {len(sites) - 3} more' if len(sites) > 3 else ''} "
-                f"{'keeps' if len(sites) == 1 else 'keep'} the start without images: {reason}"
+                f"{'keeps' if len(sites) == 1 else 'keep'} {kept}: {reason}"
             ),
         )
-        for reason, sites in by_reason.items()
+        for (kept, reason), sites in by_reason.items()
     ]
 
 

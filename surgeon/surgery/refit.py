@@ -44,12 +44,12 @@ class Refit:
 
     Attributes:
         errors: Relative errors of the fits, by name.
-        unfitted: Why sites keep their initial start, by site.
+        unfitted: The edits that keep the start that they were built with, each with the reason.
         displaced: The stock weights of layers that no edit replaced, by tensor name.
     """
 
     errors: dict[str, float] = field(default_factory=dict)
-    unfitted: dict[str, str] = field(default_factory=dict)
+    unfitted: list[tuple[Edit, str]] = field(default_factory=list)
     displaced: dict[str, Tensor] = field(default_factory=dict)
 
 
@@ -78,7 +78,7 @@ def _fitted(record: Plan, operations: Mapping[str, Operation]) -> list[Edit]:
 
 def left_out(
     record: Plan, operations: Mapping[str, Operation], reached: Collection[str] = ()
-) -> dict[str, str]:
+) -> list[tuple[Edit, str]]:
     """Say why edits were not fitted that no call of the pass reached: they are in sub-networks cut by themselves.
 
     Args:
@@ -87,10 +87,10 @@ def left_out(
         reached: The sites that were.
 
     Returns:
-        The reasons, by site.
+        The edits, each with the reason.
     """
     why = "it lies where torch.fx cannot follow the network as a whole"
-    return {e.site: why for e in _fitted(record, operations) if e.site not in reached}
+    return [(e, why) for e in _fitted(record, operations) if e.site not in reached]
 
 
 class LayerByLayer:
@@ -176,7 +176,7 @@ class LayerByLayer:
                 raise Unfitted("the network before the surgery gives another size there")
             error = self.operations[edit.operation].fit(edit, _Seen(self, call, edit))
         except Unfitted as reason:
-            self.found.unfitted[edit.site] = str(reason)
+            self.found.unfitted.append((edit, str(reason)))
             return
         if error is not None:
             self.found.errors[edit.site] = error

@@ -1,7 +1,7 @@
 """Check whether each site still is what the surgery left: class, shapes, weights and layer.
 
 Other code may replace, wrap, prune or parametrise modules after the cut. What depends on a site asks here
-first, and reports what differs; `findings` returns the same as values.
+first, and reports what differs; `changed_sites` returns the same as values.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from collections.abc import Iterable
 from pydantic import BaseModel, ConfigDict
 from torch import nn
 
+from surgeon.edits import Plan
 from surgeon.errors import SurgeryError
 from surgeon.graph.implants import Implant, exchanged, kind_of
 from surgeon.graph.paths import has
 from surgeon.graph.standing import Standing, described, emptied
 from surgeon.selection import INPUT
-from surgeon.surgery.door import surgery_of
 
 _COUNTERS = ("num_batches_tracked",)
 
@@ -48,7 +48,7 @@ class Finding(BaseModel):
         return f"at {self.site} the surgery left {self.recorded}, and {self.found} stands there now: {self.remedy}"
 
 
-def findings(model: nn.Module) -> tuple[Finding, ...]:
+def changed_sites(model: nn.Module, record: Plan) -> tuple[Finding, ...]:
     """List the sites of a rewritten network that are not what its record says.
 
     Batch norms that have lost their running statistics since are listed too, wherever they are: the network's record
@@ -56,13 +56,11 @@ def findings(model: nn.Module) -> tuple[Finding, ...]:
 
     Args:
         model: The network.
+        record: Its record.
 
     Returns:
-        The findings; empty if all sites are as recorded, and for a stock network.
+        The findings; empty if all sites are as recorded.
     """
-    record = surgery_of(model)
-    if record is None:
-        return ()
     displaced = model.__dict__.get("displaced")
     recorded: dict[str, Standing] = getattr(displaced, "standing", None) or {}
     left: dict[str, Implant] = getattr(displaced, "implants", None) or {}

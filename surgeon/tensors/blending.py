@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -54,6 +55,18 @@ class Blending(Emptied):
     def _known(self, value: float) -> None:
         """Take note of the share that the buffer has now."""
         self._share.set(self.alpha, float(value))
+
+    def absent(self, weights: Mapping[str, Tensor], prefix: str) -> set[str]:
+        """Say which keys of this layer a state dict lacks by right: those of what the layer had dropped then.
+
+        Args:
+            weights: The state dict.
+            prefix: Prefix of the layer's names in it.
+
+        Returns:
+            The keys, with the prefix. Default: none.
+        """
+        return set()
 
     def _load_from_state_dict(
         self,

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, ClassVar
 
-from torch import nn
+from torch import Tensor, nn
 
 from surgeon.errors import LayerError
 
@@ -22,6 +23,8 @@ class Instead(nn.Module):
     Code that was written for the old layer, such as a loop that fuses norms into convolutions, reads its attributes.
     """
 
+    as_convolution: ClassVar[bool] = False
+    """Whether pictures and comparisons of layers take it for a convolution: its outputs are maps of channels."""
     _was: tuple[str, str, tuple[str, ...]] = ("", "", ())
     """The name of the place, the class that stood there, and the names of what it had and this layer has not."""
 
@@ -35,6 +38,18 @@ class Instead(nn.Module):
         had = {*old.__dict__, *old._parameters, *old._buffers}
         lacks = sorted(name for name in had if not hasattr(self, name))
         self.__dict__["_was"] = (site, type(old).__name__, tuple(lacks))
+
+    def unfit(self, state: Mapping[str, Tensor], prefix: str) -> str:
+        """Say why weights are not accepted that are those of the layer which was here, and what would work.
+
+        Args:
+            state: The state dict.
+            prefix: Prefix of the layer's names in it.
+
+        Returns:
+            The reason, or "" if there are no such weights. Default: "".
+        """
+        return ""
 
     def __getattr__(self, name: str) -> Any:
         try:

@@ -8,7 +8,7 @@ the complete loop (extra `train`).
 from typing import TYPE_CHECKING
 
 from surgeon.lazy import lazily
-from surgeon.methods.dual_norm.switch import auxiliary_norms
+from surgeon.tensors.auxiliary import auxiliary_norms
 from surgeon.training.anneal import anneal
 from surgeon.training.remap import Remapped, remap
 from surgeon.training.two_rounds import adversarial_noise, set_noise

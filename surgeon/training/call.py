@@ -11,11 +11,11 @@ from torch import nn
 from surgeon.data import Images, Records
 from surgeon.errors import ArgumentError, DataError, RecipeError
 from surgeon.images import channels_of
-from surgeon.methods.adversarial_noise.base import NoiseLayer
-from surgeon.methods.dual_norm.switch import has_auxiliary_norms
 from surgeon.models.normalisation import check_normalization, in_words
 from surgeon.recipe import Training
+from surgeon.tensors.auxiliary import has_auxiliary_norms
 from surgeon.training.batches import Source
+from surgeon.training.two_rounds import noise_by_name
 
 
 def check_call(
@@ -79,11 +79,7 @@ def check_noise(model: nn.Module, settings: Training) -> None:
     Raises:
         RecipeError: It has such layers, and `noise_share` is 0.
     """
-    if (
-        settings.epochs
-        and settings.noise_share == 0
-        and any(isinstance(m, NoiseLayer) for m in model.modules())
-    ):
+    if settings.epochs and settings.noise_share == 0 and noise_by_name(model):
         raise RecipeError(
             "noise_share=0 leaves the network's adversarial noise layers off in every epoch, and the learning rate at "
             "its minimum: give noise_share above 0, or train a network without these layers"

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from surgeon.disk.writing import patient, written
 from surgeon.errors import ArtifactError, ArtifactWarning, SurgeonError
 from surgeon.extra_state import demand_plain
-from surgeon.methods.adversarial_noise.base import NoiseLayer
 from surgeon.training.identity import hash_of, other
+from surgeon.training.two_rounds import noise_by_name
 from surgeon.warned import warn
 
 CHECKPOINT = "checkpoint.pt"
@@ -73,7 +73,7 @@ def store(folder: Path, run: Run, progress: Progress, best: dict[str, Tensor] | 
     """
     weights, optimizer = _states(run)
     # Collective calls come before the other processes leave: the first one would wait for them without end.
-    noise = _gathered(run, {n: m.get_memory() for n, m in _noise(run.model).items()})
+    noise = _gathered(run, {n: m.get_memory() for n, m in noise_by_name(run.model).items()})
     if not run.accelerator.is_main_process:
         return
     demand_plain(weights, str(folder / CHECKPOINT))
@@ -133,7 +133,7 @@ def resume(folder: Path, run: Run) -> tuple[Progress, dict[str, Tensor] | None]:
     if given != _left(run.model, folder):
         known = [state["model"], state["average"], state["best_weights"]]
         _tell_of_other_weights(folder, given, progress, known)
-    layers = _noise(run.model)
+    layers = noise_by_name(run.model)
     # A training may go on with more processes than have written the checkpoint.
     memory = noise[run.accelerator.process_index % len(noise)]
     try:
@@ -228,7 +228,3 @@ def _gathered(run: Run, memory: dict) -> list[dict]:
     memories: list[Any] = [None] * run.accelerator.num_processes
     torch.distributed.all_gather_object(memories, memory)
     return memories
-
-
-def _noise(model: nn.Module) -> dict[str, NoiseLayer]:
-    return {n: m for n, m in model.named_modules() if isinstance(m, NoiseLayer)}

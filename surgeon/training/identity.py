@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
 from surgeon.data import Images, Records, contents_of, differing
-from surgeon.methods.adversarial_noise.base import NoiseLayer
 from surgeon.recipe import Training
 from surgeon.training.anneal import annealed
 from surgeon.training.batches import Seeded, Source
+from surgeon.training.two_rounds import noise_by_name
 
 SAMPLE = 32
 """So many images of a Dataset of one's own, evenly spaced, are read to know it again."""
@@ -70,11 +70,12 @@ def layers_of(model: nn.Module) -> dict[str, str]:
     layers = [layer for *_, layer in annealed(model)]
     changing = {name for name, module in model.named_modules() if any(module is layer for layer in layers)}
     by_name: dict[str, str] = {}
+    noise = noise_by_name(model)
     for name, module in model.named_modules():
         if any(name.startswith(f"{c}.") for c in changing):
             continue  # a part of it may be gone at the end
         settings = "…" if name in changing else module.extra_repr()
-        if isinstance(module, NoiseLayer):
+        if name in noise:
             settings = settings.removesuffix(", disabled")
         by_name[name] = f"{type(module).__qualname__.rpartition('.')[2]}({settings})"
     return by_name

@@ -17,10 +17,9 @@ from surgeon.data import pixels
 from surgeon.disk.writing import make_folder
 from surgeon.errors import DataError, WritingError
 from surgeon.host import in_own_state
-from surgeon.methods.adversarial_noise.base import NoiseLayer
-from surgeon.methods.dual_norm.switch import has_auxiliary_norms
 from surgeon.ownership import owned
 from surgeon.recipe import Training
+from surgeon.tensors.auxiliary import has_auxiliary_norms
 from surgeon.tensors.memory_format import lay
 from surgeon.tensors.shard import Shard
 from surgeon.training import batches as sources
@@ -39,7 +38,7 @@ from surgeon.training.schedule import first_averaged, floor, part_of, schedule
 from surgeon.training.setup import check_settings, make_accelerator, make_optimizer
 from surgeon.training.step import Step, calls_twice
 from surgeon.training.synced import synced_batch_norms
-from surgeon.training.two_rounds import set_noise
+from surgeon.training.two_rounds import noise_by_name, set_noise
 from surgeon.training.validation import Epoch, Normalization, robust_accuracy, validate
 
 History = list[Epoch]
@@ -210,7 +209,7 @@ class _Training:
             self.inputs,
             sources.highest(train),
         )
-        self.noisy = any(isinstance(m, NoiseLayer) for m in model.modules())
+        self.noisy = bool(noise_by_name(model))
         self.training = Run(model, self.network, self.optimizer, self.accelerator, self.average, identity)
         self.at = Progress()
         self.best: dict[str, Tensor] | None = None

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 
 from surgeon.data import pixels
 from surgeon.errors import RecipeError, TrainingError
-from surgeon.methods.dual_norm.switch import auxiliary_norms, has_auxiliary_norms
 from surgeon.recipe import PAIRED, Training
+from surgeon.tensors.auxiliary import auxiliary_norms, has_auxiliary_norms
 from surgeon.tensors.rewinding import rewound
 from surgeon.tensors.shard import Shard
 from surgeon.training.adversary import attacked

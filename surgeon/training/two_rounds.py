@@ -36,7 +36,19 @@ def noise_layers(model: nn.Module) -> list[NoiseLayer]:
     Returns:
         The layers, in the order of its modules.
     """
-    return [m for m in model.modules() if isinstance(m, NoiseLayer) and m.enabled]
+    return [m for m in noise_by_name(model).values() if m.enabled]
+
+
+def noise_by_name(model: nn.Module) -> dict[str, NoiseLayer]:
+    """Return all adversarial noise layers of a model, also those that are switched off.
+
+    Args:
+        model: A network.
+
+    Returns:
+        The layers, by dotted name.
+    """
+    return {n: m for n, m in model.named_modules() if isinstance(m, NoiseLayer)}
 
 
 def set_noise(model: nn.Module, on: bool) -> None:
@@ -54,9 +66,8 @@ def set_noise(model: nn.Module, on: bool) -> None:
         >>> model = surgeon.apply(network, "anl", input_size=(3, 4, 4))
         >>> set_noise(model, False)
     """
-    for module in model.modules():
-        if isinstance(module, NoiseLayer):
-            module.enabled = on
+    for layer in noise_by_name(model).values():
+        layer.enabled = on
 
 
 @contextlib.contextmanager

@@ -25,8 +25,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from surgeon.models.libraries import TORCHVISION, from_timm, from_torchvision
-
 
 def small_vgg(layers: str, num_classes: int = 10, in_chans: int = 3, *, drop_rate: float = 0.0) -> nn.Module:
     """Build torchvision's VGG for 32×32 images, with one fully connected layer.
@@ -44,9 +42,7 @@ def small_vgg(layers: str, num_classes: int = 10, in_chans: int = 3, *, drop_rat
     """
     from torchvision.models.vgg import VGG, cfgs, make_layers
 
-    features = make_layers(cfgs[layers], batch_norm=True)
-    if in_chans != 3:
-        features[0] = nn.Conv2d(in_chans, features[0].out_channels, 3, padding=1)
+    features = _for_channels(make_layers(cfgs[layers], batch_norm=True), in_chans)
     with torch.device("meta"):
         model = VGG(features, num_classes, init_weights=True)
     model.avgpool = nn.AdaptiveAvgPool2d(1)
@@ -118,11 +114,10 @@ def with_strides_of_one(
     return model
 
 
-def torchvision(name: str, num_classes: int = 1000, in_chans: int = 3, **args: Any) -> nn.Module:
-    """Build a torchvision network as it is.
+def alexnet(num_classes: int = 1000, in_chans: int = 3, **args: Any) -> nn.Module:
+    """Build torchvision's AlexNet as it is.
 
     Args:
-        name: torchvision's name.
         num_classes: Number of classes.
         in_chans: Channels of the images.
         **args: Further arguments of the network.
@@ -130,12 +125,26 @@ def torchvision(name: str, num_classes: int = 1000, in_chans: int = 3, **args: A
     Returns:
         The network.
     """
-    return from_torchvision(TORCHVISION + name, args, num_classes=num_classes, in_chans=in_chans)
+    import torchvision.models
+
+    model = torchvision.models.alexnet(**{"weights": None, **args, "num_classes": num_classes})
+    model.features = _for_channels(model.features, in_chans)
+    return model
 
 
 def _timm(name: str, **args: Any) -> nn.Module:
     """Build a timm network."""
-    return from_timm(name, args)
+    import timm
+
+    return timm.create_model(name, pretrained=False, **args)
+
+
+def _for_channels(features: nn.Sequential, in_chans: int) -> nn.Sequential:
+    """Give convolutions that begin with images another number of channels, in place."""
+    first: Any = features[0]
+    if first.in_channels != in_chans:
+        features[0] = nn.Conv2d(in_chans, first.out_channels, first.kernel_size, first.stride, first.padding)
+    return features
 
 
 def _tell_features(model: Any, places: tuple[str, ...]) -> None:
@@ -161,6 +170,6 @@ FITS: dict[str, tuple[Callable[..., nn.Module], tuple[Any, ...], dict[str, Any],
     "resnet18_wide4": (resnet, ("resnet18",), {"small": False, "width": 4, "num_classes": 1000}, 224),
     "mobilenet_v1": (with_strides_of_one, ("mobilenetv1_100", ("conv_stem",)), {}, 32),
     "mobilenet_v2": (with_strides_of_one, ("mobilenetv2_100", ("conv_stem", "blocks.1.0.conv_dw")), {}, 32),
-    "alexnet": (torchvision, ("alexnet",), {}, 224),
+    "alexnet": (alexnet, (), {}, 224),
 }
 """Name → function, its positional and keyword arguments, and the side of its images."""

@@ -24,7 +24,7 @@ CALLERS = {
     "surgeon.training.two_rounds.adversarial_noise": "one line in the caller's own step, whose autocast it shares",
     "surgeon.training.two_rounds.set_noise": "sets attributes",
     "surgeon.training.anneal.anneal": "sets attributes",
-    "surgeon.methods.dual_norm.switch.auxiliary_norms": "exchanges tensors for a block of the caller's own step",
+    "surgeon.tensors.auxiliary.auxiliary_norms": "exchanges tensors for a block of the caller's own step",
     "surgeon.training.remap.remap": "moves the entries of an optimizer; computes nothing",
     "surgeon.verification.demand": _DATA,
     "surgeon.verification.relative": "a number of two tensors, in float64",
@@ -32,11 +32,11 @@ CALLERS = {
     "surgeon.verification.names_kept": _READS,
     "surgeon.verification.layers_called": _READS,
     "surgeon.store.artifact.folder_of": _DATA,
-    "surgeon.models.checkpoints.renamed_for": _READS,
     "surgeon.models.checkpoints.versioned": _READS,
     "surgeon.models.checkpoints.lay_on": "called by load_weights and load",
     "surgeon.models.checkpoints.check_fit": _READS,
     "surgeon.models.checkpoints.optional_keys": _READS,
+    "surgeon.models.checkpoints.tensors_in": "reads a file as it is",
     **dict.fromkeys(
         [
             f"surgeon.store.hub.{n}"

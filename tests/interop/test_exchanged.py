@@ -12,7 +12,7 @@ from torch import nn
 
 import surgeon
 from surgeon.errors import FoldError, SurgeryError
-from surgeon.surgery.standing import findings
+from surgeon.surgery.door import findings
 from tests.interop.conftest import SIZE
 
 

@@ -39,10 +39,14 @@ def test_each_figure_is_of_the_runs_with_its_paired_difference():
     assert "AutoAttack leaves **40.0 %** ± 0.0 (−21.0 points [" in text
     assert "knows the surgery **30.0 %** ± 0.0 (−31.0 points [" in text
     assert "keeps **30.0 %** under that attacker (KAP less that: +0.0 points [" in text
-    assert (
-        "black-box attacks **not measured at this budget** (Square) and **not measured yet** (transferred)"
-        in text
-    )
+    assert "black-box attacks **not measured yet** (Square) and **not measured yet** (transferred)" in text
+
+
+def test_black_box_attacks_are_those_of_the_table_where_no_table_of_transfers_was_run():
+    text = quotable([table(ran("KAP(σ=0.1)", 0, clean=150, PGD=120, Square=90, from_NT=140))])
+    assert "black-box attacks **45.0 %** (Square) and **70.0 %** (transferred from NT)" in text
+    text = quotable([table(ran("KAP(σ=0.1)", 0, clean=150, PGD=120), budget="gpu")])
+    assert "**not measured at this budget** (Square)" in text
 
 
 def test_a_figure_that_no_run_has_is_said_to_be_missing():

@@ -1,5 +1,7 @@
 """The start from data, and batch-norm statistics, against slow references."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -7,6 +9,7 @@ from torch import nn
 import surgeon
 from surgeon.errors import DataError, SurgeryError
 from surgeon.graph.pairs import run_side_by_side
+from surgeon.methods import parse
 from surgeon.methods.kap.sheet import pooling_matrix, side_matrices
 from surgeon.methods.kap.weights import lstsq_data_weight, lstsq_sheet_weight, lstsq_weight, pool_weight
 from surgeon.models.calibration import halves
@@ -136,7 +139,7 @@ def test_a_layer_too_wide_to_fit_keeps_its_start_on_weights_channels_in_order(mo
         start = "sequential" if name == "wide" else "lstsq"
         starts[name] = surgeon.apply(model, {"op": "kap", "start": start}, input_size=SIZE, calibration=given)
     wide = starts["wide"]
-    assert wide.surgery.edits[0].settings["start"] == "sequential"
+    assert wide.surgery.edits[0].settings["start"] == "lstsq"
     assert torch.equal(wide.get_submodule("0").weight, starts["lstsq"].get_submodule("0").weight)
     order = wide.get_submodule("0.kap").order
     assert torch.equal(order, starts["lstsq"].get_submodule("0.kap").order)
@@ -144,9 +147,14 @@ def test_a_layer_too_wide_to_fit_keeps_its_start_on_weights_channels_in_order(mo
 
 
 @pytest.mark.parametrize(
-    "operation, start", [("kap", "sequential"), ("defective", "sequential"), ("weight-map", "distill")]
+    "operation, start, kept",
+    [
+        ("kap", "sequential", "lstsq"),
+        ("defective", "sequential", "random"),
+        ("weight-map", "distill", "random"),
+    ],
 )
-def test_layers_whose_size_another_stem_has_changed_keep_their_weights(operation, start):
+def test_layers_whose_size_another_stem_has_changed_keep_their_weights(operation, start, kept):
     torch.manual_seed(0)
     model = surgeon.create_model("test_resnet", num_classes=4, input_size=(3, 32, 32)).eval()
     recipe = [{"op": "small-image"}, {"op": operation, "start": start}]
@@ -155,21 +163,48 @@ def test_layers_whose_size_another_stem_has_changed_keep_their_weights(operation
     )
     assert torch.isfinite(cut.eval()(torch.randn(2, 3, 32, 32))).all()
     assert cut.surgery.execution.statistics == 12
+    # the record has the start of each site, and an operation takes it
+    unfitted = cut.surgery.execution.unfitted
+    own = cut.surgery.of(operation)
+    assert all(e.settings["start"] == (kept if e.site in unfitted else start) for e in own)
+    assert unfitted.keys() & {e.site for e in own} or operation == "defective"
+    assert parse({"op": operation, "start": kept}).start_without_images(own[0]) == kept
 
 
 def test_a_site_too_wide_to_fit_says_that_it_keeps_the_start_it_was_built_with():
     torch.manual_seed(0)
-    net = nn.Sequential(
-        nn.Conv2d(3, 600, 1), nn.ReLU(), nn.Conv2d(600, 16, 3), nn.ReLU(), nn.Conv2d(16, 9, 3)
-    )
+    wide, next_to_it, classes = nn.Conv2d(600, 16, 3), nn.Conv2d(16, 16, 3), nn.Conv2d(16, 9, 3)
+    net = nn.Sequential(nn.Conv2d(3, 600, 1), nn.ReLU(), wide, nn.ReLU(), next_to_it, nn.ReLU(), classes)
     recipe = {"op": "kap", "start": "sequential", "select": {"include": ["2", "4"]}}
     images = torch.randn(24, *SIZE)
     cut = surgeon.apply(net.eval(), recipe, input_size=SIZE, calibration=images)
     found = cut.surgery.execution
     assert set(found.unfitted) == {"2"} and "5,400 weights a channel are too many" in found.unfitted["2"]
-    assert any(n.code == "start" and n.text.startswith("2 keep") for n in cut.surgery.notes)
+    # each site's own start is in the record, and the note says which one it is and why
+    assert {e.site: e.settings["start"] for e in cut.surgery.edits} == {"2": "lstsq", "4": "sequential"}
+    text = (
+        "2 keeps start 'lstsq', not 'sequential': 5,400 weights a channel are too many to fit (at most 5,000)"
+    )
+    assert [n.text for n in cut.surgery.notes if n.code == "start" and n.text.startswith("2 ")] == [text]
     # the site has the start that needs no images, and the other one has not
     plain = surgeon.apply(net.eval(), {**recipe, "start": "lstsq"}, input_size=SIZE)
     assert torch.equal(cut.get_parameter("2.weight"), plain.get_parameter("2.weight"))
     assert not torch.equal(cut.get_parameter("4.weight"), plain.get_parameter("4.weight"))
     assert surgeon.Plan.model_validate_json(cut.surgery.model_dump_json()) == cut.surgery
+
+
+def test_a_record_with_a_site_too_wide_to_fit_is_saved_reverted_and_carried_out_again(tmp_path):
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(3, 600, 1), nn.ReLU(), nn.Conv2d(600, 16, 3), nn.ReLU(), nn.Conv2d(16, 9, 3)
+    ).eval()
+    recipe = {"op": "kap", "start": "sequential", "select": {"include": ["2"]}}
+    cut = surgeon.apply(net, recipe, input_size=SIZE, calibration=torch.randn(24, *SIZE))
+    with pytest.warns(surgeon.errors.ArtifactWarning):
+        folder = surgeon.save(cut, tmp_path / "cut")
+    again = surgeon.load(folder, model=copy.deepcopy(net))
+    assert again.surgery == cut.surgery
+    assert torch.equal(surgeon.revert(again).get_parameter("2.weight"), net.get_parameter("2.weight"))
+    # the record needs no images: it says what was done
+    same = surgeon.apply(net, cut.surgery, input_size=SIZE)
+    assert torch.equal(same.get_parameter("2.weight"), cut.get_parameter("2.weight"))

@@ -57,7 +57,7 @@ class Walk:
         if outer is None or _room(outer) == room:
             return
         self.arrows.add((_room(outer), outer.f_code.co_name, room, frame.f_code.co_name))
-        if _room(outer) == "applying":
+        if _room(outer) == self.rooms[0]:
             self.steps.append(room)
 
     @property
@@ -144,3 +144,30 @@ def test_a_plan_walks_the_same_way():
     found = Walk(lambda: surgeon.apply(model, made, calibration=images))
     assert not found.back and len(found.rooms) <= MOST, (found.back, found.rooms)
     assert not {"door", "looking", "deciding"} & set(found.steps[found.steps.index("cutting") :]), found.steps
+
+
+@pytest.mark.parametrize(
+    "undo, recipe, rooms",
+    [
+        (surgeon.fold, "kap", {"folding", "door", "standing", "merging"}),
+        (
+            lambda m: surgeon.fold(m, partial=True),
+            "kap+kwta",
+            {"folding", "door", "standing", "merging"},
+        ),
+        (surgeon.revert, "kap", {"folding", "door", "standing"}),
+        (surgeon.revert, "wm-unsharp", {"folding", "door", "standing", "restating"}),
+    ],
+)
+def test_the_way_out_has_one_door(undo, recipe, rooms):
+    """All that is known of a rewritten network is asked at the door, and passed down."""
+    torch.manual_seed(0)
+    cut = surgeon.apply(Tiny().eval(), recipe, input_size=SIZE)
+    found = Walk(lambda: undo(cut))
+    assert not found.back, "\n".join(found.back)
+    assert set(found.rooms) <= rooms, found.rooms
+    asked = [
+        (a, caller) for a, caller, b, called in found.arrows if called in ("surgery_of", "changed_sites")
+    ]
+    assert asked == [("door", "to_undo")], found.arrows
+    assert [n for n, room in enumerate(found.steps) if room == "door"] == [0], found.steps

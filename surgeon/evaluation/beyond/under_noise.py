@@ -14,6 +14,7 @@ from surgeon.errors import ArgumentError
 from surgeon.evaluation.engine.admission import admitted
 from surgeon.evaluation.engine.scoring import score
 from surgeon.host import in_own_state
+from surgeon.methods.registry import parse
 from surgeon.models.quiet import held_still
 from surgeon.quantities import too_large
 from surgeon.results.assessment import NoiseRow
@@ -142,7 +143,7 @@ def noise_table(
 
 @contextlib.contextmanager
 def _noisy_activations(model: nn.Module, sigma: float) -> Iterator[None]:
-    """Add Gaussian noise after each pooling layer of a surgery, and after each convolution without one."""
+    """Add Gaussian noise after each convolution, or after the inserted layer that ends its site."""
     if sigma == 0:
         yield
         return
@@ -155,7 +156,7 @@ def _noisy_activations(model: nn.Module, sigma: float) -> Iterator[None]:
         pooled = {
             e.site: e.layer
             for e in record.edits
-            if e.layer and e.operation.split("#")[0] == "kap" and e.site in convolutions
+            if e.layer and e.site in convolutions and parse(record.operations[e.operation]).ends_its_site
         }
         places = [inner.get_submodule(pooled[n]) if n in pooled else m for n, m in convolutions.items()]
         break

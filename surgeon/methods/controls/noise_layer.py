@@ -102,13 +102,6 @@ class GaussianNoise(Drawing, nn.Module):
     def __getstate__(self) -> dict:
         return super().__getstate__() | {"_tensors": {}}
 
-    def __setstate__(self, state: dict) -> None:
-        super().__setstate__(state)
-        self.__dict__.setdefault("_tensors", {})
-        if "pixel_std" in self._buffers:  # older pickles have a buffer
-            std = self._buffers.pop("pixel_std")
-            self.pixel_std = None if std is None else tuple(std.tolist())
-
     def extra_repr(self) -> str:
         pixel = "" if self.pixel_std is None else f", pixel_std={self.pixel_std}"
         return f"sigma={self.sigma}{pixel}"

@@ -48,9 +48,9 @@ class DefectiveMask(OptionalState):
     """For code that looks after the cut: what comes in must keep its size."""
     mask: Tensor
     rank: Tensor | None
-    _drawn_at: float | None = None
-    """The share that the layer was made with; None in a layer from an older file."""
-    _ranked_by_seed: bool = False
+    _drawn_at: float
+    """The share that the layer was made with."""
+    _ranked_by_seed: bool
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class DefectiveMask(OptionalState):
         Neurons that were chosen by importance, or loaded, stay chosen while their rank has values; after
         `to_empty` it has no mask, and a call says so.
         """
-        keep = self._keep if self._drawn_at is None else self._drawn_at
+        keep = self._drawn_at
         if self.rank is not None and "rank" in self.lacking():
             if not self._ranked_by_seed:
                 return

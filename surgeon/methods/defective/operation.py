@@ -137,6 +137,9 @@ class DefectiveNeurons(Operation):
         chosen = ["choice 'importance'"] if edit.settings.get("choice") == "importance" else []
         return ", ".join(started + chosen)
 
+    def start_without_images(self, edit: Edit) -> str:
+        return "random"
+
     def refits(self, edit: Edit) -> bool:
         return edit.settings.get("start") == "sequential"
 

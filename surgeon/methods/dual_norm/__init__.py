@@ -18,7 +18,8 @@ The auxiliary norms begin as copies of the main ones, and are used where a calle
 
 `surgeon train` does that with every adversary (`training.adversary`).
 
-Files: `operation.py` has what recipes name, `module.py` the auxiliary tensors, `switch.py` the context.
+Files: `operation.py` has what recipes name, `module.py` the auxiliary tensors,
+`tensors/auxiliary.py` the context.
 """
 
 from surgeon.lazy import lazily
@@ -27,8 +28,8 @@ from surgeon.methods.dual_norm.operation import DualNorm
 _HERE = "surgeon.methods.dual_norm."
 _LAYERS = {
     "AuxiliaryNorm": _HERE + "module",
-    "auxiliary_norms": _HERE + "switch",
-    "has_auxiliary_norms": _HERE + "switch",
+    "auxiliary_norms": "surgeon.tensors.auxiliary",
+    "has_auxiliary_norms": "surgeon.tensors.auxiliary",
 }
 __all__ = ["DualNorm", *_LAYERS]  # noqa: PLE0604
 __getattr__, __dir__ = lazily(__name__, _LAYERS)

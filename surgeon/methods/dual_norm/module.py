@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from surgeon.tensors.optional_state import OptionalState
-from surgeon.tensors.traced import Proxy, called
+from surgeon.tensors.auxiliary import Auxiliary
 
 _NEW = {"weight": 1, "running_var": 1}
 """What a new batch norm's tensors are filled with; the others with 0."""
 
 
-class AuxiliaryNorm(OptionalState):
+class AuxiliaryNorm(Auxiliary):
     """Keeps a second set of a batch norm's parameters and buffers, under the same names. It gives its input as it is.
 
     Args:
@@ -28,9 +25,6 @@ class AuxiliaryNorm(OptionalState):
         >>> auxiliary.weight is weight, main.weight is weight
         (True, False)
     """
-
-    swapped = False
-    """Whether the main norm has these tensors now, and this layer those of the main norm."""
 
     def __init__(self, norm: nn.Module) -> None:
         super().__init__()
@@ -48,21 +42,6 @@ class AuxiliaryNorm(OptionalState):
             if tensor is not None:
                 tensor.fill_(_NEW.get(name, 0))
         self.filled()
-
-    def swap(self, norm: nn.Module) -> None:
-        """Exchange tensors with the main norm; a second call gives them back.
-
-        Args:
-            norm: The main norm.
-        """
-        kinds: Any = ((self._parameters, norm._parameters), (self._buffers, norm._buffers))
-        for mine, theirs in kinds:
-            for name in mine.keys() & theirs.keys():
-                mine[name], theirs[name] = theirs[name], mine[name]
-        self.swapped = not self.swapped
-
-    def forward(self, x: Tensor) -> Tensor:
-        return called(self, x) if isinstance(x, Proxy) else x
 
 
 def _trained(parameter: nn.Parameter | None) -> bool:

@@ -75,7 +75,7 @@ class KernelAveragePool(Drawing, Blending, OptionalState):
     even: bool = False
     divisor: Divisor = "channels"
     _made_with: tuple[float, Tensor | None] = (1.0, None)
-    """Alpha and order as they were given; of a layer from an older file, what most have."""
+    """Alpha and order as they were given."""
     _turned: tuple[Tensor, int, Tensor] | None = None
     """An order, how often it had been written, and its inverse."""
 

@@ -92,6 +92,7 @@ class KernelAveragePooling(Operation):
         True
     """
 
+    ends_its_site = True
     op: Literal["kap"] = "kap"
     kernel_size: int = Field(default=3, ge=1)
     even: bool = False
@@ -317,6 +318,9 @@ class KernelAveragePooling(Operation):
 
     def needs_images(self, edit: Edit) -> str:
         return "start 'sequential'" if edit.settings.get("start") == "sequential" else ""
+
+    def start_without_images(self, edit: Edit) -> str:
+        return "lstsq"
 
     def refits(self, edit: Edit) -> bool:
         return bool(self.needs_images(edit))

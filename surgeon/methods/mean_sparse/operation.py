@@ -116,6 +116,9 @@ class MeanSparse(Operation):
     def needs_images(self, edit: Edit) -> str:
         return "start 'statistics'" if self.observe(edit) is not None else ""
 
+    def start_without_images(self, edit: Edit) -> str:
+        return "identity"
+
     def observe(self, edit: Edit) -> Wanted | None:
         if edit.settings["start"] != "statistics":
             return None

@@ -121,6 +121,9 @@ class SoftPooling(Operation):
     def needs_images(self, edit: Edit) -> str:
         return "start 'fitted'" if edit.settings["start"] == "fitted" else ""
 
+    def start_without_images(self, edit: Edit) -> str:
+        return "mean"
+
     def fit(self, edit: Edit, seen: Observed) -> float | None:
         """Fit the convolution to the maxima of the stock network.
 

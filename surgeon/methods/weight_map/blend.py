@@ -40,13 +40,14 @@ class WeightMapBlend(Instead, Blending):
 
     traced_whole = True
     """For torch.fx: alpha changes, so that its branches must not be frozen."""
+    as_convolution = True
     of_one_size = True
     """For code that looks after the cut: what comes in must keep its size."""
     _ends = ": 0 is the convolution, 1 the weight map alone"
     drops = ("conv",)
     conv: nn.Module | None
-    _made_with: float = 0.0
-    """The share that the layer was made with; of a layer from an older file, what most have."""
+    _made_with: float
+    """The share that the layer was made with."""
 
     def __init__(self, conv: nn.Module, weight_map: WeightMap2d, alpha: float = 0.0) -> None:
         super().__init__()
@@ -83,15 +84,6 @@ class WeightMapBlend(Instead, Blending):
         return f"alpha={float('nan') if self.alpha.is_meta else float(self.alpha):g}"
 
     def absent(self, weights: Mapping[str, Tensor], prefix: str) -> set[str]:
-        """Say which keys of this layer a state dict lacks by right: those of the convolution, once it was dropped.
-
-        Args:
-            weights: The state dict.
-            prefix: Prefix of the layer's names in it.
-
-        Returns:
-            The keys, with the prefix.
-        """
         value = weights.get(f"{prefix}alpha")
         if value is None or float(value) != 1 or self.conv is None:
             return set()

@@ -53,6 +53,7 @@ class WeightMap2d(Instead):
         (torch.Size([8, 3, 16, 16]), torch.Size([64, 3, 8]))
     """
 
+    as_convolution = True
     of_one_size = True
     """For code that looks after the cut: what comes in must keep its size."""
     bias: nn.Parameter | None
@@ -226,92 +227,25 @@ class WeightMap2d(Instead):
         unexpected: list[str],
         errors: list[str],
     ) -> None:
-        """Accept weights in the equations' order too, named `weight`, as in older checkpoints."""
-        state = renamed(self, state_dict, prefix)
-        super()._load_from_state_dict(state, prefix, local_metadata, strict, missing, unexpected, errors)
-        if reason := unfit(self, state, prefix):
+        """Say what works for the weights of a network with a convolution there."""
+        super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing, unexpected, errors)
+        if reason := self.unfit(state_dict, prefix):
             errors.append(reason)  # an error even with strict=False, like a wrong size
+
+    def unfit(self, state: Mapping[str, Tensor], prefix: str) -> str:
+        old, height, width = f"{prefix}weight", *self.input_size
+        if old not in state or f"{prefix}maps" in state:
+            return ""
+        return (
+            f"{old}, {tuple(state[old].shape)}, is not that of a weight map of {height}x{width}, "
+            f"which is {prefix}maps: weights of a "
+            "network with a convolution there load into it before surgeon.apply"
+        )
 
     def extra_repr(self) -> str:
         names = ("input_size", "kernel_size", "stride", "padding", "dilation", "groups", "mode", "normalize")
         settings = ", ".join(f"{name}={getattr(self, name)!r}" for name in names)
         return f"{self.in_channels}, {self.out_channels}, {settings}, bias={self.bias is not None}"
-
-
-def renamed(
-    layer: WeightMap2d, state: Mapping[str, Tensor], prefix: str, *, certain: bool = False
-) -> Mapping[str, Tensor]:
-    """Convert a state dict that has the maps under `weight`, in the equations' order, to one with `maps`.
-
-    A convolution's `weight` has the same name and number of axes. The two are told apart by the shape of the
-    weight and of the bias; if neither decides, the weight is a convolution's and the state is returned as it
-    is.
-
-    Args:
-        layer: The layer that the state is for.
-        state: The state dict.
-        prefix: Prefix of the layer's names in it.
-        certain: The state is known to be that of weight maps.
-
-    Returns:
-        The state dict for the layer.
-    """
-    if not (certain or tells(layer)) or not laid_out(layer, state, prefix):
-        return state
-    old = f"{prefix}weight"
-    return {k: v for k, v in state.items() if k != old} | {f"{prefix}maps": _as_maps(state[old])}
-
-
-def tells(layer: WeightMap2d) -> bool:
-    """Say whether shapes alone distinguish the map's weights from those of the convolution that it replaces.
-
-    Args:
-        layer: The layer.
-
-    Returns:
-        Whether they do.
-    """
-    return layer.bias is not None or layer.input_size != layer.kernel_size
-
-
-def unfit(layer: WeightMap2d, state: Mapping[str, Tensor], prefix: str) -> str:
-    """Say why a `weight` in place of `maps` is not accepted, and what would work.
-
-    Args:
-        layer: The layer.
-        state: The state dict.
-        prefix: Prefix of the layer's names in it.
-
-    Returns:
-        The reason, or "" if there is no such weight.
-    """
-    old, height, width = f"{prefix}weight", *layer.input_size
-    if old not in state or f"{prefix}maps" in state:
-        return ""
-    return (
-        f"{old}, {tuple(state[old].shape)}, is not that of a weight map of {height}x{width}, "
-        f"which is {prefix}maps: weights of a "
-        "network with a convolution there load into it before surgeon.apply"
-    )
-
-
-def laid_out(layer: WeightMap2d, state: Mapping[str, Tensor], prefix: str) -> bool:
-    """Say whether a state has a `weight` in the equations' order instead of `maps`, and its bias.
-
-    Args:
-        layer: The layer.
-        state: The state dict.
-        prefix: Prefix of the layer's names in it.
-
-    Returns:
-        Whether it does.
-    """
-    weight, bias = state.get(f"{prefix}weight"), state.get(f"{prefix}bias")
-    if weight is None or f"{prefix}maps" in state:
-        return False
-    shape = (layer.out_channels, layer.in_channels // layer.groups, *layer.input_size)
-    fits = layer.bias is None or (bias is not None and bias.shape == layer.bias.shape)
-    return tuple(weight.shape) == shape and fits
 
 
 def _as_maps(weight: Tensor) -> Tensor:

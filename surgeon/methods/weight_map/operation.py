@@ -193,7 +193,7 @@ class WeightMap(Operation):
                 f"{edit.site}: the map's output would be {layer.output_size(*given['input_size'])}, not "
                 f"{given['output_size']}"
             )
-        start = edit.settings.get("start", self.start)  # older records have it in the operation alone
+        start = edit.settings["start"]
         if start in ("mean", "anneal"):
             init_from_conv(layer, effective_weight(conv), conv.bias)
         else:
@@ -228,7 +228,10 @@ class WeightMap(Operation):
         return tuple((z + 1) // 2 for z in zeros)
 
     def needs_images(self, edit: Edit) -> str:
-        return "start 'distill'" if edit.settings.get("start") == "distill" else ""
+        return "start 'distill'" if edit.settings["start"] == "distill" else ""
+
+    def start_without_images(self, edit: Edit) -> str:
+        return "random"
 
     def refits(self, edit: Edit) -> bool:
         return bool(self.needs_images(edit))

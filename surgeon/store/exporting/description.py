@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from surgeon import __version__
 from surgeon.edits import Plan
@@ -16,17 +15,17 @@ from surgeon.models.facts import name_of, normalization_of, num_classes_of
 from surgeon.models.preparation import resizing_of
 from surgeon.reading import parse_json
 from surgeon.store.exporting.request import SUFFIXES, need
-from surgeon.surgery.door import surgery_of
+from surgeon.surgery.door import Subject
 
 METADATA = "surgeon.json"
 """The extra file with the metadata in an exported program; an ONNX file has `metadata_props`."""
 
 
-def described(model: nn.Module, left: Plan | None, size: tuple[int, ...]) -> dict[str, Any]:
+def described(subject: Subject, left: Plan | None, size: tuple[int, ...]) -> dict[str, Any]:
     """Collect the metadata of a network to be exported.
 
     Args:
-        model: the network before folding.
+        subject: the network before folding.
         left: the record of the surgery that is left in the file; None if all of it folded.
         size: (C, H, W) of one image.
 
@@ -35,7 +34,7 @@ def described(model: nn.Module, left: Plan | None, size: tuple[int, ...]) -> dic
     """
     import timm
 
-    record = surgery_of(model) or model.__dict__.get("folded_from")
+    model, record = subject.model, subject.past
     normal = normalization_of(model)
     known: dict[str, Any] = {
         "architecture": name_of(model),

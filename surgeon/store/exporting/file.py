@@ -9,17 +9,19 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
+from surgeon import html
 from surgeon.edits import Plan
 from surgeon.errors import VerificationError
 from surgeon.host import in_own_state
+from surgeon.images import times
 from surgeon.models.facts import name_of
 from surgeon.ownership import new_file
 from surgeon.store.exporting.checking import BATCHES, allowed, differences, not_checked, run_onnx, run_program
 from surgeon.store.exporting.description import described, is_export
 from surgeon.store.exporting.request import Format, check_request, need, size_of
 from surgeon.store.exporting.writing import write
-from surgeon.surgery import fold as fold_network
-from surgeon.surgery.door import surgery_of
+from surgeon.surgery.door import Subject, folding_copy, to_export
+from surgeon.surgery.folding import folded
 from surgeon.verification import FOLD_TOLERANCE, Check
 
 
@@ -46,6 +48,21 @@ class Exported(BaseModel):
         description="largest relative difference of an output, in the 2-norm; None if unchecked"
     )
     check: Check
+
+    def _repr_html_(self) -> str:
+        """The HTML shown in notebooks: what the file is, and how its outputs were compared."""
+        rows = [
+            ("format", self.format if self.opset is None else f"{self.format}, opset {self.opset}"),
+            (
+                "images",
+                f"{times(self.input_size)}, {'any number' if self.dynamic_batch else 'one'} at a time",
+            ),
+            ("folded", "yes" if self.folded else f"no: {self.edits_left} edits are left"),
+            ("bytes", f"{self.bytes:,}"),
+            ("largest difference", "–" if self.difference is None else f"{self.difference:.1e}"),
+            (self.check.name, self.check.detail),
+        ]
+        return html.table(rows, caption=self.path)
 
 
 @in_own_state()
@@ -103,10 +120,11 @@ def export(
     check_request(path, format, opset=opset)
     packages = {"onnx": ["onnx", "onnxscript"], "torch-export": []}[format]
     need([*packages, *(["onnxruntime"] if check and format == "onnx" else [])], format)
-    size = size_of(model, input_size)
-    network, record = _prepared(model, fold)
+    subject = to_export(model, input_size)
+    size = size_of(subject)
+    network, record = _prepared(subject, fold)
     with new_file(path, overwrite=overwrite, ours=is_export) as work:
-        known = described(model, record, size)
+        known = described(subject, record, size)
         number = write(network, work, format, size=size, dynamic=dynamic_batch, opset=opset, known=known)
         check_made, difference = not_checked(), None
         if check:
@@ -136,9 +154,11 @@ def export(
     )
 
 
-def _prepared(model: nn.Module, fold: bool) -> tuple[nn.Module, Plan | None]:
+def _prepared(subject: Subject, fold: bool) -> tuple[nn.Module, Plan | None]:
     """A copy to export (CPU, float32, evaluation mode), and the record of the surgery that is left in it."""
-    network = copy.deepcopy(model).cpu().float()  # before folding: half precision would round its products
-    if fold and surgery_of(network) is not None:
-        network = fold_network(network, partial=True)
-    return network.eval().requires_grad_(False), surgery_of(network)
+    left = subject.record
+    # before folding: half precision would round its products
+    network = copy.deepcopy(subject.model).cpu().float()
+    if fold and left is not None:
+        network, left = folded(folding_copy(subject, network), partial=True)
+    return network.eval().requires_grad_(False), left

@@ -7,12 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, get_args
 
-from torch import nn
-
 from surgeon.errors import ArgumentError, ArtifactError, MissingPackageError, either, nearest
-from surgeon.images import image_size
-from surgeon.models.facts import input_size_of
-from surgeon.surgery.door import surgery_of
+from surgeon.surgery.door import Subject
 
 Format = Literal["onnx", "torch-export"]
 """A kind of exported file."""
@@ -72,23 +68,20 @@ def need(packages: Sequence[str], format: str) -> None:
             ) from None
 
 
-def size_of(model: nn.Module, given: Sequence[int] | None) -> tuple[int, ...]:
-    """The size of image to export for: the given one, else the record's, else the network's own.
+def size_of(subject: Subject) -> tuple[int, ...]:
+    """The size of image to export for.
 
     Args:
-        model: the network.
-        given: (C, H, W); None if the caller does not state it.
+        subject: the network as it was admitted.
 
     Raises:
         ArgumentError: no size is known.
     """
-    record = surgery_of(model) or model.__dict__.get("folded_from")
-    size = image_size(given, model) or (record.input_size if record else None) or input_size_of(model)
-    if size is None:
+    if subject.size is None:
         raise ArgumentError(
-            f"the input size of {type(model).__name__} is not known; give "
+            f"the input size of {type(subject.model).__name__} is not known; give "
             + either(
                 "input_size=(C, H, W), for instance (3, 224, 224)", "--input-size, for instance 3,224,224"
             )
         )
-    return tuple(int(s) for s in size)
+    return tuple(int(s) for s in subject.size)

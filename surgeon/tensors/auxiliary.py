@@ -1,13 +1,37 @@
-"""The block in which a network uses its auxiliary norms."""
+"""A second set of a norm's tensors, and the block in which a network uses it."""
 
 from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
-from surgeon.methods.dual_norm.module import AuxiliaryNorm
+from surgeon.tensors.optional_state import OptionalState
+from surgeon.tensors.traced import Proxy, called
+
+
+class Auxiliary(OptionalState):
+    """Base of layers behind a norm that keep other tensors for it, under the same names. The input passes as it is."""
+
+    swapped = False
+    """Whether the main norm has these tensors now, and this layer those of the main norm."""
+
+    def swap(self, norm: nn.Module) -> None:
+        """Exchange tensors with the main norm; a second call gives them back.
+
+        Args:
+            norm: The main norm.
+        """
+        kinds: Any = ((self._parameters, norm._parameters), (self._buffers, norm._buffers))
+        for mine, theirs in kinds:
+            for name in mine.keys() & theirs.keys():
+                mine[name], theirs[name] = theirs[name], mine[name]
+        self.swapped = not self.swapped
+
+    def forward(self, x: Tensor) -> Tensor:
+        return called(self, x) if isinstance(x, Proxy) else x
 
 
 @contextlib.contextmanager
@@ -64,9 +88,9 @@ def has_auxiliary_norms(model: nn.Module) -> bool:
     return any(True for _ in _pairs(model))
 
 
-def _pairs(model: nn.Module) -> Iterator[tuple[nn.Module, AuxiliaryNorm]]:
+def _pairs(model: nn.Module) -> Iterator[tuple[nn.Module, Auxiliary]]:
     """Yield each main norm and its auxiliary one."""
     for module in model.modules():
         for child in module.children():
-            if isinstance(child, AuxiliaryNorm):
+            if isinstance(child, Auxiliary):
                 yield module, child
