@@ -74,6 +74,6 @@ def coded(network: Rewritten, graph: fx.Graph, training: bool) -> Code:
     called = joined(graph, network)
     made = compiled(called)
     if training and checkpointing.wanted(network):
-        # The source that is shown stays the whole graph's: the segments are no code that anybody wrote.
+        # The source that is shown stays the whole graph's: segments are made for the backward pass alone.
         return checkpointing.in_segments(called, network, lambda part: compiled(part)[0]), made[1]
     return made

@@ -65,7 +65,7 @@ def fitted(attempt: Attempt, stock: nn.Module, images: Tensor, *, lags: bool = F
     if not (attempt.fits or attempt.approximates):
         return attempt
     theirs, displaced = running_statistics(attempt.tree), attempt.displaced.statistics
-    # The rewritten network shares these tensors with the stock one, whose statistics must stay.
+    # The rewritten network may share these tensors with the stock one, whose statistics must stay.
     separate_statistics(attempt.network)
     observation = Observation(attempt)
     at_once = images_at_once(attempt.network, attempt.made, attempt.operations, len(images))

@@ -114,7 +114,7 @@ class GradientNoise(NoiseLayer):
 
     def _eta(self, h: Tensor, gradient: Tensor, magnitude: Tensor) -> Tensor:
         """Return the noise of eq. 4."""
-        # In half precision the sums behind a standard deviation overflow.
+        # Half precision is too coarse for the statistics of a batch.
         wide = torch.promote_types(h.dtype, torch.float32)
         r = sent(magnitude, h.device).to(wide)
         return noise_along(gradient.to(h.device, h.dtype), self._std(h.detach().to(wide)), r)
