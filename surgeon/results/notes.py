@@ -25,8 +25,9 @@ def notes_on(subject: Subject, traits: Traits | None, sources: Collection[str]) 
     notes = []
     if subject.folded:
         notes.append(
-            "the network folds exactly: the stock network it folds into was attacked "
-            f"(logits differ by {subject.fold_error:.1e})"
+            "the network folds exactly: the "
+            + ("stock network" if subject.shipped is None else "network of plain layers")
+            + f" it folds into was attacked (logits differ by {subject.fold_error:.1e})"
         )
     if traits is not None and traits.stochastic == "train":
         notes.append(

@@ -96,6 +96,7 @@ class BlurPooling(Operation):
             effect="approximated",
             traits=Traits(linear=not pooling),
             folds=not stuck,
+            exchanges=not stuck,
             note=stuck,
             growth=Growth(
                 buffers=math.prod(m + 1 - m % 2 for m in filters),
