@@ -74,6 +74,10 @@ class Site(BaseModel):
     in_channels: int | None = None
     kernel: tuple[int, ...] | None = None
     stride: tuple[int, ...] | None = None
+    padding: tuple[int, ...] | None = Field(
+        default=None,
+        description="of a convolution or pooling, along each axis; None where it is given by a word",
+    )
     groups: int | None = None
     bias: bool | None = None
     family: str | None = Field(

@@ -165,7 +165,7 @@ def _loading(repository: str, architecture: str, by_timm: bool, stock: bool, cha
         )
     if changed:
         lines.append(
-            "\nOther libraries make the architecture by its name, which is another network, and refuse this repository; "
+            "\nOther libraries make the architecture by its name, another network, and refuse this repository; "
             "a file of `surgeon export` needs neither."
         )
     elif not stock:
