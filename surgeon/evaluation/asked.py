@@ -32,7 +32,7 @@ from surgeon.results.distances import distance_curves
 from surgeon.results.gain import Gain
 from surgeon.results.named import Norm
 from surgeon.results.notes import notes_on, told_of_norms
-from surgeon.results.summary import Summary, summarize
+from surgeon.results.summary import Summary, averaged, summarize
 from surgeon.results.verdict import Outcome
 
 
@@ -241,7 +241,7 @@ class Asked:
         parts = Parts(
             self.folder, self.subject, images, self.labels, settings, self.sizes, self.seed, self.tell
         )
-        diagnosis = parts.diagnosis(self.victims, self.batch_size, expectation=described.mode == "random")
+        diagnosis = parts.diagnosis(self.victims, self.batch_size, expectation=averaged(outcome.attacks))
         pictures, skipped = parts.pictures(self.network, outcome, self.class_names)
         classes = min(described.classes, len(self.class_names) or described.classes)
         return Assessment(
@@ -272,7 +272,7 @@ class Asked:
                 ),
                 *told_of_norms(settings),
                 *normalisation_doubts(self.network, self.subject, images),
-                *notes_on(described, record.traits if record else None, self.victims),
+                *notes_on(described, record.traits if record else None, self.victims, outcome.attacks),
                 *((gain.warning,) if gain and gain.warning else ()),
                 *notes,
                 *skipped,

@@ -151,7 +151,7 @@ def summarize(
     copies = copies_of((v.image, v.label) for v in clean)
     refused += [copies.refusal()] if copies.mostly else []
     refused += [f"not reliable: {reason}" for reason in failed]
-    if random and not any(a.eot > 1 for a in outcome.attacks if main is not None and main.covers(a.threat)):
+    if random and not averaged(outcome.attacks):
         refused.append("the model is random at inference, and no attack took the expectation over its noise")
     if main is None:
         refused.append("no attacks were made")
@@ -177,6 +177,16 @@ def summarize(
             *((remark,) if (remark := copies.finding()) else ()),
         ),
     )
+
+
+def averaged(attacks: Sequence[Attack]) -> bool:
+    """Whether an attack of the threat that the worst case is of takes the expectation over a model's draws.
+
+    Args:
+        attacks: The attacks.
+    """
+    main = main_threat(attacks)
+    return main is not None and any(a.eot > 1 for a in attacks if main.covers(a.threat))
 
 
 def _hardly_trained(clean: Share, classes: int) -> str:
