@@ -41,6 +41,7 @@ def details(kind: Kind, module: Any) -> dict[str, Any]:
             kernel=tuple(module.kernel_size),
             stride=tuple(module.stride),
             padding=tuple(module.padding) if isinstance(module.padding, tuple) else None,
+            dilation=tuple(module.dilation),
             groups=module.groups,
             bias=module.bias is not None,
             padding_mode=module.padding_mode,
