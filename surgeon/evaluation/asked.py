@@ -21,7 +21,7 @@ from surgeon.evaluation.engine.store import Store
 from surgeon.evaluation.engine.subject import normalisation_doubts, timed
 from surgeon.evaluation.finished import check_named, read_assessment
 from surgeon.evaluation.parts import Parts, Progress
-from surgeon.evaluation.suites import attacks_of
+from surgeon.evaluation.suites import attacks_of, size_of
 from surgeon.evaluation.unread import unread
 from surgeon.evaluation.untouched import check_untouched
 from surgeon.models.pixels import Normalized
@@ -306,6 +306,12 @@ def summed_up(
     failed = unsaid if diagnosis is None else diagnosis.reasons
     if record is not None and record.edits and not settings.adaptive:
         failed = (*failed, "the attacker who knows the surgery was left out (adaptive=false)")
+    operations = tuple(dict.fromkeys(e.operation.split("#")[0] for e in record.edits)) if record else ()
     return summarize(
-        outcome, record.traits if record else None, failed=failed, random=random, classes=classes
+        outcome,
+        record.traits if record else None,
+        failed=failed,
+        random=random,
+        classes=classes,
+        eps=size_of(settings, operations)[1],
     )
