@@ -245,7 +245,7 @@ def _row(method: str, tested: Sequence[_Tested], seconds: float) -> Row:
         parameters=record.factor("parameters") if record else 1.0,
         flops=record.factor("flops") if record else 1.0,
         effect=EFFECT_TEXT[effect].split(" (")[0] if effect else "",
-        folds="stock" if record is None else "yes" if record.folds else "no",
+        folds="stock" if record is None else record.stock.partition(",")[0],
         start=fmean(t.start for t in tested),
         clean=over([t.clean for t in tested]),
         noise=over([t.noise for t in tested]),

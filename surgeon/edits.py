@@ -88,7 +88,9 @@ class Edit(Record):
         settings: Sizes and choices resolved for this site.
         effect: What is aimed at; see `Effect`. What was measured of all edits together is `Plan.effect`.
         traits: What an evaluation must know.
-        folds: Whether there is an equal stock module.
+        folds: Whether there is an equal module of torch's.
+        exchanges: Whether that module is of another class, size or setting than the architecture's, so that the folded
+            network is no longer of it.
         note: Why it does not fold, or what is special here.
         growth: What the edit adds.
         seed: Seed of its random numbers.
@@ -118,6 +120,9 @@ class Edit(Record):
     effect: Effect = "exact"
     traits: Traits = Traits()
     folds: bool = True
+    exchanges: bool = Field(
+        default=False, description="it folds into a module that the architecture does not have there"
+    )
     note: Prose = Field(default="", description="why it does not fold, or what is special here")
     growth: Growth = Growth()
     seed: Seed = 0
@@ -139,6 +144,10 @@ class Note(Record):
     code: Line
     severity: Literal["info", "warning"] = "warning"
     text: Prose
+
+
+_FOLDS = {False: "folds", True: "folds, into another kind of layer"}
+"""Of an edit that folds, by whether it exchanges what the architecture has there."""
 
 
 class Plan(Record):
@@ -268,8 +277,20 @@ class Plan(Record):
 
     @property
     def folds(self) -> bool:
-        """Whether every edit folds into a stock module."""
+        """Whether every edit folds into a plain module of torch's."""
         return all(e.folds for e in self.edits)
+
+    @property
+    def leaves_architecture(self) -> bool:
+        """Whether the folded network has modules that its architecture does not have: only surgeon makes it again."""
+        return self.folds and any(e.exchanges for e in self.edits)
+
+    @property
+    def stock(self) -> str:
+        """Whether the network folds into a stock checkpoint, in words: `yes`, `no`, `in part`, or into what else."""
+        if self.leaves_architecture:
+            return "no, into plain layers of a changed architecture"
+        return "yes" if self.folds else "in part" if any(e.folds for e in self.edits) else "no"
 
     def __str__(self) -> str:
         """Show the plan as plain lines, for a notebook or a log; `surgeon plan` shows the same as a table."""
@@ -278,12 +299,12 @@ class Plan(Record):
         width = max((len(e.site) for e in self.edits), default=0)
         for e in self.edits:
             what = f"+ {e.layer.rpartition('.')[2]}" if e.layer else "replaced"
-            folds = "folds" if e.folds else f"does not fold: {e.note}"
+            folds = _FOLDS[e.exchanges] if e.folds else f"does not fold: {e.note}"
             lines.append(f"  {e.site:{width}}  {e.operation}  {what}  {self.told(e)}  {folds}")
         reasons = Counter((p.operation, p.reason) for p in self.passed_over)
         lines += [f"  passed over {n} × {op}: {reason}" for (op, reason), n in reasons.items()]
         lines += [f"{name}: {text}" for name, text in self.grown.items()]
-        lines.append(f"function: {self.told()}; folds: {'yes' if self.folds else 'no'}")
+        lines.append(f"function: {self.told()}; folds into a stock checkpoint: {self.stock}")
         if self.execution and self.execution.choice:
             lines.append(f"start: {self.execution.choice.why}")
         for name, search in (self.execution.searches if self.execution else {}).items():
@@ -302,7 +323,7 @@ class Plan(Record):
                 e.operation,
                 e.layer or "replaced",
                 self.told(e),
-                "yes" if e.folds else f"no: {e.note}",
+                _FOLDS[e.exchanges] if e.folds else f"no: {e.note}",
             )
             for e in self.edits
         ]

@@ -74,6 +74,10 @@ class Site(BaseModel):
     in_channels: int | None = None
     kernel: tuple[int, ...] | None = None
     stride: tuple[int, ...] | None = None
+    padding: tuple[int, ...] | None = Field(
+        default=None,
+        description="of a convolution or pooling, along each axis; None where it is given by a word",
+    )
     groups: int | None = None
     bias: bool | None = None
     family: str | None = Field(
@@ -97,7 +101,8 @@ class Site(BaseModel):
     padding_mode: str = "zeros"
     transposed: bool = False
     dilation: tuple[int, ...] | None = Field(
-        default=None, description="of a pooling: distance of its window's places along each axis"
+        default=None,
+        description="of a convolution or pooling: distance of its window's places along each axis",
     )
     ceil: bool = Field(default=False, description="a pooling that rounds the size of its output up")
     folded: bool = Field(

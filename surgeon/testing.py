@@ -117,7 +117,7 @@ def check_operation(
     for name, twin in (("deepcopy", copy.deepcopy(cut)), ("pickle", pickle.loads(pickle.dumps(cut)))):
         _demand(torch.equal(_output(twin, x), wanted), f"a {name} gives other outputs")
     # In float64, where folding differs by rounding alone: float32 would hide an error of 1e-6.
-    _check_fold(cut, made, x, {k: before[k].shape for k in untouched})
+    _check_fold(cut, made, x, {k: before[k].shape for k in untouched}, model)
     _check_surrogates(cut, made, x)
     _check_paper(made)
     back = revert(cut)
@@ -130,7 +130,9 @@ def check_operation(
     raise VerificationError("a second surgery is not refused")
 
 
-def _check_fold(cut: nn.Module, made: Plan, x: Tensor, stock: Mapping[str, torch.Size]) -> None:
+def _check_fold(
+    cut: nn.Module, made: Plan, x: Tensor, stock: Mapping[str, torch.Size], before: nn.Module
+) -> None:
     """Check that the network folds, up to rounding, if the plan says so, under stock names; uncut modules keep their
     shapes."""
     double = copy.deepcopy(cut).double().eval()
@@ -144,6 +146,17 @@ def _check_fold(cut: nn.Module, made: Plan, x: Tensor, stock: Mapping[str, torch
     _demand(error <= FOLD_TOLERANCE, f"the folded network differs by {error:.1e}")
     replaced = tuple(f"{e.site}." for e in made.edits if e.replaces)
     shapes = {k: v.shape for k, v in without_extra(folded.state_dict()).items() if not k.startswith(replaced)}
+    new = {n: type(m) for n, m in folded.named_modules()}
+    shape_of = {k: v.shape for k, v in without_extra(folded.state_dict()).items()}
+    kept = new == {n: type(m) for n, m in before.named_modules()} and shape_of == {
+        k: v.shape for k, v in without_extra(before.state_dict()).items()
+    }
+    _demand(
+        kept != made.leaves_architecture,
+        "the folded network has the modules and shapes of the one before, and an edit says exchanges=True"
+        if kept
+        else "the folded network has other modules or shapes than the one before, and no edit says exchanges=True",
+    )
     extra = [k for k in shapes if k not in stock]
     _demand(
         not extra,

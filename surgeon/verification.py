@@ -69,7 +69,8 @@ def verify(before: nn.Module, after: nn.Module, *, images: Tensor | None = None)
         visible   every inserted layer is called in the training or the evaluation graph
         finite    outputs are finite in evaluation mode
         effect    a function that the record calls kept is kept
-        folds     a network that the record calls foldable folds, and then gives the same outputs
+        folds     a network that the record calls foldable folds, and then gives the same outputs, of its
+                  architecture if the record says so
 
     Args:
         before: The network that was cut.

@@ -10,7 +10,7 @@ from PIL import Image
 
 import surgeon
 from surgeon.data import Images, Records, contents_of, differing
-from surgeon.errors import ArtifactError
+from surgeon.errors import ArtifactError, DataError
 from surgeon.recipe import Evaluation, load_recipe
 
 for package in ("accelerate", "sklearn"):
@@ -84,13 +84,29 @@ def test_a_relative_path_means_one_data_set_whatever_the_working_directory(tmp_p
         tmp_path / "one" / "data"
     )
     monkeypatch.chdir(tmp_path / "two")
-    with pytest.raises(ArtifactError, match=r"holds a run with other settings \(data\)"):
+    with pytest.raises(
+        ArtifactError, match=r"the training images of .*two.data .*it was made from .*one.data"
+    ):
         start(tmp_path / "run", data="data")
     assert (
         start(tmp_path / "run", data=str(tmp_path / "one" / "data")).history[0].loss == done.history[0].loss
     )
     monkeypatch.chdir(tmp_path)
     assert start("run", data=os.path.join("one", "..", "one", "data")).history[0].loss == done.history[0].loss
+
+
+def test_data_that_were_moved_are_known_by_what_they_hold(tmp_path, capsys):
+    pictures(tmp_path / "data", 0)
+    done = start(tmp_path / "run", data=str(tmp_path / "data"))
+    (tmp_path / "data").rename(tmp_path / "moved")
+    again = start(tmp_path / "run", data=str(tmp_path / "moved"))
+    assert again.history[0].loss == done.history[0].loss
+    said = capsys.readouterr()
+    assert f"{tmp_path / 'moved'} holds what {tmp_path / 'data'} held" in said.out + said.err
+    assert json.loads((tmp_path / "run" / "settings.json").read_text())["data"] == str(tmp_path / "moved")
+    with pytest.raises(DataError) as error:
+        start(tmp_path / "run", data=str(tmp_path / "data"))
+    assert str(tmp_path / "data") in str(error.value) and "other settings" not in str(error.value)
 
 
 @pytest.mark.parametrize("memory", ["always", "never"])

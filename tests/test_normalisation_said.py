@@ -200,3 +200,19 @@ def test_a_conversion_is_calibrated_and_measured_so(tmp_path):
     assert normalization_of(surgeon.load(tmp_path / "out")) == (MEAN, STD)
     code, _, err = invoke(*command, *OTHER)
     assert code != 0 and "(mean, std)" in err
+
+
+def test_a_normalisation_that_a_training_did_without_is_a_warning(tmp_path):
+    for package in ("accelerate", "sklearn", "torchattacks", "pyarrow"):
+        pytest.importorskip(package)
+    run, out = tmp_path / "run", tmp_path / "evaluation"
+    given = ["--set", "training.epochs=1", "--input-size", "1,16,16"]
+    code, _, error = invoke("train", "plain", "zoo/shallow1", "--data", "digits", *given, "-o", run)
+    assert code == 0, error
+    attack = ["--attack", "fgsm", "--eps", "0.1", "--samples", "12", "--set", "adaptive=false"]
+    code, said, error = invoke(
+        "evaluate", run, *attack, "--set", "diagnostics=0", "--mean", "0.5", "--std", "0.25", "-o", out
+    )
+    assert code == 0, error
+    notes = json.loads((out / "evaluation.json").read_text())["notes"]
+    assert [n for n in notes if n.startswith("warning: ") and "trained without a normalisation" in n], notes

@@ -56,7 +56,7 @@ def folding(edits: Iterable[Any]) -> str:
     every = list(edits)
     stuck = [edit for edit in every if not edit.folds]
     if not stuck:
-        return "yes"
+        return "no, into plain layers of a changed architecture" if any(e.exchanges for e in every) else "yes"
     reason = Counter(edit.note for edit in stuck).most_common(1)[0][0]
     said = (
         "no"

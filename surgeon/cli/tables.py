@@ -73,7 +73,7 @@ def _edits(plan: Plan, full: bool) -> RenderableType:
             (edit.layer or "").rpartition(".")[2],
             "yes" if edit.replaces else "",
             Text(plan.told(edit).split(" (")[0], _EFFECT_COLOUR[edit.effect]),
-            "yes" if edit.folds else "no",
+            ("changed" if edit.exchanges else "yes") if edit.folds else "no",
             f"{edit.growth.parameters:+,}" if edit.growth.parameters else "",
         )
     if len(shown) < len(plan.edits):
@@ -108,10 +108,7 @@ def _effect(plan: Plan) -> Text:
     text = Text.assemble(
         "function: ",
         (plan.told(), _EFFECT_COLOUR[plan.effect]),
-        (
-            "; folds into a stock checkpoint: "
-            f"{'yes' if plan.folds else 'no' if not any(e.folds for e in plan.edits) else 'in part'}"
-        ),
+        f"; folds into a stock checkpoint: {plan.stock}",
     )
     drift = plan.execution.drift if plan.execution else None
     if drift is not None:

@@ -21,7 +21,7 @@ from surgeon.evaluation.engine.store import Store
 from surgeon.evaluation.engine.subject import normalisation_doubts, timed
 from surgeon.evaluation.finished import check_named, read_assessment
 from surgeon.evaluation.parts import Parts, Progress
-from surgeon.evaluation.suites import attacks_of
+from surgeon.evaluation.suites import attacks_of, size_of
 from surgeon.evaluation.unread import unread
 from surgeon.evaluation.untouched import check_untouched
 from surgeon.models.pixels import Normalized
@@ -32,7 +32,7 @@ from surgeon.results.distances import distance_curves
 from surgeon.results.gain import Gain
 from surgeon.results.named import Norm
 from surgeon.results.notes import notes_on, told_of_norms
-from surgeon.results.summary import Summary, summarize
+from surgeon.results.summary import Summary, averaged, summarize
 from surgeon.results.verdict import Outcome
 
 
@@ -241,7 +241,7 @@ class Asked:
         parts = Parts(
             self.folder, self.subject, images, self.labels, settings, self.sizes, self.seed, self.tell
         )
-        diagnosis = parts.diagnosis(self.victims, self.batch_size, expectation=described.mode == "random")
+        diagnosis = parts.diagnosis(self.victims, self.batch_size, expectation=averaged(outcome.attacks))
         pictures, skipped = parts.pictures(self.network, outcome, self.class_names)
         classes = min(described.classes, len(self.class_names) or described.classes)
         return Assessment(
@@ -272,7 +272,7 @@ class Asked:
                 ),
                 *told_of_norms(settings),
                 *normalisation_doubts(self.network, self.subject, images),
-                *notes_on(described, record.traits if record else None, self.victims),
+                *notes_on(described, record.traits if record else None, self.victims, outcome.attacks),
                 *((gain.warning,) if gain and gain.warning else ()),
                 *notes,
                 *skipped,
@@ -306,6 +306,12 @@ def summed_up(
     failed = unsaid if diagnosis is None else diagnosis.reasons
     if record is not None and record.edits and not settings.adaptive:
         failed = (*failed, "the attacker who knows the surgery was left out (adaptive=false)")
+    operations = tuple(dict.fromkeys(e.operation.split("#")[0] for e in record.edits)) if record else ()
     return summarize(
-        outcome, record.traits if record else None, failed=failed, random=random, classes=classes
+        outcome,
+        record.traits if record else None,
+        failed=failed,
+        random=random,
+        classes=classes,
+        eps=size_of(settings, operations)[1],
     )

@@ -40,6 +40,8 @@ def details(kind: Kind, module: Any) -> dict[str, Any]:
             in_channels=module.in_channels,
             kernel=tuple(module.kernel_size),
             stride=tuple(module.stride),
+            padding=tuple(module.padding) if isinstance(module.padding, tuple) else None,
+            dilation=tuple(module.dilation),
             groups=module.groups,
             bias=module.bias is not None,
             padding_mode=module.padding_mode,
@@ -72,7 +74,10 @@ def _window(pool: Any) -> dict[str, Any]:
 
     kernel, stride = each(pool.kernel_size), each(pool.stride or pool.kernel_size)
     spread = each(getattr(pool, "dilation", 1))  # average pools have no dilation
-    return dict(dims=dims, kernel=kernel, stride=stride, dilation=spread, ceil=bool(pool.ceil_mode))
+    margin = each(pool.padding)
+    return dict(
+        dims=dims, kernel=kernel, stride=stride, padding=margin, dilation=spread, ceil=bool(pool.ceil_mode)
+    )
 
 
 def why_altered(kind: Kind, module: nn.Module) -> str:

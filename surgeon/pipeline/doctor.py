@@ -24,7 +24,7 @@ from surgeon.store.artifact import load, save
 from surgeon.store.exporting import FORMATS, SUFFIXES, Format, export
 from surgeon.store.hooks import told_of_hooks
 from surgeon.surgery import fold
-from surgeon.surgery.door import findings, surgery_of
+from surgeon.surgery.door import changed_by_fold, findings, surgery_of
 from surgeon.verification import Check, Checks, relative, tolerance_of
 
 _NEEDS = {"onnx": "onnxscript", "torch-export": "torch"}
@@ -139,6 +139,8 @@ def _fold(model: nn.Module, images: list[torch.Tensor]) -> str:
     if (difference := _differs(model, folded.eval(), images)) > tolerance_of(model):
         raise Misfit(f"folds, and its outputs differ by {difference:.1e}")
     left = surgery_of(folded)
+    if changed_by_fold(folded):
+        return f"gives plain layers of a changed architecture, no stock checkpoint; saved, {_save(folded, images)}"
     return f"{len(left.edits)} edits are left" if left else "gives the stock network's class"
 
 

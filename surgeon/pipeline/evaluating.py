@@ -40,6 +40,7 @@ from surgeon.recipe import Evaluation
 from surgeon.report import report
 from surgeon.results.files import RESULT
 from surgeon.store.artifact import folder_of, load
+from surgeon.store.folder import network_in, read_config
 
 PAGE = "report.html"
 
@@ -187,6 +188,12 @@ def evaluate_target(
                 f"images are stretched to {size[-2]}×{size[-1]} (bilinear), whatever their shape; the configuration "
                 f"of {target} says {otherwise}: of images of another size it would be given other pixels",
             )
+        if lineage and mean is not None and not _normalises(folder_of(target)):
+            remarks += (
+                f"warning: {target} was trained without a normalisation, as its record says, and here its images are "
+                f"{normalised_in_words(network)}: leave {either('mean and std', '--mean and --std')} out to evaluate "
+                "it as it was trained",
+            )
         unsaid = weights or (normalization_of(network) is None and not is_robustbench(target))
         if unsaid and not lineage and mean is None:
             remarks += (
@@ -320,6 +327,11 @@ def add_page(folder: str | Path) -> None:
     page = Path(folder) / PAGE
     if first() and not page.exists() and all(importlib.util.find_spec(m) for m in ("jinja2", "matplotlib")):
         report([folder], page)
+
+
+def _normalises(folder: Path | None) -> bool:
+    """Whether a folder's configuration says how images are normalised; True where there is no folder to ask."""
+    return folder is None or read_config(network_in(folder)).pretrained_cfg.mean is not None
 
 
 def network_of(

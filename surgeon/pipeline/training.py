@@ -38,6 +38,7 @@ from surgeon.pipeline.origin import dumped
 from surgeon.pipeline.own_images import chosen
 from surgeon.pipeline.starting import cut_network, own_size
 from surgeon.pipeline.tested import validated_by_training
+from surgeon.processes import everyone, first
 from surgeon.recipe import Data, Recipe, Training, dump
 from surgeon.recipe.retelling import without_prose
 from surgeon.store.artifact import folder_of, load, save
@@ -224,7 +225,7 @@ def train(
     }
     PartialState()  # initialise first: `owned` must know the other processes
     with owned(folder):
-        later = ["contents", "size", "earlier"]  # known only once the data are read; compared below
+        later = ["contents", "size", "earlier", "data"]  # known only once the data are read; compared below
         before = claim(folder, SETTINGS, settings, "a run", later=later, compared=without_prose)
         allowed = own.allowed_with(model, allow_code)
         size = size or own_size(model, data_settings, allowed)
@@ -238,7 +239,26 @@ def train(
         settings["size"] = list(size)
         settings["contents"] = now = made_from(sets, weights, folder_of(model))
         places = {"weights": weights, "model": model, "": absolute_source(data)}
-        check_contents((before or {}).get("contents", {}), now, str(folder), places)
+        moved = before is not None and before["data"] != settings["data"]
+        check_contents(
+            (before or {}).get("contents", {}),
+            now,
+            str(folder),
+            places,
+            **(
+                {"instead": f"it was made from {before['data']}, or choose another folder"}
+                if before and moved
+                else {}
+            ),
+        )
+        if before and moved:
+            if first():
+                write_json(folder / SETTINGS, {**before, "data": settings["data"]})
+            everyone()
+            shown_images.remark(
+                label or folder.name,
+                f"{settings['data']} holds what {before['data']} held when the run began: it goes on",
+            )
         check_contents(contents or {}, now, "the training before this one", places)
         cut, trained = folder / "cut", folder / TRAINED
         if folder_of(model) or (

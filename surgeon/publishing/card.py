@@ -84,7 +84,8 @@ def card(folder: str | Path, repository: str, evaluation: str | Path | None = No
     config = read_config(folder)
     record, folded = (config.surgery.plan, config.surgery.folded) if config.surgery else (None, False)
     run = _read_run(evaluation, Path(folder)) if evaluation else None
-    stock = record is None or folded
+    changed = config.changed_by_fold is not None
+    stock = record is None or (folded and not changed)
     architecture = config.architecture
     timms = not own.is_own(architecture) and "/" not in architecture
     by_timm, classifies = stock and timms, timms or architecture.startswith("zoo/")
@@ -99,7 +100,7 @@ def card(folder: str | Path, repository: str, evaluation: str | Path | None = No
         f"---\n{header.to_yaml()}\n---\n",
         f"# {text(name)}\n",
         _what(architecture, config, record, folded),
-        _loading(repository, architecture, by_timm, stock),
+        _loading(repository, architecture, by_timm, stock, changed),
         *([_surgery(record, folded)] if record else []),
         _evaluation(run),
         *([_versions(record)] if record else []),
@@ -135,14 +136,16 @@ def _what(architecture: str, config: Configuration, record: Plan | None, folded:
     if record is None:
         return f"A stock {code(architecture)}{classes}, written by surgeon. No surgery was done on it.\n"
     state = (
-        "It was folded back into a stock network, equal in evaluation mode: nothing but the weights tells of it"
+        "It was folded into plain layers, equal in evaluation mode, some of which this architecture does not have"
+        if config.changed_by_fold
+        else "It was folded back into a stock network, equal in evaluation mode: nothing but the weights tells of it"
         if folded
         else "Its layers are in it"
     )
     return f"{code(architecture)}{classes}, rewritten by surgeon with the recipe {code(record.recipe)}. {state}.\n"
 
 
-def _loading(repository: str, architecture: str, by_timm: bool, stock: bool) -> str:
+def _loading(repository: str, architecture: str, by_timm: bool, stock: bool, changed: bool) -> str:
     lines = ["## Loading\n", "```python"]
     if by_timm:
         lines += [
@@ -160,7 +163,12 @@ def _loading(repository: str, architecture: str, by_timm: bool, stock: bool) -> 
             f"{code(architecture)}; surgeon imports it only "
             "where it is allowed by name."
         )
-    if not stock:
+    if changed:
+        lines.append(
+            "\nOther libraries make the architecture by its name, another network, and refuse this repository; "
+            "a file of `surgeon export` needs neither."
+        )
+    elif not stock:
         lines.append("\nThe inserted layers are surgeon's, so that other libraries do not load it.")
     return "\n".join(lines) + "\n"
 
@@ -175,7 +183,7 @@ def _surgery(record: Plan, folded: bool) -> str:
         ("sites passed over", str(len(record.passed_over))),
         ("function at the cut", record.told()),
         ("drift at the cut", _drift(record)),
-        ("folds into a stock checkpoint", "folded" if folded else ("yes" if record.folds else "no")),
+        ("folds into a stock checkpoint", _stock(record, folded)),
         *_growth(record, folded),
         ("input size", size),
         ("seed", str(record.seed)),
@@ -214,7 +222,15 @@ def _drift(record: Plan) -> str:
     )
 
 
+def _stock(record: Plan, folded: bool) -> str:
+    if folded and record.leaves_architecture:
+        return "no, folded into plain layers of a changed architecture"
+    return "folded" if folded else record.stock
+
+
 def _growth(record: Plan, folded: bool) -> list[tuple[str, str]]:
+    if folded and record.leaves_architecture:
+        return [("cost in use", "that of the changed layers, which an evaluation counts")]
     if folded:
         return [("cost in use", "none: names and shapes are the stock network's")]
     return list(record.grown.items())
@@ -235,7 +251,8 @@ def _evaluation(run: Run | None) -> str:
         lines += [f"- {text(r)}" for r in said.reasons] + [""]
     lines.append(f"Diagnostics: {text(said.checks)}. Attacked: {text(said.size)}.")
     if subject.folded:
-        lines.append("The stock network that it folds into was attacked.")
+        into = "stock network" if subject.shipped is None else "network of plain layers"
+        lines.append(f"The {into} that it folds into was attacked.")
     lines.append(f"Weights that were evaluated: {code(subject.weights)}.")
     return "\n".join(lines) + "\n"
 

@@ -97,7 +97,7 @@ def checks_text(run: Run) -> str:
 
 
 def factors(run: Run) -> dict[str, float | None]:
-    """Compute the cost of the attacked network relative to the stock network.
+    """Compute the cost of the attacked network, which is what is shipped, relative to the stock network.
 
     Args:
         run: The run.
@@ -108,7 +108,15 @@ def factors(run: Run) -> dict[str, float | None]:
     plan, subject = run.found.plan, run.found.subject
     known: dict[str, float | None] = {}
     for name in ("parameters", "flops"):
-        known[name] = 1.0 if plan is None or subject.folded else plan.factor(name)
+        if plan is not None and subject.shipped is not None:
+            before, after = getattr(plan.before, name), getattr(subject.shipped, name)
+            known[name] = after / before if before and after else None
+        elif plan is None and subject.shipped is not None:
+            known[name] = None
+        else:
+            known[name] = 1.0 if plan is None or subject.folded else plan.factor(name)
+    if plan is None and subject.shipped is not None:
+        return known | {"speed": None}
     same = plan is None or (subject.folded and subject.stock_images_per_second is None)
     known["speed"] = 1.0 if same else (subject.speed_factor or (None,))[0]
     return known
@@ -128,14 +136,18 @@ def spread(run: Run) -> str:
 
 
 def _cost(run: Run) -> str:
+    shipped = run.found.subject.shipped
     if run.found.plan is None:
-        return "none: a stock network"
+        if shipped is None:
+            return "none: a stock network"
+        return f"{shipped.parameters:,} parameters, {shipped.flops:,} FLOPs; that before the surgery is not known"
     names = (("parameters", "{:.3f}× parameters"), ("flops", "{:.3f}× FLOPs"), ("speed", "{:.2f}× speed"))
     known = factors(run)
     text = ", ".join(form.format(known[name]) for name, form in names if known[name] is not None) + spread(
         run
     )
-    return text + (", folded into the stock network" if run.found.subject.folded else "")
+    into = "the stock network" if shipped is None else "plain layers of a changed architecture"
+    return text + (f", folded into {into}" if run.found.subject.folded else "")
 
 
 def growth(run: Run) -> list[tuple[str, str, float, float]]:
@@ -150,7 +162,10 @@ def growth(run: Run) -> list[tuple[str, str, float, float]]:
     plan, subject = run.found.plan, run.found.subject
     if plan is None:
         return []
-    rows: list[tuple[str, str, float, float]] = [(*GROWTH[n], *both) for n, both in plan.counted.items()]
+    counted = plan.counted
+    if subject.shipped is not None:
+        counted = {n: (before, getattr(subject.shipped, n)) for n, (before, _) in counted.items()}
+    rows: list[tuple[str, str, float, float]] = [(*GROWTH[n], *both) for n, both in counted.items()]
     if subject.images_per_second and subject.stock_images_per_second:
         text = (
             "at inference on this machine, batches of 64"

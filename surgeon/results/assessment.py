@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from surgeon import html
-from surgeon.edits import Plan
+from surgeon.edits import Growth, Plan
 from surgeon.results.benchmark import dataset_of, lacks
 from surgeon.results.checked import Check as Check
 from surgeon.results.distances import DistanceCurve
@@ -185,7 +185,13 @@ class Subject(_Frozen):
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     input_size: tuple[int, ...]
-    folded: bool = Field(default=False, description="the stock network that it folds into was attacked")
+    folded: bool = Field(
+        default=False, description="the network of plain layers that it folds into was attacked"
+    )
+    shipped: Growth | None = Field(
+        default=None,
+        description="what the attacked network has, for one image, where folding changed the architecture; else None",
+    )
     fold_error: float | None = Field(
         default=None, description="relative difference of the logits, rewritten against folded"
     )

@@ -8,3 +8,5 @@ FULL = ("standard", "paper", "plus", "rand", "lean")
 MANY_CLASSES, MANY_SAMPLES = 1000, 5000
 SEEDS = 3
 """Number of seeds of the suite `paper`, for attacks that draw."""
+ERROR = 1e-3
+"""The largest probability that chance alone fails a check."""

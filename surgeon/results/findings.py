@@ -9,10 +9,11 @@ from pydantic import BaseModel, ConfigDict
 
 from surgeon.edits import Traits
 from surgeon.numerals import percent, span
-from surgeon.results.counts import SAMPLES
+from surgeon.results.counts import ERROR, SAMPLES
 from surgeon.results.rows import Row
-from surgeon.results.statistics import Share
-from surgeon.results.threat import Threat
+from surgeon.results.statistics import Share, more_often
+from surgeon.results.threat import BY_DISTANCE, Threat
+from surgeon.results.verdict import Outcome
 
 CUT_OFF = "masked units cut off gradients"
 _SIGN = "a sign of masked gradients"
@@ -45,6 +46,7 @@ def findings(
     n: int,
     traits: Traits | None,
     random: bool,
+    outcome: Outcome,
 ) -> list[Finding]:
     """Derive remarks from the numbers of an evaluation.
 
@@ -57,6 +59,7 @@ def findings(
         n: Number of images.
         traits: Traits of the surgery; None for a stock network.
         random: Whether the model is random at inference.
+        outcome: The verdicts.
 
     Returns:
         The remarks, the most general first.
@@ -79,21 +82,9 @@ def findings(
                 f"not {percent(worst.value)}",
             )
         )
-    one_step = {(r.norm, r.eps): r.mean for r in rows if r.attack == "fgsm" and not r.source}
-    for r in rows:
-        # Not for transferred attacks: one step often transfers better than many, whatever the gradients are.
-        fgsm = None if r.source else one_step.get((r.norm, r.eps))
-        if r.attack.startswith(("pgd", "own-pgd")) and fgsm is not None and fgsm + 0.01 < r.mean:
-            result.append(
-                Finding(
-                    code="one-step-stronger",
-                    severity="warning",
-                    text=f"one step (FGSM, {percent(fgsm)}) beats many "
-                    f"(PGD, {percent(r.mean)}): {_SIGN}, these numbers are not reliable",
-                )
-            )
+    result += _one_step_stronger(outcome, rows)
     result += _masked_signs(rows, clean, worst, main)
-    if group in ("standard", "plus", "rand", "basic") and n < SAMPLES["standard"]:
+    if group in ("standard", "plus", "rand", "basic", BY_DISTANCE) and n < SAMPLES["standard"]:
         result.append(
             Finding(
                 code="few-images",
@@ -120,6 +111,32 @@ def findings(
             )
         )
     return result
+
+
+def _one_step_stronger(outcome: Outcome, rows: Sequence[Row]) -> list[Finding]:
+    """Whether FGSM turns images that PGD leaves, more than the other way round: McNemar's exact test, one-sided, at the
+    error rate of a diagnostic. Not of transferred attacks: one step often transfers better, whatever gradients are."""
+    own = [a for a in outcome.attacks if not a.source and not a.cascade and a.eps is not None]
+    single = {(a.norm, a.eps): a for a in own if a.name == "fgsm"}
+    found: dict[tuple[str, float | None], Finding] = {}
+    for many in (a for a in own if a.name.startswith(("pgd", "own-pgd"))):
+        size = (many.norm, many.eps)
+        if size not in single or size in found:
+            continue
+        one, other = ({v.example for v in outcome.of(a) if v.success} for a in (single[size], many))
+        chance = more_often(len(one - other), len(other - one))
+        if chance <= ERROR:
+            fgsm, pgd = (
+                next(r.mean for r in rows if (r.attack, r.source, r.norm, r.eps) == (a.name, None, *size))
+                for a in (single[size], many)
+            )
+            found[size] = Finding(
+                code="one-step-stronger",
+                severity="warning",
+                text=f"one step (FGSM, {percent(fgsm)}) beats many (PGD, {percent(pgd)}; p = {chance:.1g}): {_SIGN}, "
+                "these numbers are not reliable",
+            )
+    return list(found.values())
 
 
 def _masked_signs(rows: Sequence[Row], clean: Share, worst: Share, main: Threat | None) -> list[Finding]:

@@ -7,17 +7,21 @@ from typing import Protocol
 
 from surgeon.edits import Traits
 from surgeon.results.assessment import Subject
-from surgeon.results.counts import DRAWS, EOT
+from surgeon.results.counts import DRAWS
 from surgeon.results.findings import CUT_OFF
+from surgeon.results.threat import Attack
 
 
-def notes_on(subject: Subject, traits: Traits | None, sources: Collection[str]) -> tuple[str, ...]:
+def notes_on(
+    subject: Subject, traits: Traits | None, sources: Collection[str], attacks: Sequence[Attack]
+) -> tuple[str, ...]:
     """Write notes on what was attacked and how.
 
     Args:
         subject: Description of the network.
         traits: Traits of its surgery; None for a stock network.
         sources: Names of the models that attacks were transferred from.
+        attacks: The attacks that were made.
 
     Returns:
         One sentence for each note.
@@ -25,8 +29,9 @@ def notes_on(subject: Subject, traits: Traits | None, sources: Collection[str]) 
     notes = []
     if subject.folded:
         notes.append(
-            "the network folds exactly: the stock network it folds into was attacked "
-            f"(logits differ by {subject.fold_error:.1e})"
+            "the network folds exactly: the "
+            + ("stock network" if subject.shipped is None else "network of plain layers")
+            + f" it folds into was attacked (logits differ by {subject.fold_error:.1e})"
         )
     if traits is not None and traits.stochastic == "train":
         notes.append(
@@ -34,7 +39,7 @@ def notes_on(subject: Subject, traits: Traits | None, sources: Collection[str]) 
         )
     if subject.mode == "random":
         notes.append(
-            f"the network is random at inference: attacks average {EOT} draws, verdicts are by majority of {DRAWS}"
+            f"the network is random at inference: {_averaged(attacks)}, verdicts are by majority of {DRAWS}"
         )
     if traits is not None and traits.masked and not sources:
         notes.append(f"{CUT_OFF}: give other networks as sources (--source) for transfer attacks")
@@ -62,6 +67,15 @@ class Norms(Protocol):
 
     @property
     def union(self) -> _Sizes: ...
+
+
+def _averaged(attacks: Sequence[Attack]) -> str:
+    """What attacks did about the draws of a network that is random."""
+    over = [a.eot for a in attacks if a.eot > 1]
+    if not over:
+        return "no attack averages over its draws"
+    whose = "attacks" if len(over) == len(attacks) else f"{len(over)} of {len(attacks)} attacks"
+    return f"{whose} average {max(over)} draws"
 
 
 def told_of_norms(settings: Norms) -> tuple[str, ...]:

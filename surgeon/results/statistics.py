@@ -161,6 +161,26 @@ def mcnemar(first: Iterable[bool], second: Iterable[bool]) -> Paired:
     )
 
 
+def more_often(this: int, other: int) -> float:
+    """Compute the p-value of McNemar's exact test, one-sided: as many cases of the first kind, if both are as likely.
+
+    Args:
+        this: Number of cases of the first kind.
+        other: Number of cases of the second.
+
+    Returns:
+        The p-value; 1 without cases.
+
+    Examples:
+        >>> from surgeon.results.statistics import more_often
+        >>> more_often(10, 0) == 2**-10, more_often(0, 0)
+        (True, 1.0)
+    """
+    from scipy.stats import binomtest
+
+    return float(binomtest(this, this + other, alternative="greater").pvalue) if this + other else 1.0
+
+
 def clopper_pearson_low(k: int, n: int, alpha: float) -> float:
     """Compute the exact one-sided lower bound of a probability (Clopper & Pearson 1934).
 

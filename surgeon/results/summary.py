@@ -16,7 +16,7 @@ from surgeon.results.counts import SAMPLES
 from surgeon.results.findings import Finding, findings
 from surgeon.results.rows import Row, rows_of
 from surgeon.results.statistics import Share, wilson
-from surgeon.results.threat import Attack, Threat, main_threat, size_text
+from surgeon.results.threat import BY_DISTANCE, UNION, Attack, Threat, main_threat, size_text
 from surgeon.results.verdict import Outcome
 
 PROTOCOLS = ("quick", "lean", "standard", "plus", "rand")
@@ -99,6 +99,7 @@ def summarize(
     failed: Sequence[str] = (),
     random: bool = False,
     classes: int | None = None,
+    eps: float | None = None,
 ) -> Summary:
     """Summarise the verdicts of an evaluation.
 
@@ -112,6 +113,7 @@ def summarize(
         failed: Reasons of failed diagnostics.
         random: Whether the model is random at inference.
         classes: Number of classes among the images; None to accept any clean accuracy.
+        eps: Size at which the worst case is told where all attacks look for the smallest distance.
 
     Returns:
         The summary.
@@ -135,10 +137,18 @@ def summarize(
     clean = outcome.clean
     n, wrong = len(clean), {v.example for v in clean if v.success}
     main = main_threat(outcome.attacks)
+    by_distance = (
+        main is not None and main.eps is None and not main.norm.startswith(UNION) and eps is not None
+    )
+    if main is not None and by_distance:
+        main = main._replace(eps=eps, group=BY_DISTANCE)
     turned, near = _turned(outcome, main)
+    if main is not None and by_distance:
+        turned[main] = near
     rows, worsts = rows_of(outcome, n, wrong), _worsts(outcome.attacks, turned, n, wrong, main)
     accuracy = wilson(n - len(wrong), n)
-    worst = wilson(n - len(_where(turned, lambda t: main is not None and main.covers(t)) | wrong), n)
+    fallen = near if by_distance else _where(turned, lambda t: main is not None and main.covers(t))
+    worst = wilson(n - len(fallen | wrong), n)
     elsewhere = _where(turned, lambda t: main is not None and main.of_size(t)) | near
     lowest = wilson(n - len(elsewhere | wrong), n)
     refused = (
@@ -151,7 +161,7 @@ def summarize(
     copies = copies_of((v.image, v.label) for v in clean)
     refused += [copies.refusal()] if copies.mostly else []
     refused += [f"not reliable: {reason}" for reason in failed]
-    if random and not any(a.eot > 1 for a in outcome.attacks if main is not None and main.covers(a.threat)):
+    if random and not averaged(outcome.attacks):
         refused.append("the model is random at inference, and no attack took the expectation over its noise")
     if main is None:
         refused.append("no attacks were made")
@@ -173,10 +183,20 @@ def summarize(
         refused=tuple(refused),
         complete=not outcome.missing,
         findings=(
-            *findings(rows, accuracy, worst, lowest, main, n, traits, random),
+            *findings(rows, accuracy, worst, lowest, main, n, traits, random, outcome),
             *((remark,) if (remark := copies.finding()) else ()),
         ),
     )
+
+
+def averaged(attacks: Sequence[Attack]) -> bool:
+    """Whether an attack of the threat that the worst case is of takes the expectation over a model's draws.
+
+    Args:
+        attacks: The attacks.
+    """
+    main = main_threat(attacks)
+    return main is not None and any(a.eot > 1 for a in attacks if main.covers(a.threat))
 
 
 def _hardly_trained(clean: Share, classes: int) -> str:
@@ -191,6 +211,8 @@ def _turned(outcome: Outcome, main: Threat | None) -> tuple[dict[Threat, set[int
     """The examples that some attack of each threat turned, and those that one for the smallest distance turned within
     the main threat's size; in one reading of the verdicts."""
     sizes = {(a.norm, a.eps) for a in outcome.attacks if main is not None and main.of_size(a.threat)}
+    if main is not None and main.eps is not None:
+        sizes.add((main.norm, main.eps))  # type: ignore[arg-type]  # with an ε it is of one norm
     turned: dict[Threat, set[int]] = defaultdict(set)
     near: set[int] = set()
     for v in outcome.verdicts:
@@ -218,7 +240,9 @@ def _worsts(
 ) -> tuple[Worst, ...]:
     """The worst case of every threat; of a union of norms behind those of its parts."""
     turned = {a.threat: wrong | fallen_by.get(a.threat, set()) for a in attacks}
-    if main is not None and main not in turned:
+    if main is not None and main.group == BY_DISTANCE:
+        turned[main] = wrong | fallen_by[main]
+    elif main is not None and main not in turned:
         turned[main] = set(wrong).union(*(fallen for threat, fallen in turned.items() if main.covers(threat)))
     return tuple(
         Worst(group=group, norm=norm, eps=eps, seed=seed, share=wilson(n - len(fallen), n))

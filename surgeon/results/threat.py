@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Annotated, Literal, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
@@ -15,6 +15,8 @@ UNIFORM = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
 """u of the noise U(0, u) by which the weight-map paper tests."""
 
 UNION = "union of "
+BY_DISTANCE = "by distance"
+"""The part of a threat that smallest distances answer: what turned an image within ε, by the distance found."""
 """Begins the name of a union of norms."""
 _OF = ("step_size", "restarts", "targets", "eot", "random_start", "early_stop", "order")
 """Settings that only some kinds of attacks have."""
@@ -60,7 +62,17 @@ class Threat(NamedTuple):
         Args:
             other: The other threat.
         """
+        if self.group == BY_DISTANCE:
+            return other.eps is None and (self.norm, self.seed) == (other.norm, other.seed)
         return (self.group, self.seed) == (other.group, other.seed) and self.of_size(other)
+
+    def within(self, distances: Mapping[str, Any]) -> bool:
+        """Return whether a perturbation that was found is within ε, where smallest distances answer the threat.
+
+        Args:
+            distances: Norm → distance, such as a row of a table of verdicts.
+        """
+        return self.group != BY_DISTANCE or self.eps is None or distances[self.norm] <= self.eps
 
 
 class Attack(WithinPixels):

@@ -81,7 +81,8 @@ def standing(
             clean[row[key]] = not row["success"]
         elif main is None or not main.covers(Threat(row["group"], row["norm"], row["eps"], row["seed"])):
             continue
-        worst[row[key]] = worst.get(row[key], True) and not row["success"]
+        turned = row["success"] and (main is None or row["attack"] == "none" or main.within(row))
+        worst[row[key]] = worst.get(row[key], True) and not turned
     return clean, worst
 
 

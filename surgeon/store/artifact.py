@@ -34,7 +34,7 @@ from surgeon.models.tensor_files import same_tensors
 from surgeon.ownership import new_folder
 from surgeon.processes import device_named
 from surgeon.store import hub
-from surgeon.store.after_its_name import after_its_name
+from surgeon.store.after_its_name import after_its_name, for_surgeon_alone
 from surgeon.store.beyond_name import can_be_set
 from surgeon.store.configuration import LINEAGE, ORIGINAL
 from surgeon.store.displaced import displaced_state, restore_displaced
@@ -118,6 +118,7 @@ def save(
         config |= after_its_name(model, config, Path(folder))
         config |= _implants(model, Path(folder))
         config |= hashed_entries(model, work, bool(displaced))
+        config |= for_surgeon_alone(model, config)
         (work / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         for name, text in {**_lineage(model, work), **(beside or {})}.items():
             (work / name).write_text(text + "\n", encoding="utf-8")

@@ -21,6 +21,9 @@ from surgeon.store.model_arguments import refusal
 from surgeon.strict import Strict
 
 CONFIG = NETWORK
+FOR_SURGEON = "surgeon/"
+"""Before the architecture's name in a `config.json` whose weights are of another network than that name makes. timm
+knows no such model, and refuses the folder; it would load the weights into what the name makes, if their names fit."""
 LINEAGE = "lineage.json"
 """What the network was trained on; it lies in the network's folder, so that it goes wherever that goes."""
 FORMAT = 1
@@ -132,6 +135,17 @@ class Configuration(Strict):
     format: Literal[1] | None = None
     hashes: Hashes = Field(default_factory=dict, description="of a stock network; of a cut one, in surgery")
     surgery: Surgery | None = None
+
+    @property
+    def changed_by_fold(self) -> Plan | None:
+        """The record of a surgery that was folded into layers which the architecture does not have."""
+        known = self.surgery
+        return known.plan if known and known.folded and known.plan.leaves_architecture else None
+
+    @field_validator("architecture", mode="before")
+    @classmethod
+    def _by_its_own_name(cls, value: Any) -> Any:
+        return value.removeprefix(FOR_SURGEON) if isinstance(value, str) else value
 
     @field_validator("pretrained_cfg", "model_args", "surgery", mode="before")
     @classmethod

@@ -24,7 +24,8 @@ from surgeon.store.folder import (
     WEIGHTS,
 )
 from surgeon.store.model_arguments import check_taken
-from surgeon.surgery import replay
+from surgeon.surgery import fold, replay
+from surgeon.surgery.door import fingerprint
 
 
 def rebuilt(folder: Path, config: Configuration, record: Plan | None, model: nn.Module | None) -> nn.Module:
@@ -51,9 +52,17 @@ def rebuilt(folder: Path, config: Configuration, record: Plan | None, model: nn.
         with within(weights, place):
             if record:
                 check_record(record, weights, place)
+            folded = config.changed_by_fold
+            if folded:
+                check_record(folded, weights, place)
             if config.exchanged is not None:
                 _check_exchanged(model, config, folder)
             stock = stock_of(config, folder) if model is None else model
+            if folded:
+                network = folded_again(stock, folded, consume=ours)
+                set_again(network, config.settings, place)
+                _normalised(network, config)
+                return network
             if model is None and config.settings:
                 stock = stock if ours else bare(stock)[0]
                 set_again(stock, config.settings, place)
@@ -71,6 +80,21 @@ def rebuilt(folder: Path, config: Configuration, record: Plan | None, model: nn.
         raise ArtifactError(
             f"{place}: {config.architecture} cannot be rebuilt as it says ({type(error).__name__}: {text})"
         ) from error
+
+
+def folded_again(stock: nn.Module, record: Plan, *, consume: bool) -> nn.Module:
+    """Cut and fold a stock network again, for weights that are loaded afterwards.
+
+    Args:
+        stock: the stock network.
+        record: the record of the surgery, which exchanges layers.
+        consume: whether the network belongs to no one else.
+
+    Returns:
+        The folded network, whose weights are arbitrary.
+    """
+    # What code changed before or after is compared with the result, and the weights must fit it.
+    return fold(replay(stock, record, consume=consume, structure=fingerprint(stock)))
 
 
 def _normalised(network: nn.Module, config: Configuration) -> None:
@@ -95,7 +119,10 @@ def _check_exchanged(model: nn.Module | None, config: Configuration, folder: Pat
                 )
             )
         return
-    beyond = beyond_name(model, stock_of(config, folder))
+    stock = stock_of(config, folder)
+    if folded := config.changed_by_fold:
+        model, stock = (folded_again(m, folded, consume=False) for m in (model, stock))
+    beyond = beyond_name(model, stock)
     saved, now = {**wanted, **config.settings}, {**beyond.exchanged, **beyond.settings}
     other = [k for k in {**saved, **now} if saved.get(k) != now.get(k)]
     if other:

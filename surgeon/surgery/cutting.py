@@ -9,7 +9,7 @@ import torch
 from torch import fx, nn
 
 from surgeon.edits import Edit, Plan
-from surgeon.errors import SurgeryError, located
+from surgeon.errors import SurgeryError, either, located
 from surgeon.graph.bound_hooks import bound_in, hand_over, rebind
 from surgeon.graph.followed import regions_of
 from surgeon.graph.function_modules import hang_functions
@@ -205,7 +205,9 @@ def _check_fits(rewritten: nn.Module, record: Plan) -> None:
         text = " ".join(str(error).split())
         node = text.partition("While executing ")[2].split(" ")[0].lstrip("%") or "?"
         raise SurgeryError(
-            f"after pooling with stride and widen=False the network does not fit together at node {node}: {text[:160]}"
+            f"after pooling with {either('stride and widen=False', 'stride above 1 and widen=false')} the network does "
+            f"not fit together at node {node}, which takes the channels that it had: "
+            f"{either('widen=True', 'widen=true')} gives them back"
         ) from error
     finally:
         rewritten.train(old_mode)

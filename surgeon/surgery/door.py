@@ -216,6 +216,20 @@ def surgery_of(model: nn.Module) -> Plan | None:
     return record if isinstance(record, Plan) else None
 
 
+def changed_by_fold(model: nn.Module) -> Plan | None:
+    """Return the record of a folded network that has layers which its architecture has not.
+
+    Args:
+        model: Any network.
+
+    Returns:
+        The record of the surgery that was folded; None for any other network.
+    """
+    folded = model.__dict__.get("folded_from")
+    left = isinstance(folded, Plan) and folded.leaves_architecture and surgery_of(model) is None
+    return folded if left else None
+
+
 def _inside(model: nn.Module, verb: str) -> str:
     """Say where the rewritten network is inside a wrapper such as AveragedModel, DDP or torch.compile."""
     name = next((n for n, m in model.named_modules() if n and surgery_of(m) is not None), "")

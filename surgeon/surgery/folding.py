@@ -33,15 +33,18 @@ FOLDED = "folded"
 @one_at_a_time
 @in_own_state()
 def fold(model: nn.Module, *, partial: bool = False) -> nn.Module:
-    """Return a network of the stock class, names and shapes that equals the rewritten one in evaluation mode.
+    """Return a network of the stock class and of plain layers that equals the rewritten one in evaluation mode.
 
-    Mean-KAP is merged into the convolutions before it; noise layers are removed. `model` is left untouched. A
+    Mean-KAP is merged into the convolutions before it; noise layers are removed. Names and shapes are the stock
+    network's, but for edits that exchange layers of the architecture (`Edit.exchanges`): a smooth activation stays one,
+    as torch's own, and only surgeon makes such a network again. `model` is left untouched. A
     parameter that several modules share stays shared if all of them fold to the same values; otherwise a
     warning names it and each module gets its own.
 
     Args:
         model: A rewritten network.
-        partial: Fold the edits that fold and keep the others; the result is then still a rewritten network.
+        partial: Fold the edits that fold and keep the others, with those that would exchange layers; the result is
+            then still a rewritten network.
 
     Returns:
         The folded network; its attribute `folded_from` is the record of the surgery.
@@ -83,7 +86,7 @@ def folded(subject: Subject, *, partial: bool) -> tuple[nn.Module, Plan | None]:
     # Replacing modules would lose hooks that are bound to the network, and the sharing of parameters.
     bound, tied = bound_in(tree), ties(tree)
     stood = {e.site: tree.get_submodule(e.site) for e in record.edits if e.site != INPUT}
-    merging = Merging(subject, record, tree, norms_behind(tree, refused))
+    merging = Merging(subject, record, tree, norms_behind(tree, refused), partial=partial)
     merging.all()
     if merging.stuck and not partial:
         raise FoldError(_list(record, merging.stuck))

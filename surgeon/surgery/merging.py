@@ -28,6 +28,7 @@ class Merging:
         record: Its record.
         tree: The copy, which is changed.
         norm_after: Finds the norm behind a site.
+        partial: Whether what does not fold stays in the network.
         stuck: The edits that do not fold so far, with the reasons.
         merged: The edits whose site got a folded module.
     """
@@ -36,6 +37,7 @@ class Merging:
     record: Plan
     tree: nn.Module
     norm_after: Callable[[str], nn.Module | None]
+    partial: bool = False
     stuck: list[tuple[Edit, str]] = field(default_factory=list)
     merged: list[Edit] = field(default_factory=list)
 
@@ -49,6 +51,10 @@ class Merging:
         for edit in _outwards(self.record.edits):
             module = None if edit.site == INPUT else self.tree.get_submodule(edit.site)
             layer = self.tree.get_submodule(edit.layer) if edit.layer else None
+            if self.partial and edit.exchanges and not self.record.folds:
+                why = "what is left of the surgery could not be made again on the changed layers"
+                self.stuck.append((edit, why))
+                continue
             nearer = [e for e, _ in self.stuck if e.site == edit.site]
             try:
                 folded = self._folded(edit, module, layer, nearer)

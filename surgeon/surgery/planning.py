@@ -19,6 +19,7 @@ from surgeon.recipe.worded import with_settings
 from surgeon.surgery.deciding import decide
 from surgeon.surgery.door import admitted
 from surgeon.surgery.looking import looked
+from surgeon.surgery.replaying import replay
 
 
 @one_at_a_time
@@ -82,6 +83,8 @@ def plan(
     operations = with_starts(with_settings(operations, settings, words), warm_start)
     by_key = keyed(operations, subject.record)
     made = decide(looked(subject, seen), title, by_key, seed=seed, trained=trained, calibrated=calibrated)
+    if subject.record is None and any(e.settings.get("changes_channels") for e in made.edits):
+        replay(model, made, consume=False)  # which refuses channels that do not fit together
     return made if calibrated else _with_need(made)
 
 

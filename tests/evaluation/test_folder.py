@@ -268,6 +268,16 @@ class Noisy(nn.Module):
         return self.model((x + 0.05 * torch.randn_like(x)).clamp(0, 1))
 
 
+def test_attacks_named_by_hand_are_told_as_what_they_did_of_a_random_network(network, tmp_path, monkeypatch):
+    model, x, y = network
+    monkeypatch.setattr("surgeon.evaluation.asked.DRAWS", 9)
+    by_hand = Evaluation(suite="basic", attacks=("fgsm",), eps=0.1, adaptive=False)
+    found = assess(Noisy(model), x[:12], y[:12], by_hand, tmp_path / "basic")
+    (note,) = [n for n in found.notes if "random at inference" in n]
+    assert "no attack averages over its draws" in note and "attacks average" not in note
+    assert not found.diagnosis or not found.diagnosis.expectation
+
+
 def test_a_network_that_is_random_at_inference_gets_the_expectation(network, tmp_path, monkeypatch):
     model, x, y = network
     monkeypatch.setattr("surgeon.evaluation.suites.EOT", 3)

@@ -14,7 +14,7 @@ import surgeon  # noqa: E402
 
 def edits(*notes):
     """An edit that folds for each "", and one that does not for each reason."""
-    return [SimpleNamespace(folds=not note, note=note) for note in notes]
+    return [SimpleNamespace(folds=not note, exchanges=False, note=note) for note in notes]
 
 
 def test_a_row_says_what_the_plans_say():

@@ -22,9 +22,8 @@ from torch import Tensor
 
 from surgeon.numerals import percent
 from surgeon.results.assessment import Check
+from surgeon.results.counts import ERROR
 
-ERROR = 1e-3
-"""The largest probability that chance alone fails a check."""
 MARGIN = 0.02
 """Share of the images by which attacks of equal strength may differ."""
 HALF = 0.5

@@ -20,7 +20,6 @@ from surgeon.evaluation.attacks.pgd import pgd
 from surgeon.evaluation.attacks.preconditions import check_needs, check_reach, check_sources
 from surgeon.evaluation.diagnostics.checks import (
     ADVICE,
-    ERROR,
     HALF,
     LEAST,
     STRAY,
@@ -43,6 +42,7 @@ from surgeon.models.quiet import held_still
 from surgeon.numerals import percent
 from surgeon.quantities import too_large
 from surgeon.results.assessment import Check, Diagnosis
+from surgeon.results.counts import ERROR
 from surgeon.results.kinds import KINDS, NORMS, Norm
 from surgeon.results.threat import Attack
 

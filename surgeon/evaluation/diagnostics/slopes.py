@@ -6,8 +6,9 @@ import torch
 from torch import Tensor, nn
 
 from surgeon.evaluation.attacks.pgd import averaged, margin
-from surgeon.evaluation.diagnostics.checks import ERROR, HALF, STRAY, beyond, rare
+from surgeon.evaluation.diagnostics.checks import HALF, STRAY, beyond, rare
 from surgeon.results.checked import Check
+from surgeon.results.counts import ERROR
 
 _FINITE = 0.01
 """Length of the step of finite differences, L2 in pixels."""

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from surgeon.evaluation.attacks.pgd import averaged, margin
-from surgeon.evaluation.diagnostics.checks import ERROR, HALF, STRAY, beyond, rare
+from surgeon.evaluation.diagnostics.checks import HALF, STRAY, beyond, rare
 from surgeon.numerals import percent
 from surgeon.results.checked import Check
+from surgeon.results.counts import ERROR
 
 LAST = 10
 """Iterates at the end of a search in which its loss should hardly rise any more."""

@@ -7,12 +7,14 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from surgeon.edits import Growth
 from surgeon.errors import SurgeonError, VerificationError
 from surgeon.evaluation.diagnostics.probes import RANDOM, between_passes
 from surgeon.evaluation.diagnostics.speed import images_per_second
 from surgeon.evaluation.engine.admission import admitted
 from surgeon.evaluation.engine.fingerprints import weights_hash
 from surgeon.evaluation.engine.scoring import device_of, spread
+from surgeon.graph.measure import measure
 from surgeon.host import in_own_state
 from surgeon.models.facts import name_of, normalised_in_words, normalization_of
 from surgeon.models.norm_inputs import far_from_training
@@ -20,7 +22,7 @@ from surgeon.models.pixels import Normalized
 from surgeon.models.quiet import held_still
 from surgeon.results.assessment import Subject
 from surgeon.surgery import fold, revert
-from surgeon.surgery.door import surgery_of
+from surgeon.surgery.door import changed_by_fold, surgery_of
 from surgeon.verification import relative, tolerance_of
 
 
@@ -32,7 +34,7 @@ class Evaluated(NamedTuple):
 
 
 def folded(model: nn.Module, images: Tensor) -> Evaluated:
-    """Fold a rewritten network into a stock one where its surgery allows it, and check that both agree.
+    """Fold a rewritten network into one of plain layers where its surgery allows it, and check that both agree.
 
     Args:
         model: A network.
@@ -136,11 +138,12 @@ def prepare(
         random = between_passes(subject, few) > RANDOM
     random = random or (record is not None and record.traits.stochastic == "always")
     mean, std = normalization_of(network) or (None, None)
+    known = record or changed_by_fold(network)
     operations = tuple(dict.fromkeys(e.operation.split("#")[0] for e in record.edits)) if record else ()
     described = Subject(
         name=name or name_of(network),
         model=name_of(network),
-        recipe=record.recipe if record else "",
+        recipe=known.recipe if known else "",
         operations=operations,
         weights=weights_hash(network),
         parameters=sum(p.numel() for p in network.parameters()),
@@ -149,6 +152,7 @@ def prepare(
         std=std,
         input_size=tuple(images.shape[1:]),
         folded=attacked.error is not None,
+        shipped=_shipped(attacked.model, tuple(images.shape[1:])),
         fold_error=attacked.error,
         random=random,
         mode="random" if mode == "random" or (mode == "auto" and random) else "standard",
@@ -173,6 +177,21 @@ def normalisation_doubts(network: nn.Module, subject: Normalized, images: Tensor
     if not finding:
         return ()
     return (f"{finding}: were images in training {normalised_in_words(network)}, as they are here?",)
+
+
+def _shipped(attacked: nn.Module, size: tuple[int, ...]) -> Growth | None:
+    """Count what a folded network of a changed architecture has; None for any other."""
+    record = changed_by_fold(attacked)
+    if record is None:
+        return None
+    # At the size at which the network before the surgery was counted, for factors between the two.
+    seen = measure(attacked, record.input_size if record.measured and record.input_size else size)
+    return Growth(
+        parameters=sum(p.numel() for p in attacked.parameters()),
+        buffers=sum(b.numel() for b in attacked.buffers()),
+        flops=0 if seen.error else seen.flops,
+        activations=0 if seen.error else seen.activations,
+    )
 
 
 def _uncut(network: nn.Module) -> str | None:

@@ -84,8 +84,13 @@ class BlurPooling(Operation):
         stuck = "a maximum is not linear: no stock module takes it and blurs" if pooling else ""
         if site.standardized == "weights":
             stuck = "its kernels are standardised to unit variance, which blurred kernels do not have"
-        blurred = math.prod((site.out_shape if pooling else site.in_shape) or (0,)) * site.calls
-        dense = math.prod(site.in_shape or (0,)) * site.calls if pooling else 0
+        stored = math.prod(m + 1 - m % 2 for m in filters)
+        given = _grown(site, [2 * p for p in site.padding or (0,) * len(stride)])
+        windows = [
+            d * (k - 1) for d, k in zip(site.dilation or (1,) * len(stride), site.kernel or (), strict=False)
+        ]
+        blurred = math.prod((site.out_shape or (0,)) if pooling else given) * site.calls
+        dense = math.prod(_grown(site, [-w for w in windows], given)) * site.calls if pooling else 0
         return Edit(
             site=site.name,
             operation=self.op,
@@ -96,10 +101,11 @@ class BlurPooling(Operation):
             effect="approximated",
             traits=Traits(linear=not pooling),
             folds=not stuck,
+            exchanges=not stuck,
             note=stuck,
             growth=Growth(
-                buffers=math.prod(m + 1 - m % 2 for m in filters),
-                flops=2 * math.prod(filters) * blurred + math.prod(site.kernel or ()) * dense,
+                buffers=stored,
+                flops=2 * stored * blurred + math.prod(site.kernel or ()) * dense,
                 activations=dense or blurred,
             ),
         )
@@ -134,3 +140,12 @@ class BlurPooling(Operation):
 
         layer: Any = context.layer
         return folded(context.module, layer)
+
+
+def _grown(site: Site, by: Sequence[int], shape: Sequence[int] = ()) -> tuple[int, ...]:
+    """Return a shape, by default the site's input's, with its spatial axes larger by so much; (0,) if not known."""
+    shape = tuple(shape or site.in_shape or ())
+    if len(shape) <= len(by):
+        return (0,)
+    first = len(shape) - len(by)
+    return (*shape[:first], *(n + more for n, more in zip(shape[first:], by, strict=True)))

@@ -10,7 +10,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from surgeon.edits import Edit, Traits
 from surgeon.errors import LayerError
@@ -40,6 +40,13 @@ class SmoothInit(Operation):
     op: Literal["smooth-init"] = "smooth-init"
     kernel_size: int = Field(default=3, ge=1)
     dims: Literal[1, 2] = 2
+
+    @field_validator("kernel_size")
+    @classmethod
+    def _has_a_centre(cls, value: int) -> int:
+        if value % 2 == 0:
+            raise ValueError(f"{value} is even; a window needs a centre: {value - 1} or {value + 1}")
+        return value
 
     def propose(self, sites: Sequence[Site], context: Context) -> Proposal:
         """Propose averaged kernels for each usable convolution.

@@ -270,7 +270,9 @@ class KernelAveragePooling(Operation):
                     if self.kernel == "learned"
                     else 0
                 ),
-                buffers=1 + (2 * wide + 1 if self.pre_norm else 0),
+                buffers=1
+                + (channels if ordered(self, site, start) else 0)
+                + (2 * wide + 1 if self.pre_norm else 0),
                 flops=2 * extra * per_kernel * area * site.calls + channels * area * window * site.calls,
                 activations=(extra + channels) * area * site.calls,
             ),

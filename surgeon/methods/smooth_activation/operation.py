@@ -68,6 +68,7 @@ class SmoothActivation(Operation):
                 effect="approximated",
                 traits=Traits(linear=False),
                 folds=folds,
+                exchanges=folds,
                 note="" if folds else f"torch has no {self.to} with a β other than 1",
                 growth=Growth(buffers=1, flops=4 * numbers_at(site)),
             )

@@ -100,6 +100,7 @@ class SoftPooling(Operation):
                 to=self.to, channels=channels, kernel=list(site.kernel or ()), dims=site.dims, start=start
             ),
             effect="approximated",
+            exchanges=True,
             note=note,
             traits=Traits(),
             growth=Growth(

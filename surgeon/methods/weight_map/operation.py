@@ -110,6 +110,13 @@ class WeightMap(Operation):
             return "its size is not known"
         if site.calls > 1:
             return f"it is called {site.calls} times a pass, and a map has one size"
+        size = self.kernel_size
+        if size is not None and _sides(site, None) == site.out_shape[1:] != _sides(site, size):
+            return (
+                f"a filter of kernel_size={size} in place of {'×'.join(map(str, site.kernel or ()))} gives another "
+                f"size than the convolution, {'×'.join(map(str, site.out_shape[1:]))}: "
+                f"{f'{size - 1} or ' if size > 1 else ''}{size + 1} may keep it"
+            )
         return ""
 
     def _start(self, context: Context) -> str:
@@ -297,3 +304,20 @@ class WeightMap(Operation):
 def _numbers(conv: Any) -> tuple[int, ...]:
     """Return the convolution's padding as numbers, 0 for a padding in words."""
     return (0, 0) if isinstance(conv.padding, str) else tuple(conv.padding)
+
+
+def _sides(site: Site, size: int | None) -> tuple[int, ...] | None:
+    """The output's sides by a filter of this size, None for the convolution's own, padded for it as `build` does; None
+    where the padding is not given as numbers."""
+    if site.padding is None or site.in_shape is None:
+        return None
+    axes = zip(
+        site.in_shape[1:],
+        site.padding,
+        site.dilation or (),
+        site.kernel or (),
+        site.stride or (),
+        strict=True,
+    )
+    new = [(s, p + d * ((size or k) - k) // 2, d, size or k, st) for s, p, d, k, st in axes]
+    return tuple((s + 2 * p - d * (k - 1) - 1) // st + 1 for s, p, d, k, st in new)
