@@ -55,12 +55,11 @@ def admitted(model: nn.Module, input_size: tuple[int, ...] | None, *, stack: boo
 
     Raises:
         SurgeryError: The network cannot be copied or traced (`fitness.py`), has had surgery while `stack` is
-            False, or the input size is invalid.
+            False, has a part that had surgery by itself, or the input size is invalid.
     """
     refuse_unfit(model)
     record = surgery_of(model)
-    if not stack:
-        _refuse_second(model, record)
+    _refuse_second(model, record, stack=stack)
     stated = image_size(input_size, model)
     size = stated or input_size_of(model) or (record.input_size if record else None)
     known = record.fingerprint if record else fingerprint(model)
@@ -141,20 +140,69 @@ def record_of(model: nn.Module, verb: str) -> Plan:
     return record
 
 
+def part_cut(model: nn.Module) -> str:
+    """Say where in a network there is another one that has had surgery by itself.
+
+    Args:
+        model: Any network, such as a module around a rewritten one: a Sequential, AveragedModel, DDP, torch.compile.
+
+    Returns:
+        The first such part as Python writes it, `model[1]` or `model.module`; "" if there is none.
+    """
+    name = next((n for n, m in model.named_modules() if n and surgery_of(m) is not None), "")
+    return f"model{''.join(f'[{p}]' if p.isdigit() else f'.{p}' for p in name.split('.'))}" if name else ""
+
+
 def _inside(model: nn.Module, verb: str) -> str:
     """Say where the rewritten network is inside a wrapper such as AveragedModel, DDP or torch.compile."""
-    name = next((n for n, m in model.named_modules() if n and surgery_of(m) is not None), "")
-    if not name:
-        return ""
-    path = "".join(f"[{part}]" if part.isdigit() else f".{part}" for part in name.split("."))
-    return f", the network in it has: surgeon.{verb}(model{path})"
+    part = part_cut(model)
+    return f", the network in it has: surgeon.{verb}({part})" if part else ""
 
 
-def _refuse_second(model: nn.Module, record: Plan | None) -> None:
-    """Raise SurgeryError if the network, or a part of it, has already had surgery."""
-    if record is None:
-        if any(surgery_of(m) is not None for m in model.modules()):
-            raise SurgeryError("a part of this model has had surgery by itself; revert that part first")
+def demand_whole(model: nn.Module) -> None:
+    """Check that the record of a network tells of all the surgery in it.
+
+    Args:
+        model: A network that is to be saved.
+
+    Raises:
+        SurgeryError: A part has had surgery by itself, of which the folder would tell nothing.
+    """
+    if part := part_cut(model):
+        raise SurgeryError(
+            f"this {type(model).__name__} cannot be saved: {part} in it has had surgery by itself, and a folder keeps "
+            f"the record of the network that is saved alone. surgeon.save({part}, folder) saves that one, and "
+            f"torch.save(model.state_dict(), file) the weights of the whole, to be loaded into one that is built and "
+            f"cut again"
+        )
+
+
+def demand_uncut(model: nn.Module) -> None:
+    """Check that a network is as it was before any surgery.
+
+    Args:
+        model: A network that a folder's surgery and weights are to go onto.
+
+    Raises:
+        SurgeryError: It, or a part of it, has had surgery.
+    """
+    record, part = surgery_of(model), part_cut(model)
+    if record is None and not part:
+        return
+    what, way = (f"this {type(model).__name__}", "model") if record is not None else (f"{part} in it", part)
+    raise SurgeryError(
+        f"model=… is the network as it was before any surgery, and {what} has had surgery: "
+        f"give a network with surgeon.revert({way}) there, or one that is built anew"
+    )
+
+
+def _refuse_second(model: nn.Module, record: Plan | None, *, stack: bool) -> None:
+    """Raise SurgeryError if a part of the network has had surgery by itself, or, without `stack`, the network has."""
+    if part := part_cut(model):
+        raise SurgeryError(
+            f"a part of this model has had surgery by itself; revert that part first: surgeon.revert({part})"
+        )
+    if record is None or stack:
         return
     there = ", ".join(f"{len(record.of(k))} × {k}" for k in record.operations)
     raise SurgeryError(
