@@ -31,6 +31,7 @@ from surgeon.graph.dispatch import dispatchers, later
 from surgeon.graph.guard import guard, guarded_containers, unguard
 from surgeon.graph.kinship import class_for, how_for, slots_of
 from surgeon.graph.late_code import code_in
+from surgeon.graph.names_taken import demand_free, lent
 from surgeon.graph.own_attributes import GRAPH_STATE, OWN, RECORD, graph_state
 from surgeon.graph.paths import has
 from surgeon.graph.stock_methods import bound
@@ -84,8 +85,10 @@ class Rewritten(fx.GraphModule):
         although they have a default. For other sizes and arguments graphs are made when they first come
         (`variants.py`).
         """
+        demand_free(network, Rewritten)
         self.__dict__.update(graph_state())
         self.__dict__.update(network.__dict__)
+        self.__dict__["_lent"] = lent(network)
         for key, value in slots_of(network):
             object.__setattr__(self, key, value)
         self.__dict__["_stock_class"] = type(network)
@@ -225,7 +228,7 @@ class Rewritten(fx.GraphModule):
         """The network as an object of its stock class, on the same modules; for tracing and for reading."""
         self.anchor()
         view = object.__new__(self._stock_class)
-        hidden = {*GRAPH_STATE, *OWN, *RECORD, *self._rebound}
+        hidden = {*GRAPH_STATE, *OWN, *RECORD, *self._rebound} - {*self.__dict__.get("_lent", ())}
         view.__dict__.update({k: v for k, v in self.__dict__.items() if k not in hidden})
         for key, value in slots_of(self):
             object.__setattr__(view, key, value)

@@ -17,6 +17,8 @@ from surgeon.errors import SurgeryError, either
 from surgeon.extra_state import without_extra
 from surgeon.graph.fitness import refuse_unfit
 from surgeon.graph.measure import measure
+from surgeon.graph.names_taken import demand_free
+from surgeon.graph.network import Rewritten
 from surgeon.graph.own_modes import demand_settled
 from surgeon.images import check_taken, image_size, times
 from surgeon.methods.records import needs_data
@@ -56,12 +58,14 @@ def admitted(model: nn.Module, input_size: tuple[int, ...] | None, *, stack: boo
 
     Raises:
         SurgeryError: The network cannot be copied or traced (`fitness.py`), has had surgery while `stack` is
-            False, has a part that had surgery by itself, would change in its own `eval()` (`own_modes.py`), or
-            the input size is invalid.
+            False, has a part that had surgery by itself, would change in its own `eval()` (`own_modes.py`), has
+            attributes of names that a rewritten one has for itself (`names_taken.py`), or the input size is invalid.
     """
     refuse_unfit(model)
     record = surgery_of(model)
     _refuse_second(model, record, stack=stack)
+    if record is None:
+        demand_free(model, Rewritten)
     demand_settled(model)
     stated = image_size(input_size, model)
     size = stated or input_size_of(model) or (record.input_size if record else None)
