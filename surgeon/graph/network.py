@@ -343,7 +343,10 @@ class Rewritten(fx.GraphModule):
             object.__setattr__(self, "__class__", made)
 
     def __copy__(self) -> Rewritten:
-        return self.__deepcopy__({id(t): t for t in (*self.parameters(), *self.buffers())})
+        """As of any module: on the same modules, parameters and buffers; the graphs and the mode are the copy's."""
+        self.anchor()
+        shared: list[Any] = [self._modules, self._parameters, *self.parameters(), *self.buffers()]
+        return self.__deepcopy__({id(s): s for s in (*shared, *(m for m in self.modules() if m is not self))})
 
     def _replicate_for_data_parallel(self) -> Rewritten:
         """What torch.nn.DataParallel asks each module for."""
