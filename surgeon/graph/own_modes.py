@@ -17,6 +17,7 @@ from torch import nn
 
 from surgeon.errors import SurgeryError
 from surgeon.graph.own_attributes import GRAPH_STATE, OWN, RECORD
+from surgeon.graph.paths import has
 from surgeon.kept_modes import METHODS, has_own
 from surgeon.values import has_values
 
@@ -39,14 +40,24 @@ def demand_settled(model: nn.Module) -> None:
         tried.eval()
     except Exception:  # no copy, or no change of the mode, of other people's code: said where that is needed
         return
-    for name, (kind, now) in _looks(tried).items():
-        _, old = before.get(name, (kind, None))
-        if what := _difference(old, now):
+    for name, now in _looks(tried).items():
+        if what := _difference(before.get(name), now):
+            owner = _whose(model, name)
+            kind = type(model.get_submodule(owner)).__name__
+            inside = f"{name[len(owner) :].lstrip('.')}." if len(name) > len(owner) else ""
             raise SurgeryError(
-                f"{name or 'the network'}: this {kind} changes in its own eval() ({what}), and the network is in "
-                f"training mode, in which it is not what it is in evaluation: call model.eval() first, and train() on "
-                f"what comes of it"
+                f"{owner or 'the network'}: the eval() of this {kind} changes more than its mode ({inside}{what}), "
+                f"and the network is in training mode, in which it is not what it is in evaluation: call "
+                f"model.eval() first, and train() on what comes of it"
             )
+
+
+def _whose(model: nn.Module, name: str) -> str:
+    """The innermost module with an `eval` or `train` of its own in which a module lies."""
+    parts = name.split(".") if name else []
+    paths = [".".join(parts[:n]) for n in range(len(parts), -1, -1)]
+    there = [p for p in paths if has(model, p)]
+    return next((p for p in there if has_own(model.get_submodule(p))), there[0])
 
 
 def in_evaluation(model: nn.Module) -> nn.Module:
@@ -66,21 +77,23 @@ def _without_functions(network: nn.Module) -> None:
 _Look = dict[str, Any]
 
 
-def _looks(network: nn.Module) -> Mapping[str, tuple[str, _Look]]:
-    """Each module's class, and its tensors, children and other attributes but for the mode."""
-    return {n: (type(m).__name__, dict(_look(m))) for n, m in network.named_modules()}
+def _looks(network: nn.Module) -> Mapping[str, _Look]:
+    """Each module's tensors and children. Other attributes are read again when they change (`asked.py`)."""
+    return {n: dict(_look(m)) for n, m in network.named_modules()}
 
 
 def _look(module: nn.Module) -> Iterator[tuple[str, Any]]:
     for key, value in module.__dict__.items():
         if key in _TENSORS:
-            yield from (
-                (n, t if t is None or not has_values(t) else t.detach().clone()) for n, t in value.items()
-            )
+            yield from ((n, _kept(t)) for n, t in value.items())
         elif key == "_modules":
             yield from ((n, (id(m), type(m))) for n, m in value.items())
-        elif key not in _NOT_ITS:
-            yield key, copy.copy(value) if isinstance(value, (dict, list, set)) else value
+        elif key not in _NOT_ITS and isinstance(value, torch.Tensor):
+            yield key, _kept(value)
+
+
+def _kept(value: torch.Tensor | None) -> torch.Tensor | None:
+    return value.detach().clone() if value is not None and has_values(value) else value
 
 
 def _difference(old: _Look | None, now: _Look) -> str:
@@ -104,10 +117,7 @@ def _same(one: Any, other: Any) -> bool:
         if not (has_values(one) and has_values(other)):
             return one.shape == other.shape
         return one.shape == other.shape and one.dtype == other.dtype and _equal(one, other)
-    try:
-        return bool(one == other)
-    except Exception:  # of other people's classes, arrays among them
-        return False
+    return not isinstance(one, torch.Tensor) and not isinstance(other, torch.Tensor) and bool(one == other)
 
 
 def _equal(one: torch.Tensor, other: torch.Tensor) -> bool:
