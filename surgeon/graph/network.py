@@ -33,6 +33,7 @@ from surgeon.graph.kinship import class_for, how_for, slots_of
 from surgeon.graph.late_code import code_in
 from surgeon.graph.names_taken import demand_free, lent
 from surgeon.graph.own_attributes import GRAPH_STATE, OWN, RECORD, graph_state
+from surgeon.graph.parameters import grown_biases
 from surgeon.graph.paths import has
 from surgeon.graph.stock_methods import bound
 from surgeon.graph.traced import Asked, Example, Traced, copied
@@ -283,6 +284,13 @@ class Rewritten(fx.GraphModule):
         if isinstance(owner, nn.Module) and not isinstance(owner, Rewritten) and callable(value):
             return functools.partial(bound, self, name, "refuse")
         return value
+
+    def no_weight_decay(self) -> set[str]:
+        """The parameters that timm's optimizers are not to decay: those that the stock class names, and biases that a
+        surgery gave a number for each position, which are no longer told by having one axis."""
+        asked = getattr(self._stock_class, "no_weight_decay", None)
+        out = getattr(self.__dict__.get("displaced"), "modules", {})
+        return {*(asked(self) if asked else ()), *grown_biases(self, out)}
 
     # -- walks over the modules: what hangs at the sites hangs there before anyone looks -----------------
 
