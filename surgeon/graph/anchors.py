@@ -212,13 +212,15 @@ def _tell_activation(module: nn.Module, one: Hung) -> None:
 
 
 def _of_same_values(module: nn.Module, other: nn.Module) -> bool:
+    """Whether the tensors that both have, but for counters, are equal."""
     mine, theirs = ({**m._parameters, **m._buffers} for m in (module, other))
-    both = [
-        (t, theirs[n]) for n, t in mine.items() if theirs.get(n) is not None and t is not None and t.dim()
-    ]
-    return all(
-        t is o or (t.shape == o.shape and not t.is_meta and bool((t == o.to(t)).all())) for t, o in both
-    )
+    for name, tensor in mine.items():
+        old = theirs.get(name)
+        if tensor is None or old is None or tensor is old or not tensor.dim() or tensor.is_meta:
+            continue
+        if tensor.shape != old.shape or not bool((tensor == old.to(tensor)).all()):
+            return False
+    return True
 
 
 _ORDER = "exchange, wrap, fuse or move modules before surgeon.apply, or after surgeon.fold or surgeon.revert"
