@@ -7,10 +7,25 @@ from collections.abc import Iterator
 
 from torch import nn
 
+METHODS = ("train", "eval")
+"""By what a module's mode is set."""
+
+
+def has_own(module: nn.Module) -> bool:
+    """Whether a module's class, or the object, has a `train` or `eval` of its own.
+
+    Args:
+        module: The module.
+    """
+    kind = type(module)
+    return any(getattr(kind, n, None) is not getattr(nn.Module, n) or n in module.__dict__ for n in METHODS)
+
 
 @contextlib.contextmanager
 def modes_kept(*networks: nn.Module) -> Iterator[None]:
-    """Give each module its own mode back at exit, also on an error.
+    """Give each module its own mode back at exit, also on an error: by its own `train` where it has one.
+
+    What such a method did when `eval()` was called inside, as merging weights, is so undone.
 
     Args:
         networks: The networks; modules that they get meanwhile keep the mode that they have.
@@ -22,6 +37,9 @@ def modes_kept(*networks: nn.Module) -> Iterator[None]:
     try:
         yield
     finally:
+        for module, training in before:
+            if module.training != training and has_own(module):
+                module.train(training)
         for module, training in before:
             _put(module, training)
 
@@ -39,10 +57,14 @@ def mode(model: nn.Module, training: bool) -> Iterator[None]:
     Yields:
         None.
     """
-    with modes_kept(model):
-        for module in model.modules():
+    before = [(m, m.training) for m in model.modules()]
+    try:
+        for module, _ in before:
             _put(module, training)
         yield
+    finally:
+        for module, was in before:
+            _put(module, was)
 
 
 def _put(module: nn.Module, training: bool) -> None:

@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 # Whether a tensor stands for many, under vmap or another transform of torch.func: a cache must not keep such a one.
-from torch._C._functorch import is_functorch_wrapped_tensor, is_legacy_batchedtensor
+from torch._C._functorch import TransformType, is_functorch_wrapped_tensor, is_legacy_batchedtensor
 
 # Graphs are made outside of transforms of torch.func, such as grad and vmap.
 from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack as without_transforms
@@ -112,6 +112,15 @@ def transforms_are_active() -> bool:
     return bool(torch._C._are_functorch_transforms_active())
 
 
+def is_functionalised() -> bool:
+    """Whether a call goes through torch.func.functionalize, alone or with other transforms: it has no rule for an
+    autograd.Function."""
+    if not torch._C._are_functorch_transforms_active():
+        return False
+    stack = torch._C._functorch.get_interpreter_stack() or ()
+    return any(level.key() == TransformType.Functionalize for level in stack)
+
+
 def dispatch_modes() -> int:
     """How many dispatch modes are on, such as that of fake tensors."""
     return int(torch._C._len_torch_dispatch_stack())
@@ -142,6 +151,7 @@ __all__ = [
     "copy_all",
     "current_dispatch_mode",
     "dispatch_modes",
+    "is_functionalised",
     "is_functorch_wrapped_tensor",
     "is_legacy_batchedtensor",
     "is_traceable_wrapper_subclass",

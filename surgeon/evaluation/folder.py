@@ -36,7 +36,8 @@ from surgeon.recipe import Evaluation
 from surgeon.results.assessment import Assessment
 from surgeon.results.files import RESULT, SETTINGS
 from surgeon.results.from_record import SURROGATES, UNCUT
-from surgeon.surgery.door import surgery_of
+from surgeon.surgery.door import part_cut, surgery_of
+from surgeon.warned import warn
 
 
 @in_own_state()
@@ -104,6 +105,9 @@ def assess(
             set is not there, damaged, or not for this network.
         VerificationError: The folded network differs, or an adversarial image violates its constraints.
 
+    Warns:
+        UserWarning: A part of the network, and not the network itself, has had surgery, which no attack then uses.
+
     Examples:
         >>> import tempfile, torch
         >>> from torch import nn
@@ -127,6 +131,11 @@ def assess(
     names = checked_examples(examples, len(images))
     tell = progress or (lambda what, done, total: None)
     record = surgery_of(network)
+    if record is None and (part := part_cut(network)):
+        warn(
+            f"{part} in it has had surgery by itself, of which the record of this {type(network).__name__} knows "
+            f"nothing: no attack uses it, and the result names no recipe; evaluate {part} for that"
+        )
     victims = {n: of_pixels(m) for n, m in (sources or {}).items()}
     if taken := [n for n in victims if n.startswith((UNCUT, SURROGATES))]:
         raise ArgumentError(

@@ -18,9 +18,11 @@ from torch import fx, nn
 
 from surgeon.errors import SurgeryError
 from surgeon.graph.cuts import Point
-from surgeon.graph.fused import OPENED, TAIL
+from surgeon.graph.fused import OPENED, TAIL, is_fused
+from surgeon.graph.implants import alike, settings_of
 from surgeon.graph.leaves import is_norm, runs_children
 from surgeon.selection import is_call
+from surgeon.warned import warn
 
 Holder = tuple[dict[str, Any], dict[str, Any]]
 _CLOSED = {
@@ -36,13 +38,16 @@ _CLOSED = {
 @dataclass(frozen=True)
 class Hung:
     """A child that belongs to a module: the layer at a site, the drop and act of an opened norm, or what stands for a
-    function that the module's code calls."""
+    function that the module's code calls.
+
+    opened: the class that a norm had before it was opened. instead_of: as of `Point`."""
 
     site: str
     name: str
     child: nn.Module
     at: nn.Module
     opened: type[nn.Module] | None = None
+    instead_of: str = ""
 
 
 @dataclass(frozen=True)
@@ -77,7 +82,7 @@ def hung(network: nn.Module, points: Iterable[Point]) -> tuple[Hung, ...]:
         for name in [*names, *(TAIL if point.opened else ())]:
             child = child_of(module, name)
             if child is not None:
-                result.append(Hung(point.site, name, child, module, opened))
+                result.append(Hung(point.site, name, child, module, opened, point.instead_of))
     return tuple(result)
 
 
@@ -115,6 +120,12 @@ def settle(network: nn.Module, children: Iterable[Hung], *, demand: bool = True)
         if module is None:
             continue
         if one.opened is not None and OPENED not in module.__dict__:
+            if is_fused(module) and not type(module).__module__.startswith("torch."):  # those run no child
+                if demand:
+                    raise SurgeryError(_activates_twice(module, one))
+                settled = False
+                continue
+            _tell_activation(module, one)
             closed = getattr(
                 sys.modules.get(one.opened.__module__), _CLOSED.get(type(module).__name__, ""), None
             )
@@ -156,8 +167,14 @@ def _obstacle(network: nn.Module, module: nn.Module, one: Hung) -> str:
             f"whatever hangs in it, so that {layer} "
             f"would run twice: {way + ', or ' if way else ''}{_ORDER}"
         )
+    around = any(m is one.at for m in module.modules())
+    if one.instead_of and not around and not (any(settings_of(module)) and alike(module, one.at)):
+        return (
+            f"{one.site}: {type(module).__name__} stands where the surgery put {type(one.at).__name__} and {layer} in "
+            f"place of {one.instead_of}, and {layer}, which would stay, is no part of it: {_ORDER}"
+        )
     # Moved, and not wrapped: nothing says to which of the two places the layer belongs.
-    if not any(m is one.at for m in module.modules()):
+    if not around:
         place = next((n for n, m in nn.Module.named_modules(network) if m is one.at), None)
         if place is not None:
             return (
@@ -166,6 +183,45 @@ def _obstacle(network: nn.Module, module: nn.Module, one: Hung) -> str:
                 f"place: {_ORDER}"
             )
     return ""
+
+
+def _activates_twice(module: nn.Module, one: Hung) -> str:
+    """What is said of a norm with an activation in place of one that the surgery took apart."""
+    return (
+        f"{one.site}: {type(module).__name__}, with an activation of its own, stands where the surgery opened a "
+        f"{one.opened.__name__ if one.opened else 'norm'} and calls the activation behind its layer, so that it would "
+        f"act twice: {_ORDER}"
+    )
+
+
+def _tell_activation(module: nn.Module, one: Hung) -> None:
+    """Warn of a plain norm with other values in place of one that the surgery took apart, whose activation stays; code
+    that freezes, thaws or synchronises norms keeps the values."""
+    act = one.at._modules.get("act")
+    if (
+        act is None
+        or not is_norm(module)
+        or any(m is one.at for m in module.modules())
+        or _of_same_values(module, one.at)
+    ):
+        return
+    warn(
+        f"{one.site}: {type(module).__name__} stands where the surgery opened a "
+        f"{one.opened.__name__ if one.opened else 'norm'}; the activation of that one, {type(act).__name__}, stays "
+        f"behind it, and fold and revert join the two again. For a norm without it, {_ORDER}"
+    )
+
+
+def _of_same_values(module: nn.Module, other: nn.Module) -> bool:
+    """Whether the tensors that both have, but for counters, are equal."""
+    mine, theirs = ({**m._parameters, **m._buffers} for m in (module, other))
+    for name, tensor in mine.items():
+        old = theirs.get(name)
+        if tensor is None or old is None or tensor is old or not tensor.dim() or tensor.is_meta:
+            continue
+        if tensor.shape != old.shape or not bool((tensor == old.to(tensor)).all()):
+            return False
+    return True
 
 
 _ORDER = "exchange, wrap, fuse or move modules before surgeon.apply, or after surgeon.fold or surgeon.revert"

@@ -165,7 +165,7 @@ def state(network: Rewritten) -> tuple[Any, ...]:
             f"{name} is not an nn.Module, so that no graphs could be made when the network is "
             "read: put a module around it that calls it"
         )
-    left_out = {*OWN, *GRAPH_STATE, *network._rebound}
+    left_out = {*OWN, *GRAPH_STATE, *network._rebound} - {*network.__dict__.get("_lent", ())}
     kept = {k: v for k, v in network.__dict__.items() if k not in left_out}
     if has_own_way(network._stock_class):
         own = network.stock_view().__getstate__()

@@ -28,6 +28,8 @@ class Point:
     opened: the site is a fused norm and activation, opened; the layer stands between the two.
     before: the layer is called on the module's first argument, instead of its output.
     call: the only one of the module's calls that gets the layer, from 0 in the graph's order; None for each.
+    instead_of: class of the module that the surgery put another one in place of, which with the layer does what that
+        one did; "" where the site's module is, but for its weights, the network's.
     """
 
     site: str
@@ -35,6 +37,7 @@ class Point:
     opened: bool = False
     before: bool = False
     call: int | None = None
+    instead_of: str = ""
 
 
 _ALIAS_METHODS = {"view", "reshape", "flatten", "permute", "transpose", "squeeze", "unsqueeze", "contiguous"}

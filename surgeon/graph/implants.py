@@ -64,6 +64,21 @@ def same(one: Any, other: Any) -> bool:
     return bool(one == other) or (one != one and other != other)
 
 
+def alike(one: nn.Module, other: nn.Module) -> bool:
+    """Whether two modules are of one class with the same settings, whatever their weights.
+
+    Args:
+        one: A module.
+        other: A module.
+    """
+    mine, theirs = dict(settings_of(one)), dict(settings_of(other))
+    return (
+        type(one) is type(other)
+        and mine.keys() == theirs.keys()
+        and all(same(mine[k], theirs[k]) for k in mine)
+    )
+
+
 def kind_of(module: nn.Module) -> str:
     """Name a module's class, with its package unless torch.nn: PEFT has a Conv2d of its own.
 

@@ -15,6 +15,7 @@ from surgeon.graph.bound_hooks import bound_in, rebind
 from surgeon.graph.caches import throw_away
 from surgeon.graph.cuts import Point
 from surgeon.graph.fused import can_open, close_fused, is_fused, is_opened, open_fused
+from surgeon.graph.implants import alike
 from surgeon.graph.lifting import unlift
 from surgeon.graph.network import Rewritten
 from surgeon.graph.parameters import carry_over
@@ -319,7 +320,7 @@ def carve(
         if not inside and region.name:
             continue
         points = [
-            _point(tree, e, region.name)
+            _point(tree, e, region.name, displaced)
             for e in edits
             if owner_of[e.site] == region.name and (e.layer or is_call(e.site) or _opened(tree, e.site))
         ]
@@ -361,8 +362,10 @@ def _opened(tree: nn.Module, site: str) -> bool:
     return site != INPUT and is_opened(tree.get_submodule(site))
 
 
-def _point(tree: nn.Module, edit: Edit, region: str) -> Point:
+def _point(tree: nn.Module, edit: Edit, region: str, displaced: Displaced) -> Point:
     """Return where a region's graph is cut for an edit, by names inside the region."""
+    old = displaced.modules.get(edit.site) if edit.replaces else None
+    restated = old is not None and not alike(old, tree.get_submodule(edit.site))
 
     def inner(name: str) -> str:
         return name[len(region) + 1 :] if region else name
@@ -374,4 +377,5 @@ def _point(tree: nn.Module, edit: Edit, region: str) -> Point:
         opened=_opened(tree, edit.site),
         before=edit.before,
         call=edit.call,
+        instead_of=type(old).__name__ if restated else "",
     )

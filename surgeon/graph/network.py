@@ -31,7 +31,9 @@ from surgeon.graph.dispatch import dispatchers, later
 from surgeon.graph.guard import guard, guarded_containers, unguard
 from surgeon.graph.kinship import class_for, how_for, slots_of
 from surgeon.graph.late_code import code_in
+from surgeon.graph.names_taken import demand_free, lent
 from surgeon.graph.own_attributes import GRAPH_STATE, OWN, RECORD, graph_state
+from surgeon.graph.parameters import grown_biases
 from surgeon.graph.paths import has
 from surgeon.graph.stock_methods import bound
 from surgeon.graph.traced import Asked, Example, Traced, copied
@@ -84,8 +86,10 @@ class Rewritten(fx.GraphModule):
         although they have a default. For other sizes and arguments graphs are made when they first come
         (`variants.py`).
         """
+        demand_free(network, Rewritten)
         self.__dict__.update(graph_state())
         self.__dict__.update(network.__dict__)
+        self.__dict__["_lent"] = lent(network)
         for key, value in slots_of(network):
             object.__setattr__(self, key, value)
         self.__dict__["_stock_class"] = type(network)
@@ -225,7 +229,7 @@ class Rewritten(fx.GraphModule):
         """The network as an object of its stock class, on the same modules; for tracing and for reading."""
         self.anchor()
         view = object.__new__(self._stock_class)
-        hidden = {*GRAPH_STATE, *OWN, *RECORD, *self._rebound}
+        hidden = {*GRAPH_STATE, *OWN, *RECORD, *self._rebound} - {*self.__dict__.get("_lent", ())}
         view.__dict__.update({k: v for k, v in self.__dict__.items() if k not in hidden})
         for key, value in slots_of(self):
             object.__setattr__(view, key, value)
@@ -280,6 +284,13 @@ class Rewritten(fx.GraphModule):
         if isinstance(owner, nn.Module) and not isinstance(owner, Rewritten) and callable(value):
             return functools.partial(bound, self, name, "refuse")
         return value
+
+    def no_weight_decay(self) -> set[str]:
+        """The parameters that timm's optimizers are not to decay: those that the stock class names, and biases that a
+        surgery gave a number for each position, which are no longer told by having one axis."""
+        asked = getattr(self._stock_class, "no_weight_decay", None)
+        out = getattr(self.__dict__.get("displaced"), "modules", {})
+        return {*(asked(self) if asked else ()), *grown_biases(self, out)}
 
     # -- walks over the modules: what hangs at the sites hangs there before anyone looks -----------------
 
@@ -340,7 +351,10 @@ class Rewritten(fx.GraphModule):
             object.__setattr__(self, "__class__", made)
 
     def __copy__(self) -> Rewritten:
-        return self.__deepcopy__({id(t): t for t in (*self.parameters(), *self.buffers())})
+        """As of any module: on the same modules, parameters and buffers; the graphs and the mode are the copy's."""
+        self.anchor()
+        shared: list[Any] = [self._modules, self._parameters, *self.parameters(), *self.buffers()]
+        return self.__deepcopy__({id(s): s for s in (*shared, *(m for m in self.modules() if m is not self))})
 
     def _replicate_for_data_parallel(self) -> Rewritten:
         """What torch.nn.DataParallel asks each module for."""

@@ -45,6 +45,7 @@ RECORD = (
     "_held",
     "_inputs",
     "_known",
+    "_lent",
     "surgery",
     "displaced",
 )

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from torch import Tensor, nn
+
+from surgeon.graph.paths import has
 
 
 def carry_over(parameters: Iterable[Tensor], memo: dict[int, Any]) -> None:
@@ -78,3 +80,19 @@ def _copied(value: Any, memo: dict[int, Any]) -> Any:
     with contextlib.suppress(Exception):  # whatever a lock, a stream or a handle raises
         return copy.deepcopy(value, memo)
     return value
+
+
+def grown_biases(network: nn.Module, before: Mapping[str, nn.Module]) -> list[str]:
+    """List the biases that had one axis and have more, dotted.
+
+    Args:
+        network: The network.
+        before: The modules that a surgery replaced, by site.
+    """
+    grown = []
+    for site, old in before.items():
+        bias = getattr(network.get_submodule(site), "bias", None) if has(network, site) else None
+        was = getattr(old, "bias", None)
+        if isinstance(bias, nn.Parameter) and isinstance(was, nn.Parameter) and was.dim() <= 1 < bias.dim():
+            grown.append(f"{site}.bias")
+    return grown

@@ -24,7 +24,7 @@ from surgeon.store.artifact import load, save
 from surgeon.store.exporting import FORMATS, SUFFIXES, Format, export
 from surgeon.store.hooks import told_of_hooks
 from surgeon.surgery import fold
-from surgeon.surgery.door import changed_by_fold, findings, surgery_of
+from surgeon.surgery.door import changed_by_fold, findings, part_cut, surgery_of
 from surgeon.verification import Check, Checks, relative, tolerance_of
 
 _NEEDS = {"onnx": "onnxscript", "torch-export": "torch"}
@@ -108,7 +108,10 @@ def _sites(model: nn.Module) -> str:
     """Check that every site is as the record says."""
     record = surgery_of(model)
     if record is None:
-        raise Unknown("there has been no surgery")
+        part = part_cut(model)
+        raise Unknown(
+            f"there has been no surgery{part and f' but that of {part}, which is to be looked at by itself'}"
+        )
     odd = findings(model)
     if odd:
         raise Misfit("; ".join(map(str, odd)))

@@ -25,6 +25,7 @@ from surgeon.errors import ArtifactWarning, SurgeonError, either
 from surgeon.extra_state import in_tensors, left_out
 from surgeon.graph.implants import changed
 from surgeon.graph.network import Rewritten
+from surgeon.graph.own_modes import demand_settled
 from surgeon.host import in_own_state
 from surgeon.models import own
 from surgeon.models.checkpoints import check_fit, lay_on, read_weights, tensors_in, versioned
@@ -54,6 +55,7 @@ from surgeon.store.folder import (
 from surgeon.store.hooks import told_of_hooks
 from surgeon.store.rebuilding import rebuilt
 from surgeon.surgery.door import findings
+from surgeon.surgery.parts import demand_uncut, demand_whole
 from surgeon.surgery.standing import demand
 from surgeon.warned import warn
 
@@ -87,7 +89,9 @@ def save(
         ArtifactError: the folder exists or is in use, the disk is full, or a weight cannot be stored as a
             plain tensor (quantised, distributed, sparse, on the meta device). Nothing is left half-written.
         SurgeryError: a site is no longer what the surgery left there, or code changed the network so that it no
-            longer runs; the folder would not load.
+            longer runs; the folder would not load. Or a part of the network, and not the network itself, has had
+            surgery, of which the folder would say nothing. Or it is in training mode, and its weights are others
+            after its own `eval()`, as where that merges some.
 
     Warns:
         ArtifactWarning: the network differs from what its name and arguments make (channels pruned, modules
@@ -104,6 +108,8 @@ def save(
         ...     sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))
         ['config.json', 'model.safetensors']
     """
+    demand_whole(model)
+    demand_settled(model)
     demand([f for f in findings(model) if not f.loads], "saved")
     for part in model.modules():
         if isinstance(part, Rewritten):
@@ -213,6 +219,7 @@ def load(
     Raises:
         ArtifactError: the folder is incomplete, was changed after it was written (hashes), holds a network
             that cannot be rebuilt here, or names code that is not allowed.
+        SurgeryError: `model`, or a part of it, has had surgery, or would change in its own `eval()`.
 
     Warns:
         ArtifactWarning: nothing states a hash of the weights, as where another program wrote the folder: whether
@@ -227,6 +234,9 @@ def load(
         >>> torch.equal(network(images), rewritten(images))
         True
     """
+    if model is not None:
+        demand_uncut(model)
+        demand_settled(model)
     shown, device = str(folder), device_named(device)
     if hub.is_hub(folder):
         place = hub.folder_of(folder)

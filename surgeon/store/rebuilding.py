@@ -11,6 +11,7 @@ from torch import nn
 from surgeon.edits import Plan
 from surgeon.errors import ArtifactError, ModelError, SurgeonError, either
 from surgeon.graph.module_tree import bare
+from surgeon.graph.own_modes import in_evaluation
 from surgeon.models import own
 from surgeon.models.creating import bare_of_robustbench, create_model
 from surgeon.models.robustbench import is_robustbench
@@ -178,7 +179,7 @@ def stock_of(config: Configuration, folder: Path) -> nn.Module:
     if isinstance(known, Mapping):  # the saved tag may differ from the name's default
         saved = config.pretrained_cfg.model_dump(exclude_unset=True)
         made.__dict__["pretrained_cfg"] = described(known) | saved
-    return made
+    return in_evaluation(made)  # as what is written is
 
 
 def listed(exchanged: Mapping[str, str]) -> str:

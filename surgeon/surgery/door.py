@@ -19,6 +19,9 @@ from surgeon.errors import SurgeryError, either
 from surgeon.extra_state import without_extra
 from surgeon.graph.fitness import refuse_unfit
 from surgeon.graph.measure import measure
+from surgeon.graph.names_taken import demand_free
+from surgeon.graph.network import Rewritten
+from surgeon.graph.own_modes import demand_settled
 from surgeon.graph.paths import has
 from surgeon.images import check_taken, image_size, times
 from surgeon.methods.needs import needs_data
@@ -64,12 +67,15 @@ def admitted(model: nn.Module, input_size: tuple[int, ...] | None, *, stack: boo
 
     Raises:
         SurgeryError: The network cannot be copied or traced (`fitness.py`), has had surgery while `stack` is
-            False, or the input size is invalid.
+            False, has a part that had surgery by itself, would change in its own `eval()` (`own_modes.py`), has
+            attributes of names that a rewritten one has for itself (`names_taken.py`), or the input size is invalid.
     """
     refuse_unfit(model)
     record = surgery_of(model)
-    if not stack:
-        _refuse_second(model, record)
+    _refuse_second(model, record, stack=stack)
+    if record is None:
+        demand_free(model, Rewritten)
+    demand_settled(model)
     stated = image_size(input_size, model)
     size = stated or input_size_of(model) or (record.input_size if record else None)
     known = record.fingerprint if record else fingerprint(model)
@@ -230,20 +236,32 @@ def changed_by_fold(model: nn.Module) -> Plan | None:
     return folded if left else None
 
 
+def part_cut(model: nn.Module) -> str:
+    """Say where in a network there is another one that has had surgery by itself.
+
+    Args:
+        model: Any network, such as a module around a rewritten one: a Sequential, AveragedModel, DDP, torch.compile.
+
+    Returns:
+        The first such part as Python writes it, `model[1]` or `model.module`; "" if there is none.
+    """
+    name = next((n for n, m in model.named_modules() if n and surgery_of(m) is not None), "")
+    return f"model{''.join(f'[{p}]' if p.isdigit() else f'.{p}' for p in name.split('.'))}" if name else ""
+
+
 def _inside(model: nn.Module, verb: str) -> str:
     """Say where the rewritten network is inside a wrapper such as AveragedModel, DDP or torch.compile."""
-    name = next((n for n, m in model.named_modules() if n and surgery_of(m) is not None), "")
-    if not name:
-        return ""
-    path = "".join(f"[{part}]" if part.isdigit() else f".{part}" for part in name.split("."))
-    return f", the network in it has: surgeon.{verb}(model{path})"
+    part = part_cut(model)
+    return f", the network in it has: surgeon.{verb}({part})" if part else ""
 
 
-def _refuse_second(model: nn.Module, record: Plan | None) -> None:
-    """Raise SurgeryError if the network, or a part of it, has already had surgery."""
-    if record is None:
-        if any(surgery_of(m) is not None for m in model.modules()):
-            raise SurgeryError("a part of this model has had surgery by itself; revert that part first")
+def _refuse_second(model: nn.Module, record: Plan | None, *, stack: bool) -> None:
+    """Raise SurgeryError if a part of the network has had surgery by itself, or, without `stack`, the network has."""
+    if part := part_cut(model):
+        raise SurgeryError(
+            f"a part of this model has had surgery by itself; revert that part first: surgeon.revert({part})"
+        )
+    if record is None or stack:
         return
     there = ", ".join(f"{len(record.of(k))} × {k}" for k in record.operations)
     raise SurgeryError(
