@@ -143,7 +143,7 @@ def prepare(
     described = Subject(
         name=name or name_of(network),
         model=name_of(network),
-        recipe=(record or before).recipe if record or before else "",
+        recipe=known.recipe if (known := record or before) else "",
         operations=operations,
         weights=weights_hash(network),
         parameters=sum(p.numel() for p in network.parameters()),
