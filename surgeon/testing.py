@@ -146,17 +146,6 @@ def _check_fold(
     _demand(error <= FOLD_TOLERANCE, f"the folded network differs by {error:.1e}")
     replaced = tuple(f"{e.site}." for e in made.edits if e.replaces)
     shapes = {k: v.shape for k, v in without_extra(folded.state_dict()).items() if not k.startswith(replaced)}
-    new = {n: type(m) for n, m in folded.named_modules()}
-    shape_of = {k: v.shape for k, v in without_extra(folded.state_dict()).items()}
-    kept = new == {n: type(m) for n, m in before.named_modules()} and shape_of == {
-        k: v.shape for k, v in without_extra(before.state_dict()).items()
-    }
-    _demand(
-        kept != made.leaves_architecture,
-        "the folded network has the modules and shapes of the one before, and an edit says exchanges=True"
-        if kept
-        else "the folded network has other modules or shapes than the one before, and no edit says exchanges=True",
-    )
     extra = [k for k in shapes if k not in stock]
     _demand(
         not extra,
@@ -170,6 +159,17 @@ def _check_fold(
         if k not in shapes or (shapes[k] != shape and not k.startswith(cut_at))
     ]
     _demand(not other, f"the folded network has {', '.join(other[:3])} not at all, or in another shape")
+    new = {n: type(m) for n, m in folded.named_modules()}
+    shape_of = {k: v.shape for k, v in without_extra(folded.state_dict()).items()}
+    kept = new == {n: type(m) for n, m in before.named_modules()} and shape_of == {
+        k: v.shape for k, v in without_extra(before.state_dict()).items()
+    }
+    _demand(
+        kept != made.leaves_architecture,
+        "the folded network has the modules and shapes of the one before, and an edit says exchanges=True"
+        if kept
+        else "the folded network has other modules or shapes than the one before, and no edit says exchanges=True",
+    )
 
 
 def _check_surrogates(cut: nn.Module, made: Plan, x: Tensor) -> None:

@@ -118,10 +118,10 @@ def _one_step_stronger(outcome: Outcome, rows: Sequence[Row]) -> list[Finding]:
     error rate of a diagnostic. Not of transferred attacks: one step often transfers better, whatever gradients are."""
     own = [a for a in outcome.attacks if not a.source and not a.cascade and a.eps is not None]
     single = {(a.norm, a.eps): a for a in own if a.name == "fgsm"}
-    found: dict[tuple[str, float | None], Finding] = {}
+    stronger: dict[tuple[str, float | None], Finding] = {}
     for many in (a for a in own if a.name.startswith(("pgd", "own-pgd"))):
         size = (many.norm, many.eps)
-        if size not in single or size in found:
+        if size not in single or size in stronger:
             continue
         one, other = ({v.example for v in outcome.of(a) if v.success} for a in (single[size], many))
         chance = more_often(len(one - other), len(other - one))
@@ -130,13 +130,13 @@ def _one_step_stronger(outcome: Outcome, rows: Sequence[Row]) -> list[Finding]:
                 next(r.mean for r in rows if (r.attack, r.source, r.norm, r.eps) == (a.name, None, *size))
                 for a in (single[size], many)
             )
-            found[size] = Finding(
+            stronger[size] = Finding(
                 code="one-step-stronger",
                 severity="warning",
                 text=f"one step (FGSM, {percent(fgsm)}) beats many (PGD, {percent(pgd)}; p = {chance:.1g}): {_SIGN}, "
                 "these numbers are not reliable",
             )
-    return list(found.values())
+    return list(stronger.values())
 
 
 def _masked_signs(rows: Sequence[Row], clean: Share, worst: Share, main: Threat | None) -> list[Finding]:
