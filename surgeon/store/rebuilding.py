@@ -11,6 +11,7 @@ from torch import nn
 from surgeon.edits import Plan
 from surgeon.errors import ArtifactError, ModelError, SurgeonError, either
 from surgeon.graph.module_tree import bare
+from surgeon.methods.registry import names
 from surgeon.models import own
 from surgeon.models.creating import bare_of_robustbench, create_model
 from surgeon.models.robustbench import is_robustbench
@@ -24,7 +25,11 @@ from surgeon.store.folder import (
     WEIGHTS,
 )
 from surgeon.store.model_arguments import check_taken
+from surgeon.strict import shown
 from surgeon.surgery import replay
+
+_ALWAYS_RECORDED = ("surgeon", "python", "torch", "timm", "torchvision")
+"""The versions of every record; others are those of packages whose operations were used."""
 
 
 def rebuilt(folder: Path, config: Configuration, record: Plan | None, model: nn.Module | None) -> nn.Module:
@@ -71,6 +76,32 @@ def rebuilt(folder: Path, config: Configuration, record: Plan | None, model: nn.
         raise ArtifactError(
             f"{place}: {config.architecture} cannot be rebuilt as it says ({type(error).__name__}: {text})"
         ) from error
+
+
+def check_operations(record: Plan | None, place: str) -> None:
+    """Check that the operations of a record are installed.
+
+    Args:
+        record: the record of a surgery, if there is one.
+        place: its file, for messages.
+
+    Raises:
+        ArtifactError: one is not known here: another package has it.
+    """
+    if record is None:
+        return
+    known = names()
+    missing = [o for o in (str(settings.get("op", "")) for settings in record.operations.values()) if o not in known]
+    if not missing:
+        return
+    others = {
+        k: v for k, v in (record.execution.versions if record.execution else {}).items() if k not in _ALWAYS_RECORDED
+    }
+    written = ", ".join(f"{name} {version}" for name, version in others.items())
+    raise ArtifactError(
+        f"{place}: unknown operation {shown(missing[0])}: another package has it, which is not installed here; "
+        + (f"install that package (the record names {written})" if written else "install that package")
+    )
 
 
 def _normalised(network: nn.Module, config: Configuration) -> None:
