@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from surgeon.errors import nearest
+from surgeon.errors import ArgumentError, nearest
 from surgeon.results.kinds import KINDS
 from surgeon.results.threat import Attack
 
@@ -42,7 +42,7 @@ def test_the_tables_of_attacks_have_every_kind_and_what_it_needs(text, first):
 
 
 def test_an_unknown_kind_is_told_all_of_them():
-    with pytest.raises(ValueError, match="no attack is of the kind 'zzz'; valid: ") as caught:
+    with pytest.raises(ArgumentError, match="no attack is of the kind 'zzz'; valid: ") as caught:
         Attack(name="a", kind="zzz", eps=0.1)
     assert all(repr(kind) in str(caught.value) for kind in KINDS) and "…" not in str(caught.value)
     assert nearest("zzz", map(str, range(9))).endswith(", …")
