@@ -309,7 +309,7 @@ def either(python: str, command: str) -> str:
     return command if _COMMAND_LINE.get() else python
 
 
-def nearest(name: str, valid: Iterable[str], count: int = 3) -> str:
+def nearest(name: str, valid: Iterable[str], count: int = 3, *, most: int = 8) -> str:
     """A clause with the valid names closest to `name`, for the end of an error message.
 
     Names that differ only in case and punctuation come first.
@@ -318,6 +318,7 @@ def nearest(name: str, valid: Iterable[str], count: int = 3) -> str:
         name: the unknown name.
         valid: all valid names.
         count: the most names to suggest.
+        most: the most names to list where none is close.
 
     Examples:
         >>> nearest("resnet", ["resnet18", "vgg11"])
@@ -333,7 +334,7 @@ def nearest(name: str, valid: Iterable[str], count: int = 3) -> str:
     close = close or difflib.get_close_matches(name.lower(), valid, n=count, cutoff=0.5)
     if close:
         return "did you mean " + " or ".join(repr(c) for c in close) + "?"
-    shown = ", ".join(repr(v) for v in valid[:8]) + (", …" if len(valid) > 8 else "")
+    shown = ", ".join(repr(v) for v in valid[:most]) + (", …" if len(valid) > most else "")
     return f"valid: {shown}" if valid else "none exist"
 
 

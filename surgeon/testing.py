@@ -6,17 +6,26 @@ check_operation({"op": "my-op"}, model, input_size=(3, 32, 32))
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import pickle
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from surgeon.edits import Plan
-from surgeon.errors import CalibrationWarning, FoldError, SurgeryError, VerificationError
+from surgeon.edits import Edit, Plan
+from surgeon.errors import (
+    CalibrationWarning,
+    FoldError,
+    SelectionError,
+    SurgeonError,
+    SurgeryError,
+    VerificationError,
+    line_of,
+)
 from surgeon.extra_state import without_extra
 from surgeon.host import in_own_state
 from surgeon.methods.base import Operation
@@ -30,6 +39,7 @@ from surgeon.tensors.own_calls import PastOwnCalls
 from surgeon.verification import relative
 
 FOLD_TOLERANCE = 1e-6
+ANNEAL_TOLERANCE = 1e-5
 _CALIBRATION = 16
 """Images for operations that start from data."""
 
@@ -45,7 +55,8 @@ def check_operation(
     Outputs and gradients are finite in both modes. Copies and pickles give equal outputs. The global random
     state has no influence and is not changed. Folding, in float64, gives equal outputs under stock names, or is
     refused as the plan says. Surrogates take and give what their layers do, and the paper's tables are attacks.
-    Reverting restores the original bit for bit. A second surgery is refused.
+    What anneals begins as the network was, and changes. Reverting restores the original bit for bit. A second
+    surgery is refused. Where the plan is another one with calibration images, all of this holds for both.
 
     Args:
         operation: The operation, or its settings with the key `op`.
@@ -54,10 +65,10 @@ def check_operation(
         seed: Seed of the cut and of the images.
 
     Returns:
-        The rewritten network.
+        The rewritten network; of two plans that of the one without images.
 
     Raises:
-        VerificationError: A requirement is not met; the message names the first.
+        VerificationError: A requirement is not met; the message names the first, and the method that answers wrong.
 
     Examples:
         >>> import surgeon
@@ -68,17 +79,33 @@ def check_operation(
     """
     model = copy.deepcopy(model)
     before = {k: v.clone() for k, v in without_extra(model.state_dict()).items()}
-    modes = [m.training for m in model.modules()]
-    made = plan(model, operation, input_size=input_size, seed=seed)
-    _demand(
-        made == plan(model, operation, input_size=input_size, seed=seed), "the plan differs the second time"
-    )
-    _demand(Plan.model_validate_json(made.model_dump_json()) == made, "the plan does not survive JSON")
     images = torch.rand(_CALIBRATION, *input_size, generator=torch.Generator().manual_seed(seed))
+    plans: list[Plan] = []
+    for calibrated in (True, False):  # `apply` with images takes the weights to be trained
+        asked: Any = dict(input_size=input_size, seed=seed, calibrated=calibrated, trained=calibrated or None)
+        made = plan(model, operation, **asked)
+        _check_words(made)
+        _demand(made == plan(model, operation, **asked), "the plan differs the second time")
+        _demand(Plan.model_validate_json(made.model_dump_json()) == made, "the plan does not survive JSON")
+        if all(made.edits != other.edits for other in plans):
+            plans.append(made)
+    return [_check_plan(made, operation, model, before, images) for made in plans][-1]
+
+
+def _check_plan(
+    made: Plan,
+    operation: Operation | Mapping[str, Any],
+    model: nn.Module,
+    before: Mapping[str, Tensor],
+    images: Tensor,
+) -> nn.Module:
+    """Check what one plan does, and return the rewritten network. before: the state of `model`."""
+    input_size, seed = tuple(images.shape[1:]), made.seed
+    modes = [m.training for m in model.modules()]
 
     def carried_out() -> nn.Module:
-        with warnings.catch_warnings():  # of so few images
-            warnings.simplefilter("ignore", CalibrationWarning)
+        with warnings.catch_warnings(), _naming("the cut"):
+            warnings.simplefilter("ignore", CalibrationWarning)  # of so few images
             return apply(model, made, calibration=images if needs_data(made) else None)
 
     random = torch.get_rng_state()
@@ -119,6 +146,7 @@ def check_operation(
     # In float64, where folding differs by rounding alone: float32 would hide an error of 1e-6.
     _check_fold(cut, made, x, {k: before[k].shape for k in untouched}, model)
     _check_surrogates(cut, made, x)
+    _check_anneal(cut, made, x)
     _check_paper(made)
     back = revert(cut)
     _demand(type(back) is type(model) and _same(back, model), "reverting does not give the original")
@@ -172,37 +200,97 @@ def _check_fold(
     )
 
 
+def _check_words(made: Plan) -> None:
+    """Check that each edit says in words what it needs images for."""
+    for operation, edit in _asked(made):
+        with _naming(f"needs_images of {edit.operation}"):
+            words: Any = operation.needs_images(edit)
+            _demand(
+                isinstance(words, str),
+                f'it gives {words!r} at {edit.site}: a few words for messages, or "" where no image is needed',
+            )
+
+
 def _check_surrogates(cut: nn.Module, made: Plan, x: Tensor) -> None:
-    """Check that each surrogate gives the shape of its layer, for what the layer is given."""
-    operations = {key: parse(settings) for key, settings in made.operations.items()}
+    """Check that each surrogate gives the shape of its layer, and finite values, for what the layer is given."""
     complaints: list[str] = []
 
     def compare(name: str, stand: nn.Module) -> Callable[[nn.Module, tuple[Any, ...], Tensor], None]:
         def hook(_layer: nn.Module, given: tuple[Any, ...], output: Tensor) -> None:
-            stands = stand(given[0])
-            if stands.shape != output.shape:
+            try:
+                stands = stand(given[0])
+            except Exception as error:  # a module of another package may raise anything
+                complaints.append(f"the surrogate of {name} raises {type(error).__name__}: {line_of(error)}")
+                return
+            if not isinstance(stands, Tensor) or stands.shape != output.shape:
+                gives = tuple(stands.shape) if isinstance(stands, Tensor) else f"a {type(stands).__name__}"
                 complaints.append(
-                    f"the surrogate of {name} gives {tuple(stands.shape)} where the layer gives {tuple(output.shape)}; "
+                    f"the surrogate of {name} gives {gives} where the layer gives {tuple(output.shape)}; "
                     "an attack would have to ignore it"
                 )
+            elif torch.isfinite(output).all() and not torch.isfinite(stands).all():
+                complaints.append(f"the surrogate of {name} gives values that are not finite")
 
         return hook
 
     twin = copy.deepcopy(cut).eval()
-    for edit in made.edits:
-        if edit.layer is not None:
-            layer = twin.get_submodule(edit.layer)
-            stand = operations[edit.operation].surrogate(edit, layer)
-            if stand is not None and stand is not layer:
-                layer.register_forward_hook(PastOwnCalls(compare(edit.layer, stand)))
+    for operation, edit in _asked(made):
+        if edit.layer is None and not edit.replaces:
+            continue
+        name = edit.layer or edit.site
+        layer = twin.get_submodule(name)
+        with _naming(f"surrogate of {edit.operation}"):
+            stand: Any = operation.surrogate(edit, layer)
+            _demand(
+                stand is None or isinstance(stand, nn.Module),
+                f"it gives {stand!r} for {name}: a module, the layer itself, or None",
+            )
+        if stand is not None and stand is not layer:
+            layer.register_forward_hook(PastOwnCalls(compare(name, stand.eval())))
     _output(twin, x)
     _demand(not complaints, next(iter(complaints), ""))
+
+
+def _check_anneal(cut: nn.Module, made: Plan, x: Tensor) -> None:
+    """Check that what anneals begins with the network as it was cut, changes, and stays finite."""
+    growing = [(operation, edit) for operation, edit in _asked(made) if operation.anneals(edit)]
+    if not growing:
+        return
+    twin = copy.deepcopy(cut).eval()
+    layers = [twin.get_submodule(edit.layer or edit.site) for _, edit in growing]
+
+    def at(progress: float) -> list[bytes]:
+        for (operation, edit), layer in zip(growing, layers, strict=True):
+            with _naming(f"anneal of {edit.operation}"), torch.no_grad():
+                operation.anneal(edit, layer, progress)
+        output = _output(twin, x)
+        _demand(
+            bool(torch.isfinite(output).all()),
+            f"anneal of {growing[0][1].operation}: the output at progress {progress:g} is not finite",
+        )
+        return [pickle.dumps(layer) for layer in layers]
+
+    start = _output(twin, x)
+    first = at(0.0)
+    error = relative(_output(twin, x), start)
+    _demand(
+        error <= ANNEAL_TOLERANCE,
+        f"anneal of {growing[0][1].operation}: the output at progress 0 differs from that of the network as it was cut "
+        f"by {error:.1e}: build makes the layer as it is at progress 0",
+    )
+    at(0.5)
+    for (_, edit), one, other in zip(growing, first, at(1.0), strict=True):
+        _demand(
+            one != other,
+            f"anneal of {edit.operation}: nothing of {edit.layer or edit.site} changes from progress 0 to 1",
+        )
 
 
 def _check_paper(made: Plan) -> None:
     """Check that the paper of each operation is one, and that its tables give attacks."""
     for settings in made.operations.values():
-        paper = parse(settings).paper()
+        with _naming(f"paper of {settings['op']}"):
+            paper = parse(settings).paper()
         if paper is None:
             continue
         _demand(
@@ -210,11 +298,32 @@ def _check_paper(made: Plan) -> None:
             f"paper() of {settings['op']} gives a {type(paper).__name__}, not a Paper",
         )
         for sources in ((), ("resnet18",)):
-            attacks = paper.tables(sources, 0)
+            with _naming(f"paper of {settings['op']}, tables(sources={sources}, seed=0)"):
+                attacks: Any = list(paper.tables(sources, 0))
             _demand(
                 bool(attacks) and all(isinstance(a, Attack) for a in attacks),
                 f"the tables of the paper {paper.name} give no attacks, or other things, for sources={sources}",
             )
+
+
+def _asked(made: Plan) -> Iterator[tuple[Operation, Edit]]:
+    """Yield each edit of a plan with its operation."""
+    operations = {key: parse(settings) for key, settings in made.operations.items()}
+    return ((operations[edit.operation], edit) for edit in made.edits)
+
+
+@contextlib.contextmanager
+def _naming(what: str) -> Iterator[None]:
+    """Inside, whatever an operation raises becomes a VerificationError that begins with `what`."""
+    try:
+        yield
+    except SelectionError:
+        raise
+    except VerificationError as error:
+        raise VerificationError(f"{what}: {error}") from error.__cause__
+    except Exception as error:  # a method of another package may raise anything
+        kind = "" if isinstance(error, SurgeonError) else f"{type(error).__name__}: "
+        raise VerificationError(f"{what}: {kind}{line_of(error)}") from error
 
 
 def _finite(network: nn.Module, x: Tensor, training: bool) -> None:

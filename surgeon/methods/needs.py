@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
-from surgeon.edits import Plan
+from surgeon.edits import Edit, Plan
+from surgeon.errors import SurgeryError
 from surgeon.methods.registry import parse
 
 
@@ -34,9 +35,25 @@ def needs_data(record: Plan) -> str:
 
     Returns:
         A few words, such as "start 'sequential'"; empty if nothing does.
+
+    Raises:
+        SurgeryError: An operation's `needs_images` gives no text.
     """
     operations = {key: parse(settings) for key, settings in record.operations.items()}
     needed = {
-        words for e in record.edits for words in operations[e.operation].needs_images(e).split(", ") if words
+        words
+        for e in record.edits
+        for words in _words(operations[e.operation].needs_images(e), e).split(", ")
+        if words
     }
     return ", ".join(sorted(needed, reverse=True))
+
+
+def _words(answer: object, edit: Edit) -> str:
+    """Return what an operation needs images for; raise SurgeryError where it does not say that in words."""
+    if isinstance(answer, str):
+        return answer
+    raise SurgeryError(
+        f'{edit.operation} at {edit.site}, needs_images: it gives {answer!r}; return a few words for messages, or "" '
+        "where no image is needed"
+    )

@@ -91,6 +91,20 @@ def get(name: str) -> type[Operation]:
     raise RecipeError(f"unknown operation {shown(name)}; {nearest(name, names())}")
 
 
+def distribution_of(name: str) -> tuple[str, str] | None:
+    """Return the distribution that registers an operation, and its version.
+
+    Args:
+        name: The operation's name.
+
+    Returns:
+        Name and version; None for an operation of surgeon's own, and where they are not known.
+    """
+    point = None if name in _shipped() else _plugged().get(name)
+    dist = getattr(point, "dist", None)
+    return None if dist is None else (dist.name, dist.version)
+
+
 def papers() -> dict[str, Paper]:
     """Return the papers that the operations were published in.
 

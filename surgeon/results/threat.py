@@ -24,7 +24,7 @@ _OF = ("step_size", "restarts", "targets", "eot", "random_start", "early_stop", 
 
 def _known(kind: str) -> str:
     if kind not in KINDS:
-        raise ValueError(f"no attack is of the kind {kind!r}; {nearest(kind, KINDS)}")
+        raise ValueError(f"no attack is of the kind {kind!r}; {nearest(kind, KINDS, most=len(KINDS))}")
     return kind
 
 
@@ -78,7 +78,27 @@ class Threat(NamedTuple):
 class Attack(WithinPixels):
     """One attack on every image that has not been turned yet.
 
-    eps and step_size are in [0, 1] pixels, in `norm`.
+    eps and step_size are in [0, 1] pixels, in `norm`. An unbounded kind looks for the smallest distance, with eps None.
+
+    | kind | norms | eps | needs |
+    |---|---|---|---|
+    | none | linf, l2, l1 | yes | – |
+    | fgsm | linf | yes | gradients |
+    | pgd | linf, l2 | yes | gradients |
+    | own-pgd | linf, l2, l1 | yes | gradients |
+    | apgd | linf, l2, l1 | yes | gradients |
+    | apgdt | linf, l2, l1 | yes | gradients; 4 classes |
+    | fab | linf, l2, l1 | yes | gradients |
+    | fab-untargeted | linf, l2, l1 | yes | gradients |
+    | square | linf, l2 | yes | l2: square images of 8 pixels a side or more |
+    | mi-fgsm | linf | yes | gradients |
+    | cw | l2 | None | gradients |
+    | ddn | l2 | None | gradients |
+    | fmn | linf, l2, l1 | None | gradients |
+    | alma | l2, l1 | None | gradients; 3 classes |
+    | hopskipjump | linf, l2 | None | – |
+    | random-sign | linf | yes | – |
+    | uniform | linf | yes | – |
 
     Examples:
         >>> from surgeon.evaluation import Attack

@@ -53,7 +53,7 @@ from surgeon.store.folder import (
     tell_unverified,
 )
 from surgeon.store.hooks import told_of_hooks
-from surgeon.store.rebuilding import rebuilt
+from surgeon.store.rebuilding import check_operations, rebuilt
 from surgeon.surgery.door import findings
 from surgeon.surgery.parts import demand_uncut, demand_whole
 from surgeon.surgery.standing import demand
@@ -250,6 +250,7 @@ def load(
         allowed = [allow_code] if isinstance(allow_code, str) else allow_code
         own.check_allowed(architecture, allowed, shown)
     record, hashes = record_of(config), hashes_of(folder, config)
+    check_operations(record, str(folder / CONFIG))
     check_present(folder, hashes)
     tell_unverified(folder, hashes)
     # Whole files are read to check them, so that runs beside the building of the network.

@@ -12,6 +12,7 @@ from surgeon.edits import Plan
 from surgeon.errors import ArtifactError, ModelError, SurgeonError, either
 from surgeon.graph.module_tree import bare
 from surgeon.graph.own_modes import in_evaluation
+from surgeon.methods.registry import names
 from surgeon.models import own
 from surgeon.models.creating import bare_of_robustbench, create_model
 from surgeon.models.robustbench import is_robustbench
@@ -25,8 +26,12 @@ from surgeon.store.folder import (
     WEIGHTS,
 )
 from surgeon.store.model_arguments import check_taken
+from surgeon.strict import shown
 from surgeon.surgery import fold, replay
 from surgeon.surgery.door import fingerprint
+
+_ALWAYS_RECORDED = ("surgeon", "python", "torch", "timm", "torchvision")
+"""The versions of every record; others are those of packages whose operations were used."""
 
 
 def rebuilt(folder: Path, config: Configuration, record: Plan | None, model: nn.Module | None) -> nn.Module:
@@ -96,6 +101,36 @@ def folded_again(stock: nn.Module, record: Plan, *, consume: bool) -> nn.Module:
     """
     # What code changed before or after is compared with the result, and the weights must fit it.
     return fold(replay(stock, record, consume=consume, structure=fingerprint(stock)))
+
+
+def check_operations(record: Plan | None, place: str) -> None:
+    """Check that the operations of a record are installed.
+
+    Args:
+        record: the record of a surgery, if there is one.
+        place: its file, for messages.
+
+    Raises:
+        ArtifactError: one is not known here: another package has it.
+    """
+    if record is None:
+        return
+    known = names()
+    missing = [
+        o for o in (str(settings.get("op", "")) for settings in record.operations.values()) if o not in known
+    ]
+    if not missing:
+        return
+    others = {
+        k: v
+        for k, v in (record.execution.versions if record.execution else {}).items()
+        if k not in _ALWAYS_RECORDED
+    }
+    written = ", ".join(f"{name} {version}" for name, version in others.items())
+    raise ArtifactError(
+        f"{place}: unknown operation {shown(missing[0])}: another package has it, which is not installed here; "
+        + (f"install that package (the record names {written})" if written else "install that package")
+    )
 
 
 def _normalised(network: nn.Module, config: Configuration) -> None:

@@ -23,7 +23,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from surgeon.edits import Edit
-from surgeon.errors import LayerError, SurgeryError
+from surgeon.errors import LayerError, SurgeryError, located
 from surgeon.execution import Searched
 from surgeon.graph.network import Rewritten
 from surgeon.graph.pairs import Call, run_side_by_side, run_stock
@@ -212,7 +212,11 @@ class Observation:
         """Give a layer its statistics, and the first value of a search."""
         edit = self.left.pop(name)
         layer = self.attempt.network.get_submodule(name)
-        self.attempt.operations[edit.operation].calibrate(edit, layer, self._found[name])
+        try:
+            self.attempt.operations[edit.operation].calibrate(edit, layer, self._found[name])
+        except Exception as error:  # an operation of another package may raise anything
+            located(error, f"{edit.operation} at {edit.site}, calibrate")
+            raise
         first_values(self.attempt, [edit])
 
 

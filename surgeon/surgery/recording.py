@@ -10,11 +10,12 @@ from typing import cast
 import torch
 
 from surgeon import __version__
-from surgeon.edits import Edit, Note
+from surgeon.edits import Edit, Note, Plan
 from surgeon.effects import measured_effect, worst
 from surgeon.errors import CalibrationWarning
 from surgeon.execution import Execution
 from surgeon.graph.standing import remember
+from surgeon.methods.registry import distribution_of
 from surgeon.surgery.attempt import Attempt
 from surgeon.surgery.choice import Started
 from surgeon.surgery.rewritten import RewrittenModule
@@ -45,7 +46,7 @@ def recorded(started: Started, notes: Sequence[Note]) -> RewrittenModule:
         *([before.effect] if before and before.effect else []),
     ]
     execution = Execution(
-        versions=_versions(),
+        versions=_versions(attempt.record),
         effect=worst(effects),
         statistics=attempt.statistics,
         residuals=attempt.residuals,
@@ -97,8 +98,8 @@ def _unfitted(attempt: Attempt) -> list[Note]:
     ]
 
 
-def _versions() -> dict[str, str]:
-    """Return the versions of Python and of the libraries that build networks."""
+def _versions(record: Plan) -> dict[str, str]:
+    """Return the versions of Python, of the libraries that build networks, and of other packages' operations."""
     versions = {
         "surgeon": __version__,
         "python": platform.python_version(),
@@ -109,4 +110,5 @@ def _versions() -> dict[str, str]:
             versions[name] = version(name)
         except Exception:  # a package that is not installed has no version to record
             continue
-    return versions
+    others = {distribution_of(str(settings["op"])) for settings in record.operations.values()}
+    return versions | dict(sorted(o for o in others if o is not None))

@@ -26,6 +26,7 @@ from surgeon.graph.targets import Target, target
 from surgeon.methods.base import LeastSquares, Operation, Unfitted
 from surgeon.progress import tell
 from surgeon.selection import INPUT
+from surgeon.surgery.fit_of_operation import fit_of
 from surgeon.tensors.convolution import laid_like
 from surgeon.tensors.equations import equations
 from surgeon.torch_private import BatchNorm
@@ -174,7 +175,7 @@ class LayerByLayer:
                 edit.replaces and not _same_places(call, self.network.get_submodule(call.name))
             ):
                 raise Unfitted("the network before the surgery gives another size there")
-            error = self.operations[edit.operation].fit(edit, _Seen(self, call, edit))
+            error = fit_of(self.operations[edit.operation], edit, _Seen(self, call, edit))
         except Unfitted as reason:
             self.found.unfitted.append((edit, str(reason)))
             return

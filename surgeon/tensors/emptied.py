@@ -7,7 +7,7 @@ from typing import Any, Self
 
 from torch import Tensor, nn
 
-from surgeon.errors import LayerError
+from surgeon.errors import LayerError, nearest
 from surgeon.values import empties
 
 
@@ -66,7 +66,17 @@ class Emptied(nn.Module):
         return [n for n, t in own.items() if t.is_meta or n in unwritten]
 
     def filled(self, *names: str) -> None:
-        """Those parameters and buffers have values; without names, all."""
+        """Those parameters and buffers have values; without names, all.
+
+        Raises:
+            LayerError: The layer has none of a name.
+        """
+        known = {**self._parameters, **self._buffers}
+        for name in names:
+            if name not in known and not hasattr(self, name):
+                raise LayerError(
+                    f"{type(self).__name__} has no parameter or buffer {name!r}; {nearest(name, known)}"
+                )
         if self._unwritten is None:
             return
         self._unwritten.drop(names or self._own())

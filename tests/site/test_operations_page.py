@@ -1,0 +1,48 @@
+"""The tables of the page "A method of your own" are those of the code."""
+
+from pathlib import Path
+
+import pytest
+
+from surgeon.errors import ArgumentError, nearest
+from surgeon.results.kinds import KINDS
+from surgeon.results.threat import Attack
+
+PAGE = (Path(__file__).parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
+
+
+def cells_of(text, first):
+    """The rows of the table whose heading begins with a cell, by their own first cell."""
+    lines = iter(line.strip() for line in text.splitlines())
+    next(line for line in lines if line.startswith(f"| {first} |"))
+    rows = {}
+    for line in lines:
+        if not line.startswith("|"):
+            break
+        name, *cells = (c.strip().replace("`", "") for c in line.strip("|").split("|"))
+        rows[name] = cells
+    return {name: cells for name, cells in rows.items() if name.strip("-")}
+
+
+@pytest.mark.parametrize(("text", "first"), [(PAGE, "`kind`"), (Attack.__doc__, "kind")])
+def test_the_tables_of_attacks_have_every_kind_and_what_it_needs(text, first):
+    rows = cells_of(text, first)
+    assert list(rows) == list(KINDS)
+    for name, kind in KINDS.items():
+        norms, eps, needs, *more = rows[name]
+        assert norms.split(", ") == list(kind.norms) and eps == ("yes" if kind.bounded else "None"), name
+        assert ("gradients" in needs) == kind.gradients, name
+        assert (f"{kind.classes} classes" in needs) == (kind.classes > 2), name
+        assert all(f"{norm}: square images of {side}" in needs for norm, side in kind.side), name
+        if more:
+            settings, libraries = more
+            assert [s for s in settings.split(", ") if s != "–"] == list(kind.settings), name
+            named = dict(kind.package)
+            assert all(named.get(norm, "surgeon") in libraries for norm in kind.norms), name
+
+
+def test_an_unknown_kind_is_told_all_of_them():
+    with pytest.raises(ArgumentError, match="no attack is of the kind 'zzz'; valid: ") as caught:
+        Attack(name="a", kind="zzz", eps=0.1)
+    assert all(repr(kind) in str(caught.value) for kind in KINDS) and "…" not in str(caught.value)
+    assert nearest("zzz", map(str, range(9))).endswith(", …")
