@@ -63,8 +63,8 @@ def mode(model: nn.Module, training: bool) -> Iterator[None]:
             _put(module, training)
         yield
     finally:
-        for module, was in before:
-            _put(module, was)
+        for module, own in before:
+            _put(module, own)
 
 
 def _put(module: nn.Module, training: bool) -> None:

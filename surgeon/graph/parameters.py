@@ -92,7 +92,11 @@ def grown_biases(network: nn.Module, before: Mapping[str, nn.Module]) -> list[st
     grown = []
     for site, old in before.items():
         bias = getattr(network.get_submodule(site), "bias", None) if has(network, site) else None
-        was = getattr(old, "bias", None)
-        if isinstance(bias, nn.Parameter) and isinstance(was, nn.Parameter) and was.dim() <= 1 < bias.dim():
+        stock_bias = getattr(old, "bias", None)
+        if (
+            isinstance(bias, nn.Parameter)
+            and isinstance(stock_bias, nn.Parameter)
+            and stock_bias.dim() <= 1 < bias.dim()
+        ):
             grown.append(f"{site}.bias")
     return grown
