@@ -17,7 +17,15 @@ import torch
 from torch import Tensor, nn
 
 from surgeon.edits import Edit, Plan
-from surgeon.errors import CalibrationWarning, FoldError, SelectionError, SurgeonError, SurgeryError, VerificationError, line_of
+from surgeon.errors import (
+    CalibrationWarning,
+    FoldError,
+    SelectionError,
+    SurgeonError,
+    SurgeryError,
+    VerificationError,
+    line_of,
+)
 from surgeon.extra_state import without_extra
 from surgeon.host import in_own_state
 from surgeon.methods.base import Operation
@@ -260,7 +268,8 @@ def _check_anneal(cut: nn.Module, made: Plan, x: Tensor) -> None:
     at(0.5)
     for (_, edit), one, other in zip(growing, first, at(1.0), strict=True):
         _demand(
-            one != other, f"anneal of {edit.operation}: nothing of {edit.layer or edit.site} changes from progress 0 to 1"
+            one != other,
+            f"anneal of {edit.operation}: nothing of {edit.layer or edit.site} changes from progress 0 to 1",
         )
 
 

@@ -54,6 +54,6 @@ def _words(answer: object, edit: Edit) -> str:
     if isinstance(answer, str):
         return answer
     raise SurgeryError(
-        f"{edit.operation} at {edit.site}, needs_images: it gives {answer!r}; return a few words for messages, or \"\" "
+        f'{edit.operation} at {edit.site}, needs_images: it gives {answer!r}; return a few words for messages, or "" '
         "where no image is needed"
     )

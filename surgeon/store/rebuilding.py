@@ -91,11 +91,15 @@ def check_operations(record: Plan | None, place: str) -> None:
     if record is None:
         return
     known = names()
-    missing = [o for o in (str(settings.get("op", "")) for settings in record.operations.values()) if o not in known]
+    missing = [
+        o for o in (str(settings.get("op", "")) for settings in record.operations.values()) if o not in known
+    ]
     if not missing:
         return
     others = {
-        k: v for k, v in (record.execution.versions if record.execution else {}).items() if k not in _ALWAYS_RECORDED
+        k: v
+        for k, v in (record.execution.versions if record.execution else {}).items()
+        if k not in _ALWAYS_RECORDED
     }
     written = ", ".join(f"{name} {version}" for name, version in others.items())
     raise ArtifactError(

@@ -60,7 +60,9 @@ def fit_of(operation: Operation, edit: Edit, seen: Observed) -> float | None:
         if sound and finite and not _finite(tensor):
             raise SurgeryError(f"{place}: it wrote values into {name} that are not finite")
     if error is not None and sound and not math.isfinite(error):
-        raise SurgeryError(f"{place}: the error that it returned is {float(error)}; return None if there is none")
+        raise SurgeryError(
+            f"{place}: the error that it returned is {float(error)}; return None if there is none"
+        )
     return None if error is None else float(error)
 
 

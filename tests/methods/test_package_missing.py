@@ -26,11 +26,15 @@ def test_a_folder_of_an_operation_that_is_not_installed_says_to_install_its_pack
     assert cut.surgery.execution.versions["other-methods"] == "1.2"
     surgeon.save(cut, tmp_path / "cut")
     surgeon.load(tmp_path / "cut", model=stock)
-    monkeypatch.setattr(registry, "_plugged", lambda: {})
+    monkeypatch.setattr(registry, "_plugged", dict)
     for model in (stock, None):
-        with pytest.raises(surgeon.SurgeonError, match="unknown operation 'other': another package has it") as caught:
+        with pytest.raises(
+            surgeon.SurgeonError, match="unknown operation 'other': another package has it"
+        ) as caught:
             surgeon.load(tmp_path / "cut", model=model)
-        assert "(the record names other-methods 1.2)" in str(caught.value) and "changed after" not in str(caught.value)
+        assert "(the record names other-methods 1.2)" in str(caught.value) and "changed after" not in str(
+            caught.value
+        )
     config = json.loads((tmp_path / "cut" / "config.json").read_text())
     del config["surgery"]["plan"]["execution"]["versions"]["other-methods"]
     (tmp_path / "cut" / "config.json").write_text(json.dumps(config))

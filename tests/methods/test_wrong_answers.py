@@ -7,7 +7,18 @@ import torch
 from torch import nn
 
 from surgeon.errors import VerificationError
-from surgeon.methods import Cut, Edit, Growth, Operation, OptionalState, Paper, Proposal, Traits, Wanted, registry
+from surgeon.methods import (
+    Cut,
+    Edit,
+    Growth,
+    Operation,
+    OptionalState,
+    Paper,
+    Proposal,
+    Traits,
+    Wanted,
+    registry,
+)
 from surgeon.testing import check_operation
 
 SIZE = (3, 8, 8)
@@ -108,7 +119,11 @@ WRONG = {
         {},
         "needs_images of mixing: it gives True at 0: a few words",
     ),
-    "surrogate: NaN": ({"surrogate": lambda self, edit, layer: Nan()}, {}, "surrogate of 0.mixing gives values"),
+    "surrogate: NaN": (
+        {"surrogate": lambda self, edit, layer: Nan()},
+        {},
+        "surrogate of 0.mixing gives values",
+    ),
     "surrogate: raises": (
         {"surrogate": lambda self, edit, layer: Raising()},
         {},

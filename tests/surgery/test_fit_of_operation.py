@@ -1,4 +1,4 @@
-"""What an operation's own `fit` does wrong is an error with operation, site and method, before any start is compared."""
+"""What an operation's own `fit` does wrong is an error with operation, site and method, before starts are compared."""
 
 from typing import Literal
 
@@ -64,7 +64,9 @@ def network():
 def apply_with(fit, network, monkeypatch):
     cls = type("Mixing", (Mixing,), {"fit": fit, "__module__": __name__})
     monkeypatch.setitem(registry._shipped(), "mixing", cls)
-    return surgeon.apply(network, {"op": "mixing"}, input_size=(3, 8, 8), calibration=torch.randn(16, 3, 8, 8))
+    return surgeon.apply(
+        network, {"op": "mixing"}, input_size=(3, 8, 8), calibration=torch.randn(16, 3, 8, 8)
+    )
 
 
 def of_shape(self, edit, seen):
