@@ -45,7 +45,8 @@ def test_a_sound_network_passes_and_stays_as_it_is():
 
 def test_what_does_not_fold_is_told_and_a_stock_network_has_no_sites():
     found = told(cut("defective"))
-    assert found["fold"].ok is False and "defective" in found["fold"].detail and found["train"].ok
+    assert found["fold"].ok is None and found["train"].ok
+    assert "no edit folds, as the plan says: " in found["fold"].detail and "defective" in found["fold"].detail
     found = told(timm.create_model("test_resnet", num_classes=4), input_size=SIZE)
     assert found["sites"].ok is None and found["fold"].ok is None and found["forward"].ok and found["save"].ok
 
@@ -72,7 +73,7 @@ def test_numbers_that_are_none_and_the_state_of_torch():
 
 
 def test_the_command(tmp_path, capsys, monkeypatch):
-    surgeon.save(cut("defective"), tmp_path / "out")
+    surgeon.save(cut("kap+defective"), tmp_path / "out")
     found = examine(surgeon.load(tmp_path / "out"))
     asked = []
     monkeypatch.setattr(doctor, "examine", lambda network, **more: asked.append(type(network)) or found)

@@ -127,7 +127,10 @@ def test_the_command_line_lists_shows_and_completes_them(site):
     assert said.stdout.split() == [f"plain,kap+{name}" for name in known] and not said.stderr
     assert "sigma: 0.05" in surgeon_in(site, "recipes", "show", "soft").stdout
     done = surgeon_in(site, "recipes", "list", "--json")
-    assert done.returncode == 2 and "sorry.yaml" in done.stderr
+    listed = {r["name"]: r for r in json.loads(done.stdout)}
+    assert done.returncode == 0 and list(listed) == [*shipped(), "soft", "sorry"]
+    assert "of the package soft, cannot be used: " in listed["sorry"]["error"]
+    assert "sorry.yaml" in listed["sorry"]["error"] and "error" not in listed["soft"]
     (site / "soft" / "recipes" / "sorry.yaml").unlink()
     done = surgeon_in(site, "recipes", "list", "--json")
     assert [r["name"] for r in json.loads(done.stdout)] == [*shipped(), "soft"], done.stderr

@@ -19,22 +19,31 @@ def command() -> None:
 @command.command("list")
 @options.json_option
 def list_recipes(as_json: bool) -> None:
-    """The shipped recipes and those of installed packages, with their papers."""
+    """The shipped recipes and those of installed packages, with their papers.
+
+    A package's recipe that cannot be used is listed with the package and the reason.
+    """
     from surgeon.cli.sheet import Column, Sheet
     from surgeon.cli.tables import console
-    from surgeon.recipe import listed
+    from surgeon.recipe.loading import surveyed
 
-    recipes = listed()
+    recipes, bad = surveyed()
     if as_json:
         click.echo(
             json.dumps(
-                [{"name": name, "title": r.title, "paper": r.paper} for name, r in recipes.items()], indent=2
+                [
+                    *({"name": name, "title": r.title, "paper": r.paper} for name, r in recipes.items()),
+                    *({"name": name, "error": why} for name, why in bad.items()),
+                ],
+                indent=2,
             )
         )
         return
     table = Sheet("recipe", Column("what it does", prose=True), Column("paper", prose=True))
     for name, r in recipes.items():
         table.add(name, r.title, r.paper)
+    for name, why in bad.items():
+        table.add(name, f"✗ {why}", "")
     console().print(table)
 
 

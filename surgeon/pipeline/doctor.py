@@ -14,7 +14,7 @@ from typing import cast
 import torch
 from torch import nn
 
-from surgeon.errors import ArtifactWarning
+from surgeon.errors import ArtifactWarning, FoldError
 from surgeon.graph.measure import images_of
 from surgeon.host import in_own_state
 from surgeon.models.facts import input_size_of
@@ -39,7 +39,7 @@ def examine(model: nn.Module, *, input_size: tuple[int, ...] | None = None) -> C
         torch    the process's settings of torch that affect numbers
         sites    each site is as the record says
         forward  the outputs on two seeded images are finite
-        fold     folding works
+        fold     folding works; not tried where the plan says of every edit that it does not fold
         save     saving works, the folder loads, and what is loaded has the same outputs
         export   exporting works, one check per format
         train    one training step gives finite gradients
@@ -136,9 +136,15 @@ def _forward(model: nn.Module, images: list[torch.Tensor]) -> str:
 
 
 def _fold(model: nn.Module, images: list[torch.Tensor]) -> str:
-    if surgery_of(model) is None:
+    record = surgery_of(model)
+    if record is None:
         raise Unknown("there has been no surgery")
-    folded = fold(copy.deepcopy(model))
+    try:
+        folded = fold(copy.deepcopy(model))
+    except FoldError as error:
+        if any(edit.folds for edit in record.edits):
+            raise
+        raise Unknown(f"no edit folds, as the plan says: {error}") from error
     if (difference := _differs(model, folded.eval(), images)) > tolerance_of(model):
         raise Misfit(f"folds, and its outputs differ by {difference:.1e}")
     left = surgery_of(folded)

@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from surgeon.errors import RecipeError, SurgeonError
+from surgeon.errors import RecipeError, SurgeonError, line_of
 from surgeon.markdown import plain
 from surgeon.merging import merge
 from surgeon.methods.base import Operation
@@ -17,7 +17,7 @@ from surgeon.methods.registry import describe, names, parse
 from surgeon.recipe.folder import shipped
 from surgeon.recipe.named import available, file_of
 from surgeon.recipe.overriding import apply_settings
-from surgeon.recipe.plugged import check
+from surgeon.recipe.plugged import check, plugged
 from surgeon.recipe.recipe import Recipe
 from surgeon.recipe.retelling import retold
 from surgeon.recipe.writing import with_names
@@ -86,6 +86,30 @@ def listed() -> dict[str, Recipe]:
     """
     check()
     return {name: load_recipe(name) for name in available()}
+
+
+def surveyed() -> tuple[dict[str, Recipe], dict[str, str]]:
+    """Load every recipe that has a name, and go on where one of another package cannot be.
+
+    Returns:
+        The recipes by name, and of those of other packages that cannot be loaded the package and the reason.
+
+    Raises:
+        RecipeError: A shipped recipe is malformed, two have one name, or a package's folder of recipes is missing.
+    """
+    check()
+    found: dict[str, Recipe] = {}
+    bad: dict[str, str] = {}
+    packages = {file.stem: package for file, package in plugged().items()}
+    for name in available():
+        file_of(name)  # two of one name are no fault of a recipe
+        try:
+            found[name] = load_recipe(name)
+        except SurgeonError as error:
+            if name not in packages:
+                raise
+            bad[name] = f"of the package {packages[name]}, cannot be used: {line_of(error)}"
+    return found, bad
 
 
 def _name(content: Mapping[str, Any]) -> str:

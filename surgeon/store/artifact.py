@@ -292,7 +292,8 @@ def _by_name(architecture: str, model: nn.Module | None) -> Iterator[None]:
             "load it from Python, where it can be passed as model=…",
         )
         error.advising(
-            f"if the network was changed after {architecture} made it (channels pruned, layers exchanged), {remedy}"
+            f"if the network was changed after {architecture} made it (channels pruned, layers exchanged), or made "
+            f"with other arguments, {remedy}"
         )
         raise
 

@@ -148,7 +148,8 @@ def _check_exchanged(model: nn.Module | None, config: Configuration, folder: Pat
     if model is None:
         if wanted:
             raise ArtifactError(
-                f"{folder}: the network was changed in code after it was made: {listed(wanted)}; "
+                f"{folder}: the network was changed in code after it was made, or made with other arguments: "
+                f"{listed(wanted)}; "
                 + either(
                     "pass a network with the same changes, before any surgery: surgeon.load(folder, model=…)",
                     "load it from Python, with a network of the same changes, before any surgery",

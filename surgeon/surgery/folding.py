@@ -50,7 +50,7 @@ def fold(model: nn.Module, *, partial: bool = False) -> nn.Module:
         The folded network; its attribute `folded_from` is the record of the surgery.
 
     Raises:
-        FoldError: Some edits have no stock equivalent, listed one by one, and `partial` is False.
+        FoldError: Some edits have no stock equivalent, listed one by one, and `partial` is False; or none has one.
         SurgeryError: The network has had no surgery.
 
     Examples:
@@ -88,7 +88,7 @@ def folded(subject: Subject, *, partial: bool) -> tuple[nn.Module, Plan | None]:
     stood = {e.site: tree.get_submodule(e.site) for e in record.edits if e.site != INPUT}
     merging = Merging(subject, record, tree, norms_behind(tree, refused), partial=partial)
     merging.all()
-    if merging.stuck and not partial:
+    if merging.stuck and (not partial or len(merging.stuck) == len(record.edits)):
         raise FoldError(_list(record, merging.stuck))
     if broken := tie(tree, tied):
         warn(
@@ -199,10 +199,10 @@ def _list(record: Plan, stuck: list[tuple[Edit, str]]) -> str:
         for (operation, why), sites in list(reasons.items())[:12]
     ]
     more = f"; and {len(reasons) - 12} more reasons" if len(reasons) > 12 else ""
-    return (
-        f"{len(stuck)} of {len(record.edits)} edits do not fold: {'; '.join(lines)}{more} "
-        f"({either('partial=True', '--partial')} folds the others)"
-    )
+    what = f"{len(stuck)} of {len(record.edits)} edits do not fold: {'; '.join(lines)}{more}"
+    if len(stuck) == len(record.edits):
+        return what
+    return f"{what} ({either('partial=True', '--partial')} folds the others)"
 
 
 def _close_unused(tree: nn.Module, remaining: list[Edit]) -> None:

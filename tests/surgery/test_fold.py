@@ -108,6 +108,16 @@ def test_what_does_not_fold_is_said_edit_by_edit(tiny):
         surgeon.fold(surgeon.apply(tiny, "defective", input_size=SIZE))
 
 
+def test_where_no_edit_folds_partial_is_not_advised_and_refused(tiny):
+    cut = surgeon.apply(tiny, "wm-smoothing-all", input_size=SIZE)
+    for partial in (False, True):
+        with pytest.raises(FoldError, match=r"(\d+) of \1 edits do not fold") as caught:
+            surgeon.fold(cut, partial=partial)
+        assert "partial" not in str(caught.value)
+    with pytest.raises(FoldError, match="2 of 3 .*partial=True folds the others"):
+        surgeon.fold(surgeon.apply(tiny, "kmp", input_size=SIZE))
+
+
 def test_partial_folding_folds_the_rest(tiny, images):
     cut = surgeon.apply(tiny, "kap+defective", input_size=SIZE).eval()
     part = surgeon.fold(cut, partial=True)
