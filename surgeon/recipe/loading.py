@@ -98,18 +98,18 @@ def surveyed() -> tuple[dict[str, Recipe], dict[str, str]]:
         RecipeError: A shipped recipe is malformed, two have one name, or a package's folder of recipes is missing.
     """
     check()
-    found: dict[str, Recipe] = {}
+    loaded: dict[str, Recipe] = {}
     bad: dict[str, str] = {}
     packages = {file.stem: package for file, package in plugged().items()}
     for name in available():
         file_of(name)  # two of one name are no fault of a recipe
         try:
-            found[name] = load_recipe(name)
+            loaded[name] = load_recipe(name)
         except SurgeonError as error:
             if name not in packages:
                 raise
             bad[name] = f"of the package {packages[name]}, cannot be used: {line_of(error)}"
-    return found, bad
+    return loaded, bad
 
 
 def _name(content: Mapping[str, Any]) -> str:

@@ -108,9 +108,10 @@ def save(
         ...     sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))
         ['config.json', 'model.safetensors']
     """
+    changed_sites = findings(model)
     demand_whole(model)
     demand_settled(model)
-    demand([f for f in findings(model) if not f.loads], "saved")
+    demand([f for f in changed_sites if not f.loads], "saved")
     for part in model.modules():
         if isinstance(part, Rewritten):
             part.anchor()  # a network whose next call is refused would not load

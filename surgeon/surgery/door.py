@@ -243,7 +243,7 @@ def part_cut(model: nn.Module) -> str:
         model: Any network, such as a module around a rewritten one: a Sequential, AveragedModel, DDP, torch.compile.
 
     Returns:
-        The first such part as Python writes it, `model[1]` or `model.module`; "" if there is none.
+        The first such part as Python writes it, `model[1]` or `model.module`; "" without one.
     """
     name = next((n for n, m in model.named_modules() if n and surgery_of(m) is not None), "")
     return f"model{''.join(f'[{p}]' if p.isdigit() else f'.{p}' for p in name.split('.'))}" if name else ""
@@ -259,7 +259,8 @@ def _refuse_second(model: nn.Module, record: Plan | None, *, stack: bool) -> Non
     """Raise SurgeryError if a part of the network has had surgery by itself, or, without `stack`, the network has."""
     if part := part_cut(model):
         raise SurgeryError(
-            f"a part of this model has had surgery by itself; revert that part first: surgeon.revert({part})"
+            "a part of this model has had surgery by itself; revert that part first"
+            + either(f": surgeon.revert({part})", "")
         )
     if record is None or stack:
         return

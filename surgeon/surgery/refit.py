@@ -24,9 +24,9 @@ from surgeon.graph.pairs import Call
 from surgeon.graph.shared_parameters import read_by_functions
 from surgeon.graph.targets import Target, target
 from surgeon.methods.base import LeastSquares, Operation, Unfitted
+from surgeon.methods.own_fit import fit_of
 from surgeon.progress import tell
 from surgeon.selection import INPUT
-from surgeon.surgery.fit_of_operation import fit_of
 from surgeon.tensors.convolution import laid_like
 from surgeon.tensors.equations import equations
 from surgeon.torch_private import BatchNorm

@@ -69,7 +69,7 @@ class Emptied(nn.Module):
         """Those parameters and buffers have values; without names, all.
 
         Raises:
-            LayerError: The layer has none of a name.
+            LayerError: The layer has no parameter or buffer of a name.
         """
         known = {**self._parameters, **self._buffers}
         for name in names:

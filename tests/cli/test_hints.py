@@ -277,6 +277,7 @@ FROM_PYTHON_ALONE = (
     "graph/fitness.py",
     "surgery/rewritten.py",
     "surgery/cutting.py",
+    "surgery/parts.py",
     "testing.py",
 )
 """Errors that no command reaches: of layers and networks that are called, and of plans that are passed on."""

@@ -61,7 +61,7 @@ def fit_of(operation: Operation, edit: Edit, seen: Observed) -> float | None:
             raise SurgeryError(f"{place}: it wrote values into {name} that are not finite")
     if error is not None and sound and not math.isfinite(error):
         raise SurgeryError(
-            f"{place}: the error that it returned is {float(error)}; return None if there is none"
+            f"{place}: the error that it returned is {float(error)}; return None where it is not known"
         )
     return None if error is None else float(error)
 
