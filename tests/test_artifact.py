@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import surgeon
-from surgeon.errors import ArtifactError, ArtifactWarning
+from surgeon.errors import ArtifactError, ArtifactWarning, SurgeryError
 from surgeon.ownership import new_folder
 from surgeon.store.folder import read_config
 
@@ -260,10 +260,12 @@ def test_a_network_that_is_built_upon_is_left_untouched(recipe, tmp_path):
     assert not shared & {t.untyped_storage().data_ptr() for t in loaded.state_dict().values() if t.numel()}
 
 
-def test_a_cut_network_is_rebuilt_upon_too_and_a_factory_keeps_what_it_gave(stock, x, tmp_path, monkeypatch):
+def test_a_cut_network_is_not_rebuilt_upon_and_a_factory_keeps_what_it_gave(stock, x, tmp_path, monkeypatch):
     cut = surgeon.apply(stock, "kap", input_size=SIZE).eval()
     surgeon.save(cut, tmp_path / "out")
-    assert torch.equal(surgeon.load(tmp_path / "out", model=cut)(x), cut(x))
+    with pytest.raises(SurgeryError, match="this .* has had surgery"):
+        surgeon.load(tmp_path / "out", model=cut)
+    assert torch.equal(surgeon.load(tmp_path / "out", model=surgeon.revert(cut))(x), cut(x))
     (tmp_path / "kept_networks.py").write_text(
         "from torch import nn\n"
         "network = nn.Sequential(nn.Conv2d(3, 16, 3), nn.Flatten(), nn.Linear(16 * 36, 4))\n"

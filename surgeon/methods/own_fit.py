@@ -28,7 +28,7 @@ def fit_of(operation: Operation, edit: Edit, seen: Observed) -> float | None:
 
     Raises:
         SurgeryError: `fit` raised something else than a SurgeonError, gave no number, changed a tensor's shape, or
-            wrote values that are not finite, although the images' values are.
+            wrote values that are not finite, although those of two or more images are.
         Unfitted: The site keeps its initial start.
         SurgeonError: Raised by `fit`; the message names operation and site.
     """
@@ -49,7 +49,8 @@ def fit_of(operation: Operation, edit: Edit, seen: Observed) -> float | None:
         raise SurgeryError(
             f"{place}: it returned {_shown(error)}; return the relative error that remains as a number, or None"
         )
-    sound = _finite(seen.inputs)
+    # Of one image a norm before this site may have no variance, and that is told where it is measured.
+    sound = _finite(seen.inputs) and len(seen.inputs) > 1
     for name, tensor in _tensors(seen):
         shape, finite = before.get(name, (tensor.shape, True))
         if tensor.shape != shape:
