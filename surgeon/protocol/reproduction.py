@@ -265,7 +265,8 @@ def answered(claim: Claim, runs: Sequence[Ran], *, unit: str = "%") -> Answered:
 
     It holds where the whole 95 % interval of the difference is above the margin, and does not hold where all of it is
     below. A claim that two figures differ holds where the whole interval is beyond the margin on one side of 0, and
-    does not hold where all of it is within the margin.
+    does not hold where all of it is within the margin. Two rows of one seed decide nothing: the interval is then over
+    images alone, and leaves out by how much the same training differs from seed to seed, or from processor to processor.
 
     Args:
         claim: The claim.
@@ -285,7 +286,8 @@ def answered(claim: Claim, runs: Sequence[Ran], *, unit: str = "%") -> Answered:
             pairs.append((measurements[0][1], measurements[1][1]))
     difference, margin = difference_of(pairs), claim.margin / 100 if unit == "%" else claim.margin
     answer: Answer = "not decided at this budget"
-    if difference is not None:
+    # Two columns of one row are of the same network: no training lies between them.
+    if difference is not None and (len(pairs) > 1 or claim.row == claim.against):
         low, high = difference.low, difference.high
         if low > margin or (claim.differ and high < -margin):
             answer = "holds"

@@ -189,8 +189,8 @@ def shares(row, seed, k, n=400):
 )
 def test_a_claim_on_a_curve_is_answered_by_its_shares(k, answer):
     claim = Claim(text="it is better", row="kap", against="stock", column="clean")
-    found = answered(claim, [shares("kap", 0, k), shares("stock", 0, 200)])
-    assert (found.answer, found.seeds) == (answer, 1) and found.difference.pairs == ()
+    found = answered(claim, [r for s in (0, 1) for r in (shares("kap", s, k), shares("stock", s, 200))])
+    assert (found.answer, found.seeds) == (answer, 2) and found.difference.pairs == ()
     assert found.difference.mean == pytest.approx((k - 200) / 400)
 
 

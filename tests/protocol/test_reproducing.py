@@ -156,9 +156,19 @@ MANY = 400
 )
 def test_a_claim_is_answered_by_the_whole_interval(kap, stock, margin, answer):
     claim = CLAIM.model_copy(update={"margin": float(margin)})
-    found = answered(claim, [ran("kap", 0, kap), ran("stock", 0, stock)])
+    found = answered(claim, [r for s in (0, 1) for r in (ran("kap", s, kap), ran("stock", s, stock))])
     assert found.answer == answer and found.difference is not None
     assert found.difference.mean == pytest.approx((kap.count("1") - stock.count("1")) / MANY)
+
+
+def test_two_rows_of_one_seed_decide_nothing_and_two_columns_of_a_row_do():
+    better, worse = "1" * 300 + "0" * 100, "1" * 200 + "0" * 200
+    found = answered(CLAIM, [ran("kap", 0, better), ran("stock", 0, worse)])
+    assert found.answer == "not decided at this budget" and found.difference.low > 0
+    one = ran("kap", 0, better)
+    one = one.model_copy(update={"columns": {**one.columns, "noisy": ran("kap", 0, worse).columns["clean"]}})
+    itself = Claim(text="noise costs", row="kap", against="kap", column="clean", than="noisy")
+    assert answered(itself, [one]).answer == "holds"
 
 
 def test_networks_that_were_tested_on_other_images_are_not_compared():
@@ -197,5 +207,6 @@ def test_the_page_has_both_figures_and_each_answer():
     protocol = PROTOCOL.model_copy(update={"columns": {"clean": Column(of="clean")}})
     text = page(tabulated(protocol, "smoke", runs))
     assert "| stock | 90 | 50.0 |" in text and "| kap | – | 75.0 ± 0.0 |" in text
-    assert "- **holds** — it is better; clean, kap less stock: +25.0 points" in text and "one seed" in text
+    decided = "- **not decided at this budget** — it is better; clean, kap less stock: +25.0 points"
+    assert decided in text and "one seed" in text
     assert "3 of 4 runs are there" in text and "- kap: n" in text
