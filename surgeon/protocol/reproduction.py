@@ -266,7 +266,7 @@ def answered(claim: Claim, runs: Sequence[Ran], *, unit: str = "%") -> Answered:
     It holds where the whole 95 % interval of the difference is above the margin, and does not hold where all of it is
     below. A claim that two figures differ holds where the whole interval is beyond the margin on one side of 0, and
     does not hold where all of it is within the margin. Two rows of one seed decide nothing: the interval is then over
-    images alone, and leaves out by how much the same training differs from seed to seed, or from processor to processor.
+    images alone, and leaves out by how much one training differs from another.
 
     Args:
         claim: The claim.
