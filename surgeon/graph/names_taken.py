@@ -33,7 +33,8 @@ def demand_free(network: nn.Module, base: type[nn.Module]) -> None:
     ours = {*OWN, *RECORD, *GRAPH_STATE, *(n for n in dir(base) if not hasattr(nn.Module, n))}
     own = [(n, kind) for key, kind in _KINDS.items() for n in network.__dict__.get(key, ()) if n in ours]
     plain = [(n, "attribute") for n in network.__dict__ if n in ours and n not in LENT]
-    for key, kind in [*own, *plain]:
+    if clashes := [*own, *plain]:
+        key, kind = clashes[0]
         beside = "" if kind == "attribute" else ", and its key in files of weights"
         raise SurgeryError(
             f"the {kind} {key!r} of this {type(network).__name__} has a name that a rewritten network has for "
