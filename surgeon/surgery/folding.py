@@ -50,7 +50,7 @@ def fold(model: nn.Module, *, partial: bool = False) -> nn.Module:
         The folded network; its attribute `folded_from` is the record of the surgery.
 
     Raises:
-        FoldError: Some edits have no stock equivalent, listed one by one, and `partial` is False; or none has one.
+        FoldError: Some edits have no stock equivalent, listed one by one, and `partial` is False.
         SurgeryError: The network has had no surgery.
 
     Examples:
@@ -88,7 +88,7 @@ def folded(subject: Subject, *, partial: bool) -> tuple[nn.Module, Plan | None]:
     stood = {e.site: tree.get_submodule(e.site) for e in record.edits if e.site != INPUT}
     merging = Merging(subject, record, tree, norms_behind(tree, refused), partial=partial)
     merging.all()
-    if merging.stuck and (not partial or len(merging.stuck) == len(record.edits)):
+    if merging.stuck and not partial:
         raise FoldError(_list(record, merging.stuck))
     if broken := tie(tree, tied):
         warn(

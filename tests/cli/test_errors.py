@@ -157,13 +157,13 @@ def test_a_full_disk_of_any_kind_is_one_line(monkeypatch):
     def full(*_):
         raise OSError(28, "No space left on device", "somewhere")
 
-    monkeypatch.setattr("surgeon.recipe.listed", full)
+    monkeypatch.setattr("surgeon.recipe.loading.surveyed", full)
     code, _, err = invoke("recipes", "list")
     assert (code, err) == (2, "Error: [Errno 28] No space left on device: 'somewhere'\n")
 
 
 def test_errors_of_the_program_itself_are_not_hidden(monkeypatch):
-    monkeypatch.setattr("surgeon.recipe.listed", lambda: 1 / 0)
+    monkeypatch.setattr("surgeon.recipe.loading.surveyed", lambda: 1 / 0)
     assert isinstance(CliRunner().invoke(group, ["recipes", "list"]).exception, ZeroDivisionError)
 
 
