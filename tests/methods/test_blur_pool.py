@@ -142,7 +142,8 @@ def test_moved_images_give_more_nearly_the_same():
     assert apart[0] > 1.5 * apart[2] and apart[2] > apart[3] > apart[5] and apart[0] > 2 * apart[3], apart
 
 
-def test_poolings_do_not_fold_and_convolutions_beside_them_do():
+def test_poolings_do_not_fold_and_convolutions_beside_them_stay_with_them():
+    """Of an architecture with the larger kernel a record could not be made again."""
     torch.manual_seed(0)
     stock = nn.Sequential(nn.Conv2d(3, 4, 3), nn.MaxPool2d(2), nn.Conv2d(4, 4, 3, 2)).double().eval()
     cut = surgeon.apply(stock, "blur-pool", input_size=(3, 12, 12))
@@ -152,7 +153,7 @@ def test_poolings_do_not_fold_and_convolutions_beside_them_do():
     x = double(2, 3, 12, 12)
     with torch.no_grad():
         torch.testing.assert_close(part(x), cut(x), atol=1e-12, rtol=1e-12)
-    assert part.get_submodule("2").kernel_size == (5, 5)
+    assert len(surgeon.surgery_of(part).edits) == 2 and part.get_submodule("2").kernel_size == (3, 3)
 
 
 def test_training_after_the_cut_is_not_in_what_was_there_before():
