@@ -32,8 +32,9 @@ class Machine:
 
 
 def name_of(device: str) -> str:
-    """A device's name as a file's: `AMD EPYC (AVX2)` → `amd-epyc-avx2`."""
-    return re.sub(r"[^a-z0-9]+", "-", device.lower()).strip("-")
+    """A device's name as a file's: `Intel(R) Xeon(R) Processor (AVX512)` → `intel-xeon-avx512`."""
+    bare = re.sub(r"\((r|tm)\)|\b(cpu|processor)\b", " ", device.lower())
+    return re.sub(r"[^a-z0-9]+", "-", bare).strip("-")
 
 
 def keep(found: dict[str, Any], kind: str, folder: Path = MEASURED) -> list[Path]:

@@ -1,10 +1,13 @@
 """The tables of the page "A method of your own" are those of the code."""
 
+import inspect
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
 from surgeon.errors import ArgumentError, nearest
+from surgeon.methods import Operation
 from surgeon.results.kinds import KINDS
 from surgeon.results.threat import Attack
 
@@ -46,3 +49,29 @@ def test_an_unknown_kind_is_told_all_of_them():
         Attack(name="a", kind="zzz", eps=0.1)
     assert all(repr(kind) in str(caught.value) for kind in KINDS) and "…" not in str(caught.value)
     assert nearest("zzz", map(str, range(9))).endswith(", …")
+
+
+def test_the_table_of_class_attributes_has_each_with_its_default():
+    rows = cells_of(PAGE, "attribute")
+    declared = {
+        name: getattr(Operation, name)
+        for name, hint in Operation.__annotations__.items()
+        if "ClassVar" in str(hint)
+    }
+    assert len(declared) > 5 and {name: cells[0] for name, cells in rows.items()} == {
+        name: f'"{default}"' if isinstance(default, str) else str(default)
+        for name, default in declared.items()
+    }
+
+
+def test_each_question_to_an_operation_is_on_the_page():
+    """All but those that a class must answer, which have sections of their own."""
+    asked = {
+        name
+        for name, method in vars(Operation).items()
+        if inspect.isfunction(method) or isinstance(method, classmethod)
+    }
+    mine = {name for name in asked if not name.startswith("_") and not hasattr(BaseModel, name)}
+    assert len(mine) > 15 and {
+        name for name in mine if f"`{name}`" not in PAGE and f"`{name}(" not in PAGE
+    } <= {"chosen"}
