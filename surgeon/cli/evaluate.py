@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 @click.option(
     "--norm",
     type=click.Choice(["linf", "l2", "l1", "union"]),
-    help="By default linf; in the suite paper the paper's. In the union an image must stand in all three.",
+    help="By default linf; in the suite paper the paper's. In the union an image must stand in each of its norms.",
 )
 @click.option(
     "--eps",

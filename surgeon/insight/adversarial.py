@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from surgeon.errors import DataError
 from surgeon.host import in_own_state
 from surgeon.insight.attacked_images import AttackedImages
+from surgeon.insight.door import seen_by
 from surgeon.insight.picture import WRONG, Picture, png
 from surgeon.insight.raster import grid, named, seen, show, side_text
 from surgeon.models.pixels import logits_of
@@ -61,11 +62,13 @@ def attacked(model: nn.Module, images: Tensor, adversarial: Tensor, *, seed: int
         >>> attacked(model, images, images + 0.5).linf.tolist()
         [0.5, 0.5]
     """
-    if images.shape != adversarial.shape:
+    both = isinstance(images, Tensor) and isinstance(adversarial, Tensor)
+    if both and images.shape != adversarial.shape:
         raise DataError(
             f"images {tuple(images.shape)} and adversarial images {tuple(adversarial.shape)} must have one "
             "shape"
         )
+    images, adversarial = seen_by(model, images), seen_by(model, adversarial, "adversarial images")
     predictions = []
     for batch in (images, adversarial):
         with held_still(model, seed):

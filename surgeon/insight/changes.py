@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from surgeon.errors import DataError
 from surgeon.host import in_own_state
+from surgeon.insight.door import seen_by
 from surgeon.insight.lines import ByLayer, draw_lines, told
 from surgeon.insight.listening import Output, listening, network_of, outputs
 from surgeon.insight.picture import Picture, png
@@ -53,11 +54,13 @@ def layer_changes(model: nn.Module, images: Tensor, changed: Tensor, *, seed: in
         >>> round(changes["0"], 4)
         0.5
     """
-    if images.shape != changed.shape or len(images) == 0:
+    both = isinstance(images, Tensor) and isinstance(changed, Tensor)
+    if both and (images.shape != changed.shape or len(images) == 0):
         raise DataError(
             f"images {tuple(images.shape)} and changed images {tuple(changed.shape)} must have one shape, "
             "and be some"
         )
+    images, changed = seen_by(model, images), seen_by(model, changed, "changed images")
     network = network_of(model)
     total: dict[str, float] = {}
     for start in range(0, len(images), BATCH):

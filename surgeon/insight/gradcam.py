@@ -15,6 +15,7 @@ from surgeon.errors import ArgumentError, DataError, PictureError, nearest
 from surgeon.graph.paths import has
 from surgeon.host import in_own_state
 from surgeon.insight.attacked_images import AttackedImages
+from surgeon.insight.door import check_labels, seen_by
 from surgeon.insight.last_maps import last_spatial
 from surgeon.insight.listening import is_spatial, network_of
 from surgeon.insight.picture import Picture, png
@@ -59,8 +60,11 @@ def gradcam(
         >>> gradcam(model, torch.rand(2, 3, 8, 8), torch.tensor([0, 1])).shape
         torch.Size([2, 8, 8])
     """
-    network = network_of(model)
+    network, images = network_of(model), seen_by(model, images)
+    check_labels(labels, images)
     name = last_spatial(model, images[:1]) if layer is None else layer
+    if not isinstance(name, str):
+        raise ArgumentError(f"layer={name!r} is of type {type(name).__name__}; give the name of a module")
     if not has(network, name):
         known = nearest(name, [n for n, m in network.named_modules() if is_spatial(m)])
         raise ArgumentError(f"there is no layer {name!r}; {known}")

@@ -13,6 +13,7 @@ from surgeon.errors import PictureError
 from surgeon.graph.fused import TAIL, is_opened
 from surgeon.graph.leaves import is_activation, is_convolution, is_norm
 from surgeon.graph.paths import has
+from surgeon.insight.door import seen_by
 from surgeon.models.pixels import Normalized
 from surgeon.models.quiet import held_still
 from surgeon.surgery.door import surgery_of
@@ -135,8 +136,9 @@ def outputs(
 
     Raises:
         PictureError: The model calls no such layer.
+        DataError: The images are not such pixels.
     """
-    network = network_of(model)
+    network, images = network_of(model), seen_by(model, images)
     names = layers(network, activations=activations)
     by_layer: dict[str, Output] = {}
 

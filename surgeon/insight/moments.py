@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from surgeon.errors import DataError
 from surgeon.host import in_own_state
+from surgeon.insight.door import seen_by
 from surgeon.insight.listening import layers, network_of
 from surgeon.models.quiet import held_still
 
@@ -65,9 +66,9 @@ def moments_by_layer(model: nn.Module, images: Tensor, *, seed: int = 0) -> dict
         >>> round(moments_by_layer(model, torch.rand(8, 1, 2, 2))["0"].amplification, 4)
         9.0
     """
-    if len(images) == 0:
+    if isinstance(images, Tensor) and len(images) == 0:
         raise DataError("there are no images to take variances over")
-    network = network_of(model)
+    network, images = network_of(model), seen_by(model, images)
     layer_of = layers(network)
     total: _Heard = {}
     for start in range(0, len(images), BATCH):

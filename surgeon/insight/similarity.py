@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from surgeon.errors import ArgumentError, DataError, nearest
 from surgeon.host import in_own_state
+from surgeon.insight.door import check_labels, seen_by
 from surgeon.insight.listening import layers, network_of
 from surgeon.models.quiet import held_still
 
@@ -47,8 +48,8 @@ def gradient_similarity(
         >>> [[round(float(v), 4) for v in row] for row in gradient_similarity(model, images, labels, layer="1")]
         [[1.0, -1.0], [-1.0, 1.0]]
     """
-    if len(images) == 0 or labels.shape != (len(images),):
-        raise DataError(f"{len(images)} images and labels of shape {tuple(labels.shape)}: one label an image")
+    images = seen_by(model, images)
+    check_labels(labels, images)
     number = classes or int(labels.max()) + 1
     if int(labels.max()) >= number:
         raise ArgumentError(f"classes={number}, and there are labels up to {int(labels.max())}")
@@ -87,7 +88,9 @@ def _directions(
     handle = module.register_forward_hook(keep)
     try:
         with held_still(model, seed), torch.enable_grad():
-            logits = model(images.detach().clone().requires_grad_())
+            logits = model(
+                images.detach().requires_grad_().clone()
+            )  # which the network's code may write into
             loss = nn.functional.cross_entropy(logits, labels.to(logits.device), reduction="sum")
     finally:
         handle.remove()

@@ -27,24 +27,57 @@ class Halves(NamedTuple):
     held_out: Tensor
 
 
+def first_copies(images: Tensor) -> Tensor:
+    """Find images that repeat an earlier one, pixel by pixel.
+
+    Args:
+        images: (N, ...).
+
+    Returns:
+        (N,) int64 on the CPU: the index of the first image that equals each, its own if it is the first.
+
+    Examples:
+        >>> first_copies(torch.tensor([[1.0], [2.0], [1.0]])).tolist()
+        [0, 1, 0]
+    """
+    first = torch.arange(len(images))
+    if images.is_meta or not images.numel():
+        return first
+    # Equal images have equal sums of their bytes, which are exact; those that share one are compared.
+    raw = images.detach().reshape(len(images), -1).contiguous().view(torch.uint8)
+    alike: dict[int, list[int]] = {}
+    for index, total in enumerate(raw.sum(1, dtype=torch.int64).tolist()):
+        earlier = alike.setdefault(total, [])
+        same = next((e for e in earlier if torch.equal(images[e], images[index])), None)
+        if same is None:
+            earlier.append(index)
+        else:
+            first[index] = same
+    return first
+
+
 def halves(images: Tensor, seed: int) -> Halves | None:
     """Split images at random into two parts.
 
     A quarter is held out, but at least 4 and at most 64 images: with fewer, starts differ by chance; more add
-    nothing.
+    nothing. Copies of an image are one image here: all that equal a held-out one are left out of the fitted part.
 
     Args:
         images: (N, ...).
         seed: Seed of the split.
 
     Returns:
-        The two parts, or None for fewer than 8 images.
+        The two parts, or None for fewer than 8 distinct images.
     """
-    if len(images) < FEWEST:
+    first = first_copies(images)
+    distinct = first.unique()
+    if len(distinct) < FEWEST:
         return None
-    number = min(_ENOUGH, max(FEWEST // 2, len(images) // _SHARE))
-    order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed)).to(images.device)
-    return Halves(images[order[number:].sort().values], images[order[:number].sort().values])
+    number = min(_ENOUGH, max(FEWEST // 2, len(distinct) // _SHARE))
+    order = torch.randperm(len(distinct), generator=torch.Generator().manual_seed(seed))
+    held_out = distinct[order[:number]].sort().values
+    fitted = torch.arange(len(images))[~torch.isin(first, held_out)]
+    return Halves(images[fitted.to(images.device)], images[held_out.to(images.device)])
 
 
 Calibration = Tensor | Iterable[Any] | Dataset[Any]

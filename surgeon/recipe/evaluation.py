@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, PositiveInt, ValidationInfo, WithJsonSchema, field_validator, model_validator
 
@@ -18,23 +18,29 @@ _Name = Annotated[str, WithJsonSchema({"type": "string", "enum": list(NAMED)})]
 
 
 class Sizes(Strict):
-    """ε of each norm of the union, in [0, 1] pixels."""
+    """ε of each norm of the union, in [0, 1] pixels; null leaves a norm out."""
 
-    linf: Size = Field(default=8 / 255, gt=0)
-    l2: Size = Field(default=0.5, gt=0)
-    l1: Size = Field(default=12.0, gt=0)
+    linf: Annotated[Size, Field(gt=0)] | None = 8 / 255
+    l2: Annotated[Size, Field(gt=0)] | None = 0.5
+    l1: Annotated[Size, Field(gt=0)] | None = 12.0
 
     @field_validator("linf")
     @classmethod
-    def _within(cls, value: float) -> float:
-        if value > 1:
+    def _within(cls, value: float | None) -> float | None:
+        if value is not None and value > 1:
             raise ValueError(too_large("linf", value, "of the union"))
         return value
 
+    @model_validator(mode="after")
+    def _several(self) -> Self:
+        if len(self.each) < 2:
+            raise ValueError("a union is of two norms or three; for one alone say norm and eps")
+        return self
+
     @property
     def each(self) -> tuple[tuple[Norm, float], ...]:
-        """(norm, ε) of each norm."""
-        return tuple((norm, float(getattr(self, norm))) for norm in NORMS)
+        """(norm, ε) of each norm that is in it."""
+        return tuple((norm, float(eps)) for norm in NORMS if (eps := getattr(self, norm)) is not None)
 
 
 class Evaluation(WithinPixels, Strict):
@@ -54,7 +60,7 @@ class Evaluation(WithinPixels, Strict):
     )
     norm: Literal["linf", "l2", "l1", "union"] | None = Field(
         default=None,
-        description="by default linf; in the suite paper the paper's; in the union an image must stand in all three",
+        description="by default linf; in the suite paper the paper's; in the union an image stands in each of its norms",
     )
     eps: Size | None = Field(
         default=None,

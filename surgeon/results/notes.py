@@ -88,7 +88,8 @@ def told_of_norms(settings: Norms) -> tuple[str, ...]:
         One sentence for each.
     """
     sentences = []
-    if settings.norm in ("l1", "union") and settings.suite != "basic":
+    with_l1 = settings.norm == "l1" or settings.norm == "union" and "l1" in dict(settings.union.each)
+    if with_l1 and settings.suite != "basic":
         sentences.append("no library has Square in l1: there every attack follows gradients")
     if settings.norm == "union":
         sentences.append(

@@ -5,17 +5,17 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from torch import nn
+from torch import Tensor, nn
 
 from surgeon.arguments import checked_seed
-from surgeon.edits import Plan
+from surgeon.edits import Note, Plan
 from surgeon.errors import SurgeonError, SurgeryError
 from surgeon.graph.followed import regions_of
 from surgeon.graph.one_at_a_time import one_at_a_time
 from surgeon.graph.survey import Survey
 from surgeon.host import in_own_state
 from surgeon.methods.registry import parse
-from surgeon.models.calibration import FEWEST, Calibration, gathered
+from surgeon.models.calibration import FEWEST, Calibration, first_copies, gathered
 from surgeon.models.norm_inputs import check_calibration
 from surgeon.progress import step
 from surgeon.recipe.asked import RecipeLike, keyed, operations_of
@@ -130,7 +130,7 @@ def apply(
     if images is None:
         attempt = cut(subject, made, regions, copy=copy)
         return recorded(Started(attempt, None, measured(model, attempt)), notes)
-    notes = [*check_calibration(model, images, made, stated=subject.stated), *notes]
+    notes = [*check_calibration(model, images, made, stated=subject.stated), *_copies(images, made), *notes]
 
     def try_each(starts: Starts) -> None:
         for option in starts.plans:
@@ -146,6 +146,18 @@ def apply(
     elif isinstance(starts, Trials):
         try_each(starts.beside(others))
     return recorded(starts.started(), notes)
+
+
+def _copies(images: Tensor, made: Plan) -> list[Note]:
+    """Note that calibration images repeat one another, where something is taken from them."""
+    distinct = len(first_copies(images).unique())
+    if distinct == len(images) or made.effect == "exact":
+        return []
+    text = (
+        f"{len(images)} calibration images are {distinct} distinct ones, pixel by pixel: copies weigh more, and starts "
+        "are compared on images of which no copy was fitted to"
+    )
+    return [Note(code="images", severity="warning" if 2 * distinct < len(images) else "info", text=text)]
 
 
 def _unasked(subject: Subject, wish: Wish | None, options: Sequence[Plan], seen: Survey | None) -> list[Plan]:

@@ -22,7 +22,7 @@ from surgeon.edits import Note, Plan
 from surgeon.effects import Drift
 from surgeon.execution import Choice, Trial
 from surgeon.methods.needs import needs_data, restates
-from surgeon.models.calibration import FEWEST, Halves, halves
+from surgeon.models.calibration import FEWEST, Halves, first_copies, halves
 from surgeon.models.logits import drift_of, logits_of
 from surgeon.models.norm_statistics import (
     put_back,
@@ -99,7 +99,10 @@ class FromFew(AsAsked):
             fitted(attempt, self.stock, images)
         drift = drift_of(logits_of(self.stock, images), logits_of(attempt.network, images), "calibration")
         start = start_of(attempt.made)
-        reason = f"{number} calibration images are too few to hold some out"
+        distinct = len(first_copies(images).unique())
+        these = f"{number} calibration images are"
+        which = "" if distinct == number else f" {distinct} distinct ones,"
+        reason = f"{these}{which} too few to hold some out"
         why = f"{reason}, so that nothing is taken from them" if free else f"asked for; {reason}"
         choice = Choice(fitted=0 if free else number, held_out=number if free else 0, why=why)
         if drift is not None and free:

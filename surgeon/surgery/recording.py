@@ -36,7 +36,7 @@ def recorded(started: Started, notes: Sequence[Note]) -> RewrittenModule:
         CalibrationWarning: For every note of severity "warning".
     """
     attempt = started.attempt
-    notes = [*notes, *started.notes, *_unfitted(attempt)]
+    notes = [*notes, *started.notes, *_unfitted(attempt), *_without_effect(attempt)]
     for note in notes:
         if note.severity == "warning":
             warn(note.text, CalibrationWarning)
@@ -96,6 +96,24 @@ def _unfitted(attempt: Attempt) -> list[Note]:
         )
         for (kept, reason), sites in by_reason.items()
     ]
+
+
+def _without_effect(attempt: Attempt) -> list[Note]:
+    """Make a note for each search that ended at its first value, with which the layers change nothing."""
+    notes = []
+    for key, searched in attempt.searches.items():
+        if searched.value != searched.curve[0][0]:
+            continue
+        dearer = searched.curve[1:]
+        why = (
+            f"{searched.setting} = {dearer[0][0]:g} already changes {100 * dearer[0][1]:.1f} % of the predictions, "
+            f"more than the budget, {100 * searched.budget:g} %"
+            if dearer
+            else "no other value was tried"
+        )
+        text = f"{key} changes nothing: {searched.setting} = {searched.value:g} was found, since {why}"
+        notes.append(Note(code="search", severity="warning", text=text))
+    return notes
 
 
 def _versions(record: Plan) -> dict[str, str]:

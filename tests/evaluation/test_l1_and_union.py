@@ -13,6 +13,7 @@ from surgeon.errors import SurgeonError
 from surgeon.evaluation import Attack, assess, diagnose, evaluate, suite, summarize
 from surgeon.l1_ball import onto_l1_ball
 from surgeon.recipe import Evaluation
+from surgeon.results.notes import told_of_norms
 from surgeon.results.threat import union_text
 from surgeon.results.verdict import standing
 
@@ -175,6 +176,18 @@ def test_the_suites_of_the_union_are_those_of_its_norms():
         "square l2",
         "fgm l1",
     ]
+
+
+def test_a_union_may_be_of_two_norms_and_not_of_one():
+    two = Evaluation(suite="quick", norm="union", union={"l1": None})
+    attacks = suite(two)
+    assert {a.norm for a in attacks} == {"linf", "l2"}
+    assert {a.union for a in attacks} == {"union of linf 8/255, l2 0.5"}
+    assert [s for s in told_of_norms(two) if "Square in l1" in s] == []
+    with pytest.raises(
+        SurgeonError, match="a union is of two norms or three; for one alone say norm and eps"
+    ):
+        Evaluation(norm="union", union={"l1": None, "l2": None})
 
 
 def test_an_evaluation_in_the_union_names_each_size(tmp_path, trained):

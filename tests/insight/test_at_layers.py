@@ -93,8 +93,8 @@ def fresh(module):
 
 def test_images_without_a_gradient_are_left_out():
     net = nn.Sequential(nn.Flatten(), nn.Linear(4, 2, bias=False)).double()
-    net[1].weight.data = torch.tensor([[1.0] * 4, [-1.0] * 4]).double()
-    dark, bright = torch.zeros(2, 1, 2, 2).double(), torch.full((2, 1, 2, 2), 1000.0).double()
+    net[1].weight.data = torch.tensor([[1000.0] * 4, [-1000.0] * 4]).double()
+    dark, bright = torch.zeros(2, 1, 2, 2).double(), torch.ones(2, 1, 2, 2).double()
     x, y = torch.cat([dark, bright]), torch.tensor([0, 1, 0, 0])  # the bright ones are sure of class 0
     found = gradient_similarity(net, x, y, layer="1", classes=3)
     assert float(found[0, 1]) == pytest.approx(-1.0)

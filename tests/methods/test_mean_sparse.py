@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import surgeon
-from surgeon.errors import LayerError, SurgeryError
+from surgeon.errors import CalibrationWarning, LayerError, RecipeError, SurgeryError
 from surgeon.methods.mean_sparse import MeanSparsification
 from surgeon.models.logits import logits_of
 from tests.reference import mean_sparse as reference
@@ -251,3 +251,29 @@ def test_where_the_channels_are_not_known_the_site_is_passed_over():
 
     with pytest.raises(surgeon.errors.SelectionError, match="not known in which axis its channels are"):
         surgeon.plan(Shuffled(), "meansparse", input_size=SIZE)
+
+
+def test_a_step_beyond_the_largest_value_is_refused():
+    """It would try α = 0 alone, which changes nothing."""
+    with pytest.raises(RecipeError, match="step=2 is above most=1"):
+        surgeon.plan(Shared().eval(), {"op": "meansparse", "step": 2.0}, input_size=SIZE)
+
+
+def test_a_search_that_ends_where_nothing_changes_is_a_warning():
+    """Of images that are brighter or darker than 0, which a wide band around the means makes alike."""
+    network = nn.Sequential(
+        nn.Conv2d(1, 2, 1, bias=False),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(2, 2, bias=False),
+    ).eval()
+    network[0].weight.data = torch.tensor([1.0, -1.0]).view(2, 1, 1, 1)
+    network[4].weight.data = torch.tensor([[1.0, -1.0], [-1.0, 1.0]])
+    x = torch.randn(40, 1, 1, 1, generator=torch.Generator().manual_seed(0)).expand(-1, -1, 4, 4).contiguous()
+    recipe = {"op": "meansparse", "step": 50.0, "most": 50.0, "budget": 0.0}
+    with pytest.warns(
+        CalibrationWarning, match=r"meansparse changes nothing: alpha = 0 .* more than the budget, 0 %"
+    ):
+        cut = surgeon.apply(network, recipe, input_size=(1, 4, 4), calibration=x)
+    assert cut.surgery.execution.searches["meansparse"].value == 0

@@ -51,6 +51,11 @@ class MeanSparse(Operation):
 
     @model_validator(mode="after")
     def _few(self) -> Self:
+        if self.step > self.most:
+            raise ValueError(
+                f"step={self.step:g} is above most={self.most:g}, so that α = 0 alone would be tried, which changes "
+                "nothing; a step is at most as large"
+            )
         if self.most / self.step > 1000:
             raise ValueError(
                 f"most={self.most:g} in steps of {self.step:g} are more than 1,000 values to try; use larger steps"
