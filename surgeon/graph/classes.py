@@ -63,8 +63,9 @@ def watched(network: nn.Module, opened: Mapping[str, Opened], stock: type[nn.Mod
 
 
 def _runs(kind: type, old: type) -> bool:
-    """Whether a class runs the code of another: it is that one, or derives from it and exchanges nothing of it, as
-    the classes of parametrized and of sharded modules do. What every module has, such as `_apply`, computes nothing."""
+    """Whether a class runs another class's code: it is that class, or a subclass that overrides nothing of it, as
+    those of parametrized and of sharded modules are. Overrides of what every module has, such as `_apply`, do not
+    count: they compute nothing."""
     if kind is old or old not in kind.__mro__:
         return kind is old
     above = kind.__mro__[: kind.__mro__.index(old)]
@@ -73,9 +74,9 @@ def _runs(kind: type, old: type) -> bool:
 
 
 def _overridden(kind: type, stock: type) -> list[str]:
-    """Methods of the stock class that a class derived from the rewritten network's has in a way of its own.
+    """Methods of the stock class that a subclass of the rewritten network's class overrides.
 
-    A `forward` does not count as one: who calls the network calls it, and it may call the one before.
+    `forward` does not count: callers of the network run it, and it may call the inherited one.
     """
     if "_of_surgeon" in vars(kind):
         return []

@@ -73,10 +73,10 @@ def fill(new: Rewritten, network: Rewritten, memo: dict[int, Any]) -> None:
 
 
 def replica(network: Rewritten) -> Rewritten:
-    """What torch's `DataParallel` puts copies of parameters, buffers and modules into, as `nn.Module`'s own is: shallow
-    and without parameters, since theirs are no leaves and become plain attributes.
+    """A replica for torch's `DataParallel`, which fills it with copies of parameters, buffers and modules. It is
+    shallow and has no parameters: the copies are not leaf tensors, and become plain attributes.
 
-    It runs the network's code, and does not ask what hangs where: torch puts in copies of what hung there.
+    It runs the network's code without asking what hangs where, since torch copies the layers too.
     """
     new: Rewritten = object.__new__(type(network))
     # Another object runs this class's code: a network whose code changes leaves the class instead of changing it.
@@ -155,8 +155,8 @@ def _demand_layers(view: nn.Module, network: Rewritten) -> None:
 
 
 def state(network: Rewritten) -> tuple[Any, ...]:
-    """What a pickle holds: the attributes, but for the graphs and what was made of them, and the slots; and last, where
-    the stock class says itself what a pickle of it holds, that instead of its attributes and slots.
+    """What a pickle holds: the attributes without graphs and what was made of them, and the slots. Where the stock
+    class defines what its pickle holds, that stands last, in place of its attributes and slots.
 
     Raises SurgeryError for a network with a part that is a function: no graphs could be made when it is read.
     """

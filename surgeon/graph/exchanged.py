@@ -31,12 +31,12 @@ class Opened:
 
 @dataclass(frozen=True)
 class Change:
-    """One container that is not what it was.
+    """One container that changed.
 
-    binding: graphs that were made before are surely, or likely, not its function: it is of another class, or
-    runs other children. A module that got a child which its code may never call is not binding.
-    never: why graphs that are made anew would not be its function either; "" where they would.
-    way: what works instead; "" for what works with exchanged modules.
+    binding: the graphs made before surely, or likely, compute another function: it is of another class, or runs
+    other children. A module with a new child that its code may never call is not binding. never: why new graphs
+    would not compute its function either; "" if they would. way: what works instead; "" for what works with
+    exchanged modules.
     """
 
     path: str

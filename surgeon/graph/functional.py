@@ -17,7 +17,8 @@ from surgeon.graph.read_weights import CONVOLUTIONS, reads_values, weights_read,
 
 
 class Watch(TorchFunctionMode):
-    """While it is on, notes in `found` each convolution that another module than a convolution or a pool calls.
+    """While it is on, notes in `found` each convolution function called by a module that is neither a convolution
+    nor a pool.
 
     found: dotted name of the module → what it calls, and at which line of which file. read: dotted name of a module
     whose parameter a function in the code of another module reads → why nothing may be folded into it.
@@ -74,7 +75,7 @@ class Watch(TorchFunctionMode):
 def functional_convolutions(
     model: nn.Module, regions: Iterable[tuple[str, Iterable[fx.Graph]]], ran: Mapping[str, str]
 ) -> dict[str, str]:
-    """The same with what graphs show, for a network that was not run too: name of the module → what it calls.
+    """The same as found in graphs, also for a network that was not run: name of the module → what it calls.
 
     Functions that read the weight of one module are left out: that module is a site.
 

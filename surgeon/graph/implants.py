@@ -124,7 +124,7 @@ def roots(edit: Edit) -> tuple[str, ...]:
 
 
 def exchanged(tree: nn.Module, edit: Edit, left: Mapping[str, Implant]) -> tuple[str, str, str] | None:
-    """Find a module that an edit put in and that another one stands for now.
+    """Find a module that an edit put in and that was replaced since.
 
     Args:
         tree: The network.

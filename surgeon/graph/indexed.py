@@ -26,9 +26,9 @@ def by_index(
 ) -> tuple[bool, Any]:
     """Run a method of `INDEXED` on a network whose children are those of a Sequential.
 
-    Returns whether it was run, and its result. It is not run where it would give a part of the network that
-    computes something else without the layers at it, as slices and edited children do, and a loop over
-    all indices; or where a child that stays would get another name, by which the surgery knows it.
+    Returns whether it was run, and its result. It is not run if it would return a part of the network that computes
+    something else without its layers, as slices, edited children and loops over all indices do. Nor is it run if a
+    child that stays would get another name: the surgery knows children by their names.
     """
     if any(isinstance(a, slice) for a in (*args, *kwargs.values())):
         return False, None

@@ -100,8 +100,7 @@ _WEIGHTED = ("__call__", "forward", "_conv_forward")
 
 
 def exchanged_methods(module: nn.Module) -> tuple[str, ...]:
-    """Those of the methods that a module's weights go through which the object has in a way of its own, and not its
-    class."""
+    """The methods that a module's weights go through and that were replaced on the object itself."""
     own = {n: module.__dict__[n] for n in _WEIGHTED if n in module.__dict__}
     return tuple(n for n, f in own.items() if getattr(f, "__func__", f) is not getattr(type(module), n, None))
 

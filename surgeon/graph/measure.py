@@ -164,7 +164,8 @@ def on_values(model: nn.Module, input_size: Shape) -> Iterator[torch.Tensor]:
 
 
 def images_of(model: nn.Module) -> int:
-    """How many images a pass takes: several where the names of the inputs differ in a number alone, else one."""
+    """How many images a pass takes: as many as there are inputs if their names differ in a number alone, else
+    one."""
     names = needed_inputs(model)
     return len(names) if len({re.sub(r"\d+", "", n) for n in names}) == 1 else 1
 
@@ -178,7 +179,7 @@ class _Whole(contextlib.nullcontext):
 
 @contextlib.contextmanager
 def silent() -> Iterator[None]:
-    """Without torch's log of an operation that does not fit: that is a finding here, and is told in one line."""
+    """Silence torch's log of an operation that does not fit: here it is a finding, reported in one line."""
     log = logging.getLogger(OF_FAKE_TENSORS)
     before, log.disabled = log.disabled, True
     try:

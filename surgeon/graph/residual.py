@@ -90,7 +90,8 @@ def _branch(node: fx.Node, network: nn.Module, known: Mapping[fx.Node, int]) -> 
 
 
 def _made_of(value: fx.Node, key: str) -> dict[fx.Node, None]:
-    """The value and what it is made of, back to where the module of this call takes it; no tensors of the network's."""
+    """The value and all that it is computed from, back to the inputs of this call's module, without the network's
+    own tensors."""
     nodes: dict[fx.Node, None] = {}
     todo = [value]
     while todo:

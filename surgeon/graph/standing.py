@@ -32,7 +32,7 @@ class Standing:
         groups: Number of groups of a convolution, or None.
         made: How hooks or parametrizations compute its weights, in words; "" for plain parameters.
         opened: Whether it is an opened norm.
-        own: Names of the methods that its weights go through and that the object has in a way of its own.
+        own: Names of the methods that its weights go through and that were replaced on the object itself.
     """
 
     kind: str

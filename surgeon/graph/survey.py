@@ -66,7 +66,8 @@ def survey(
 
 
 def _kept_inside(regions: list[Region]) -> dict[str, str]:
-    """Layers whose weight a function is given that no graph looks into, with the reason why they are no sites."""
+    """Layers whose weight is given to a function that no graph looks into, with the reason why they are not
+    sites."""
     return {
         f"{r.name}.{name}"
         if r.name

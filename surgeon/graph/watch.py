@@ -49,8 +49,8 @@ _READ = (
 # Taken before `on` patches them, since the watch itself asks too.
 _is_grad_enabled, _is_inference_mode_enabled = torch.is_grad_enabled, torch.is_inference_mode_enabled
 _LIBRARIES = ("torch", "surgeon")
-"""Whose code may ask for torch's state: what it makes of that, it does at each call too, or it is this
-package's own business."""
+"""Packages whose code may ask for torch's state: they ask again at each call, or the question is this package's
+own."""
 
 
 class Watch:
@@ -73,7 +73,7 @@ class Watch:
 
     @contextlib.contextmanager
     def on(self) -> Iterator[None]:
-        """Watch until the end of the block; what is patched for that is as before afterwards."""
+        """Watch until the end of the block, and then remove all patches."""
         states = self._streams.states()
         with contextlib.ExitStack() as stack:
             for kind, text in _CONTEXTS.items():
@@ -305,7 +305,7 @@ def _numpy_to_itself() -> contextlib.AbstractContextManager[Any]:
 
 @contextlib.contextmanager
 def _patched(owner: Any, name: str, first: Callable[[], None]) -> Iterator[None]:
-    """Have a function of a class or module call `first` before it does what it does."""
+    """Patch a function of a class or module so that it calls `first` before its own code."""
     function = getattr(owner, name)
 
     @functools.wraps(function)

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from surgeon.edits import Edit, Growth, Note, Traits
-from surgeon.errors import FoldError, SelectionError, either
-from surgeon.methods.base import Context, Cut, FoldContext, Observed, Operation, Proposal, sizes, usable_of
+from surgeon.errors import SelectionError, either
+from surgeon.methods.base import Context, Cut, Observed, Operation, Proposal, sizes, usable_of
 from surgeon.selection import Site
 
 if TYPE_CHECKING:
@@ -287,18 +287,6 @@ class WeightMap(Operation):
         from surgeon.methods.weight_map.paper import PAPER
 
         return PAPER
-
-    def fold(self, edit: Edit, context: FoldContext) -> nn.Module | None:
-        """Refuse: no convolution equals a weight map.
-
-        Args:
-            edit: The edit.
-            context: Not used.
-
-        Raises:
-            FoldError: Always.
-        """
-        raise FoldError(edit.note)
 
 
 def _numbers(conv: Any) -> tuple[int, ...]:
