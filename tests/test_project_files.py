@@ -104,10 +104,11 @@ def test_no_line_of_code_is_longer_than_120_columns():
     assert not long, long
 
 
-def test_no_variable_is_called_by_a_word_that_fits_all():
+@pytest.mark.parametrize("folder", ["surgeon", "benchmarks", "examples", "experiments", "docs"])
+def test_no_variable_is_called_by_a_word_that_fits_all(folder):
     """What was found, told or there before: a name says what it is. Fields of records are read in files by theirs."""
     names, used = {"found", "told", "ones", "was", "home"}, []
-    for path in sorted((ROOT / "surgeon").rglob("*.py")):
+    for path in sorted((ROOT / folder).rglob("*.py")):
         tree = ast.parse(path.read_text())
         classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
         fields = {

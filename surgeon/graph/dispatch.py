@@ -89,7 +89,7 @@ def dispatcher(
     )
     needed = [n for n in inputs if n not in held and n not in also]
     tensors = " and ".join(f"isinstance({n}, _Tensor)" for n in needed)
-    # What is optional was tested above; a required input that is no tensor gets the longer look of `_unlike`.
+    # What is optional was tested above; a required input that is not a tensor gets the longer look of `_unlike`.
     if needed:
         check += (
             f"    if not ({tensors}):\n        return "

@@ -266,6 +266,7 @@ def checked_class_names(
     if len(names) < outputs and num_classes is None:
         raise ArgumentError(
             f"class_names are {len(names)}, and the network has {outputs} outputs: give one for each output; where the "
-            f"first {len(names)} are meant, and the rest are no class of these images, say so by num_classes={outputs}"
+            f"first {len(names)} are meant, and the rest are not classes of these images, say so by "
+            f"num_classes={outputs}"
         )
     return names

@@ -96,7 +96,7 @@ def _loaded(folder: Path, allowed: tuple[str, ...], networks: list[nn.Module]) -
     if own.is_own(name) and own.module_of(name) not in allowed:
         raise Unknown(f"it imports {own.module_of(name)}: allow it by --allow-code {own.module_of(name)}")
     if config.unwritten_args:
-        raise Unknown("its arguments were no plain data, and no name rebuilds it")
+        raise Unknown("its arguments were not plain data, and no name rebuilds it")
     known = (
         name.startswith((TORCHVISION, ZOO, SCHEME)) or own.is_own(name) or timm.is_model(name.split(".")[0])
     )
