@@ -31,19 +31,19 @@ def test_a_line_that_is_kept_on_one_machine_and_missed_on_another_is_told_as_mis
         run("Fast CPU (AVX512)", line(1.05), line(9.0, "drawing its noise, alone")), "cpu", tmp_path
     )
     machines.keep(run("Slow CPU (AVX2)", line(1.09), line(1.3, "ANL")), "cpu", tmp_path)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["fast-avx512.json", "slow-avx2.json"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["fast-cpu-avx512.json", "slow-cpu-avx2.json"]
     text = page.bench_table(machines.read(tmp_path))
     head = text.splitlines()[0]
-    assert "| bar | fast-avx512 | slow-avx2 | missed on |" in head
+    assert "| bar | fast-cpu-avx512 | slow-cpu-avx2 | missed on |" in head
     both = next(x for x in text.splitlines() if "| CANL |" in x)
     assert (
-        "| ≤ 1.06 | 1.05 (1.04–1.06, 2 by 1 ms) | 1.09 (1.08–1.10, 2 by 1 ms) | **slow-avx2** |" in both
+        "| ≤ 1.06 | 1.05 (1.04–1.06, 2 by 1 ms) | 1.09 (1.08–1.10, 2 by 1 ms) | **slow-cpu-avx2** |" in both
     )
     one = next(x for x in text.splitlines() if "| ANL |" in x)
     assert "| ≤ 1.7 |  | 1.30 (1.29–1.31, 2 by 1 ms) |  |" in one
     assert all(x.count("|") == head.count("|") for x in text.splitlines() if x.startswith("|"))
     assert "1 of 2 lines with a bar miss it" in text
-    assert "- **slow-avx2**: device Slow CPU (AVX2), caches L1 32K, torch 2" in text
+    assert "- **slow-cpu-avx2**: device Slow CPU (AVX2), caches L1 32K, torch 2" in text
 
 
 def test_notes_that_differ_carry_the_machine():
