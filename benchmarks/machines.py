@@ -33,7 +33,7 @@ class Machine:
 
 def name_of(device: str) -> str:
     """A device's name as a file's: `Intel(R) Xeon(R) Processor (AVX512)` → `intel-xeon-avx512`."""
-    bare = re.sub(r"\((r|tm)\)|\b(cpu|processor)\b", " ", device.lower())
+    bare = re.sub(r"\((r|tm)\)|\bprocessor\b", " ", device.lower())
     return re.sub(r"[^a-z0-9]+", "-", bare).strip("-")
 
 

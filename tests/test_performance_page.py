@@ -46,6 +46,11 @@ def test_a_line_that_is_kept_on_one_machine_and_missed_on_another_is_told_as_mis
     assert "- **slow-cpu-avx2**: device Slow CPU (AVX2), caches L1 32K, torch 2" in text
 
 
+def test_a_file_is_named_by_what_tells_processors_apart():
+    assert machines.name_of("Intel(R) Xeon(R) Processor (AVX512)") == "intel-xeon-avx512"
+    assert machines.name_of("AMD EPYC (AVX2)") == "amd-epyc-avx2"
+
+
 def test_notes_that_differ_carry_the_machine():
     rows = [replace(line(1.0), note="a"), replace(line(1.0), note="b")]
     two = [machines.Machine(n, "cpu", ({"device": n},), (r,)) for n, r in zip("xy", rows, strict=True)]
