@@ -19,7 +19,7 @@ from surgeon.graph import checkpointing, tree
 from surgeon.graph.compiled import same_code
 from surgeon.graph.kinship import slots_of
 from surgeon.graph.own_attributes import GRAPH_STATE, OWN, RECORD
-from surgeon.graph.variants import same
+from surgeon.graph.variants import same_argument
 
 if TYPE_CHECKING:
     from surgeon.graph.network import Rewritten
@@ -118,7 +118,7 @@ def _join_class(network: Rewritten, other: Rewritten) -> None:
     mine, theirs = network._code_of, other._code_of
     if checkpointing.wanted(network) or mine.keys() != theirs.keys():
         return
-    held = all(same(v, other._held.get(k)) for k, v in network._held.items())
+    held = all(same_argument(v, other._held.get(k)) for k, v in network._held.items())
     if held and all(same_code(mine[k], theirs[k]) for k in mine):
         type(other)._shared = True
         object.__setattr__(network, "__class__", type(other))
@@ -160,7 +160,7 @@ def state(network: Rewritten) -> tuple[Any, ...]:
 
     Raises SurgeryError for a network with a part that is a function: no graphs could be made when it is read.
     """
-    for name in tree.functions(network):
+    for name in tree.not_modules(network):
         raise SurgeryError(
             f"{name} is not an nn.Module, so that no graphs could be made when the network is "
             "read: put a module around it that calls it"

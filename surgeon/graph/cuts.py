@@ -72,6 +72,8 @@ def cut_graph(
         if node.op == "call_module":
             calls.setdefault(str(node.target), []).append(node)
             _restate(node, tree)
+    # Sites that the graph does not call as modules: layers whose weight a function reads, and modules whose code
+    # the graph goes through. Both are looked for only where needed, since each walks the whole graph.
     passed: dict[fx.Node, Passage] = {}
     if any(p.site and p.site not in calls for p in points):
         for node, site in weights_read(graph, tree).items():
@@ -99,12 +101,15 @@ def cut_graph(
             if point.before:
                 cleared += _insert_before(graph, anchor, point, tree, passed.get(anchor))
                 continue
+            # torch's attention gives a pair, and the layer goes behind its first item. Several layers at one call are
+            # chained, each behind the last one.
             anchor = attended(anchor, tree) or anchor
             last = ends.get(anchor, anchor)
             with graph.inserting_after(_after_placeholders(graph, last)):
                 node = graph.call_module(point.layer, (last,))
             last.replace_all_uses_with(node, delete_user_cb=functools.partial(operator.is_not, node))
             ends[anchor] = node
+            # Both values must outlive the call: autograd, and layers that measure, keep the layer's input and output.
             cleared += _protect(graph, node, tree)
             cleared += _protect(graph, last, tree)
     graph.lint()

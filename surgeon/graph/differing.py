@@ -90,6 +90,7 @@ def _tensors_apart(one: torch.Tensor, other: torch.Tensor, least: float) -> floa
     rounding = math.sqrt(torch.finfo(one.dtype).eps)
     wide = torch.complex128 if one.is_complex() else torch.float64
     one, other = one.to(wide), other.to(wide)
+    # Infinities and NaN must agree exactly, and are then left out: they would swallow every other difference.
     odd = ~(one.isfinite() & other.isfinite())
     if odd.any():
         same = (one == other) | (one.isnan() & other.isnan())

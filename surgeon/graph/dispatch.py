@@ -30,7 +30,7 @@ from torch import fx, nn
 
 from surgeon.graph.signatures import held_arguments, takes_more
 from surgeon.graph.unheard import tell_of_all
-from surgeon.graph.variants import same
+from surgeon.graph.variants import same_argument
 from surgeon.torch_private import HOOKS_ON_ALL
 
 dispatchers: weakref.WeakSet[Callable[..., Any]] = weakref.WeakSet()
@@ -104,7 +104,7 @@ def dispatcher(
         "_Tensor": torch.Tensor,
         "_Proxy": fx.Proxy,  # what another tracer of torch.fx has for `*args`
         "_held": held,
-        "_same": same,
+        "_same": same_argument,
         "_also": more,
         "_absent": None,
         "_is_compiling": torch.compiler.is_compiling,

@@ -16,7 +16,7 @@ from surgeon.graph.owners import owner_of
 from surgeon.graph.read_weights import CONVOLUTIONS, reads_values, weights_read, why_beside
 
 
-class Watch(TorchFunctionMode):
+class FunctionWatch(TorchFunctionMode):
     """While it is on, notes in `found` each convolution function called by a module that is neither a convolution
     nor a pool.
 

@@ -36,6 +36,8 @@ def by_index(
     at_input = {p.layer for p in layers if not p.site}
     before = {k: m for k, m in network._modules.items() if k not in at_input}
     edited = {p.site.partition(".")[0] if p.site else next(iter(before), "") for p in layers}
+    # torch's own method runs on a bare Sequential without layers at the input, so that indices count as in the stock
+    # network; what it changed there is then done to the rewritten network.
     view = nn.Sequential()
     view.__dict__["_modules"] = dict(before)
     result = getattr(nn.Sequential, name)(view, *args, **kwargs)

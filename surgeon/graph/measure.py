@@ -15,7 +15,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
 from surgeon.graph.calls import Given, given_to
 from surgeon.graph.faults import one_line
-from surgeon.graph.functional import Watch
+from surgeon.graph.functional import FunctionWatch
 from surgeon.graph.kept import Kept
 from surgeon.graph.leaves import is_leaf
 from surgeon.graph.norm_shapes import NormsKeepShapes
@@ -110,7 +110,7 @@ def _measured(
             with silent(), draws_again(), torch.no_grad(), pretended(model, input_size) as images:
                 counter = FlopCounterMode(display=False, custom_mapping=_ATTENTION)
                 setattr(counter, "mod_tracker", _Whole())
-                with counter, NormsKeepShapes(), Watch(model) as watch:
+                with counter, NormsKeepShapes(), FunctionWatch(model) as watch:
                     model(*[images] * images_of(model))
             seen.functional, seen.read_beside = watch.found, watch.read
             seen.flops = counter.get_total_flops() // BATCH

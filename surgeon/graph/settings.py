@@ -237,6 +237,7 @@ def same(now: Any, old: Any) -> bool:
         return True
     if isinstance(old, _Seen):
         return old.stands(now)
+    # `old` holds a namespace's content as a dict, copied when the graphs were made.
     if isinstance(now, SimpleNamespace):
         now = vars(now)
     if isinstance(now, dict) or isinstance(old, dict):
@@ -251,6 +252,7 @@ def same(now: Any, old: Any) -> bool:
         return False
     if isinstance(old, functools.partial):
         return same(now.func, old.func) and same(now.args, old.args) and same(now.keywords, old.keywords)
+    # A bound method is a new object at each access, so that identity says nothing.
     if hasattr(old, "__func__") and hasattr(old, "__self__"):
         return now.__func__ is old.__func__
     return isinstance(old, _PLAIN) and bool(now == old)

@@ -43,6 +43,7 @@ def add_shapes(
             if not wanted:
                 continue
             known |= {p.name for here in wanted.values() for p in here}
+            # Meta tensors are quicker; code that mixes in tensors of its own runs on fake ones alone.
             for pretended in (on_meta, on_fakes):
                 run = _Shapes(model.get_submodule(region), traced, at, wanted, prefix, seen)
                 if _ran(run, model, seen.arguments.get(region), pretended, input_size):

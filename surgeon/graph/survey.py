@@ -89,7 +89,7 @@ def find_regions(
     return _Explorer(model, measured, input_size, dict(refused or {})).explored()[0]
 
 
-def norms_behind(tree: nn.Module, refused: Mapping[str, str]) -> Callable[[str], nn.Module | None]:
+def norm_finder(tree: nn.Module, refused: Mapping[str, str]) -> Callable[[str], nn.Module | None]:
     """Return what finds the norm behind a site of a tree; the tree is looked at when it is first asked for one.
 
     Args:
@@ -182,6 +182,7 @@ class _Explorer:
             inputs=tuple(called.shapes),
             questions=self._questions,
         )
+        # Of nested modules that keep their code only the outer one is named: its code is what the graph calls.
         traced.opaque |= {n: w for n, w in kept.items() if not _inside(n, {*kept, *traced.opaque})}
         return Region(name, traced, example() if traced.sized else None, called, tuple(kept))
 
