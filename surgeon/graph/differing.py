@@ -111,7 +111,7 @@ def _largest(noted: Noted) -> float:
 
 def _made_once(series: list[Noted], before: Noted) -> set[str]:
     """Attributes that code makes at a first call and then keeps, such as a grid of positions: a graph holds what is
-    in them, and nothing tells whether anyone else wants them."""
+    in them, and whether other code reads them cannot be known."""
     names: set[str] = set()
     for name in {n for noted in series for n in noted}:
         held = [noted.get(name, _MISSING) for noted in series]

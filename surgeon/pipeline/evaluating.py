@@ -288,7 +288,7 @@ def _check_sources(named: dict[str, str], classes: tuple[str, ...]) -> None:
 def kept_name(folder: str | Path, name: str) -> str:
     """The name under which a network is evaluated: that of the finished evaluation, where there is one.
 
-    A folder that was moved or copied has another name than then; that it is not used is said on standard error.
+    If the folder was moved or copied since, standard error says that its present name is not used.
 
     Args:
         folder: the evaluation's folder.

@@ -163,7 +163,7 @@ def check_hashes(folder: Path, hashes: Mapping[str, str]) -> None:
 
 
 def unverified(hashes: Mapping[str, str]) -> bool:
-    """Whether nothing tells if a folder's weights are those that were saved.
+    """Whether it cannot be known that a folder's weights are those that were saved.
 
     Args:
         hashes: file name → hash, of `hashes_of`.
@@ -172,7 +172,7 @@ def unverified(hashes: Mapping[str, str]) -> bool:
 
 
 def tell_unverified(folder: Path, hashes: Mapping[str, str]) -> None:
-    """Warn where nothing tells if a folder's weights are those that were saved.
+    """Warn if it cannot be known that a folder's weights are those that were saved.
 
     Args:
         folder: the folder.
@@ -180,7 +180,7 @@ def tell_unverified(folder: Path, hashes: Mapping[str, str]) -> None:
     """
     if unverified(hashes):
         warn(
-            f"{folder / CONFIG} states no hash of {WEIGHTS}, so that nothing tells whether these are the "
+            f"{folder / CONFIG} states no hash of {WEIGHTS}, so it cannot be known whether these are the "
             "weights that were saved; surgeon.save writes one",
             ArtifactWarning,
         )

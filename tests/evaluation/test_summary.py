@@ -96,7 +96,7 @@ def test_headlines_and_their_refusals():
     eot = [a.model_copy(update={"eot": 20}) for a in attacks]
     assert "majority of 40 draws" in summarize(outcome(eot, [{1}], draws=40), random=True).headline.text
     basic = [a.model_copy(update={"group": "basic"}) for a in attacks]
-    assert "no protocol" in summarize(outcome(basic, [{1}])).refused[0]
+    assert "not a protocol" in summarize(outcome(basic, [{1}])).refused[0]
     missing = Outcome(
         fine_outcome := outcome(attacks, [{1}]).verdicts, tuple(attacks), 1, ("a linf 8/255, block 3",)
     )

@@ -76,7 +76,7 @@ def admitted(model: nn.Module, images: Tensor, labels: Tensor, *, seed: int = 0)
 
 @torch.no_grad()
 def _check_alone(model: nn.Module, images: Tensor, seed: int) -> None:
-    """Raise DataError for a model that says something else of images in the company of other ones.
+    """Raise DataError for a model whose outputs for an image depend on the rest of the batch.
 
     Verdicts on images would depend on the batch. A model that is random is not asked: it draws anew in each pass.
     """

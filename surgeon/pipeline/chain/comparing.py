@@ -60,7 +60,7 @@ def difference(written: object, computed: object, where: str = "") -> str:
         for key in {**written, **computed}:
             place = f"{where}.{key}" if where else str(key)
             if key not in written or key not in computed:
-                return f"{place} is there in one alone"
+                return f"{place} is in only one of the two"
             if reason := difference(written[key], computed[key], place):
                 return reason
         return ""

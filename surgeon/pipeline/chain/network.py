@@ -83,7 +83,7 @@ def written(folder: Path) -> str:
 
 def _hashes(folder: Path) -> str:
     if unverified(hashes_of(folder, read_config(folder))):
-        raise Unknown(f"{CONFIG} states no hash of {WEIGHTS}, so that nothing tells whether it has changed")
+        raise Unknown(f"{CONFIG} states no hash of {WEIGHTS}, so whether it has changed cannot be known")
     record = check_files(folder)
     return (
         "a stock network" if record is None else f"{len(record.edits)} edits by {record.recipe or 'a plan'}"
