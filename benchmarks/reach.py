@@ -56,7 +56,7 @@ def page(reached: Mapping[str, Reach], failed: Mapping[str, str]) -> str:
         HEAD
         + text
         + table(["family", "model", "layers", "sites", "missed"], lines)
-        + "\n## Layers that are no sites\n\n"
+        + "\n## Layers that are not sites\n\n"
         + (table(["model", "layers", "why"], why) if why else "Every layer is a site.\n")
     )
 

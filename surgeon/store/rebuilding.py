@@ -187,7 +187,7 @@ def stock_of(config: Configuration, folder: Path) -> nn.Module:
     try:
         if config.unwritten_args:
             raise ModelError(
-                f"its arguments {list(config.unwritten_args)} are not written: they were no "
+                f"its arguments {list(config.unwritten_args)} are not written: they were not "
                 "plain data, or said where weights are"
             )
         with Blank():

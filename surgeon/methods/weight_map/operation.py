@@ -165,6 +165,9 @@ class WeightMap(Operation):
 
         Returns:
             The replacement.
+
+        Raises:
+            SelectionError: The map's output would have another size than the convolution's.
         """
         from surgeon.methods.weight_map.blend import WeightMapBlend
         from surgeon.methods.weight_map.module import WeightMap2d, init_from_conv
