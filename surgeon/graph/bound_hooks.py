@@ -99,7 +99,8 @@ def is_called_back(network: nn.Module) -> bool:
 
 
 def _takes_over(new: nn.Module, old: nn.Module) -> bool:
-    """Whether methods of the old module mean the new one: they are of one class, or share what they hold."""
+    """Whether methods bound to the old module may be bound to the new one: both have one class, or share what they
+    hold."""
     return new._parameters is old._parameters or issubclass(_stock(new), _stock(old))
 
 

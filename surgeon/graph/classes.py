@@ -39,7 +39,8 @@ class Classes:
         return not _overridden(type(self.network), self.stock)
 
     def change(self, network: nn.Module) -> Change | None:
-        """The first module that is of another class now; of one that was exchanged its container says so."""
+        """The first module whose class was changed. Exchanged modules do not count: their containers report
+        them."""
         for path, module, old in zip(self.paths, self.modules, self.kinds, strict=True):
             child, kind = walk(network, path), type(module)
             if child is not None and inner_of(child) is module and not _runs(kind, old):

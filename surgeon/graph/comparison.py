@@ -43,7 +43,7 @@ class Comparison:
 
     @functools.cached_property
     def code(self) -> Reference | None:
-        """What the network's code shows; None where it takes no image of these sizes."""
+        """What the network's code shows; None if it takes images of none of these sizes."""
         return self._reference(self._sizes, double=False)
 
     def differ(self, regions: Sequence[Region]) -> str:

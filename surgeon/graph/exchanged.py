@@ -97,7 +97,7 @@ class Read:
         return tuple(_shape(self.module, n) for n in self.names) == self.shapes
 
     def change(self, network: nn.Module) -> Change | None:
-        """What became of them in the module that stands there now."""
+        """How they changed in the module that stands there now."""
         module = walk(network, self.path) if self.path else network
         if module is None:
             return Change(self.path, "it is gone", True)
@@ -148,7 +148,7 @@ def _shape(module: nn.Module, name: str) -> torch.Size | None:
 
 
 def changes(network: nn.Module, before: Mapping[str, Opened], points: Iterable[Point]) -> list[Change]:
-    """What became of the containers, the outermost of each change alone."""
+    """How the containers changed: of nested ones the outermost alone."""
     layers = {p.layer for p in points if p.layer}
     result: list[Change] = []
     for path, old in before.items():

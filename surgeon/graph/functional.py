@@ -45,7 +45,7 @@ class FunctionWatch(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
     def _note_read(self, func: Any, place: int, name: str, leaf: str, owner: nn.Module) -> None:
-        """Note that a function takes a parameter, unless the module that has it calls the function itself."""
+        """Note that a function takes a parameter, unless its own module calls the function."""
         asked = getattr(func, "__self__", None) if func.__name__ == "__get__" else func
         called = str(getattr(asked, "__name__", func.__name__))
         if name in self.read or not reads_values(called, place):

@@ -78,7 +78,7 @@ _KNOWN = ("torch.nn.modules.", "timm.", "torchvision.", "surgeon.")
 
 
 def altered(module: nn.Module) -> str:
-    """Why a convolution or norm may compute something else than its class does in torch; '' where it does not.
+    """Why a convolution or norm may compute something else than torch's class does; '' if it computes the same.
 
     torch's own classes are known, and timm's and torchvision's. Another class with a forward of its own is not, nor is
     a module whose weight is parametrised or made by a hook: what folds or fits by their weights alone would be wrong.

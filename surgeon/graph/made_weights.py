@@ -18,8 +18,8 @@ _SCATTER = 0.1
 
 
 def maker(module: nn.Module) -> str:
-    """What makes the module's weight or bias at each call, in words with the way out; '' where they are
-    its parameters."""
+    """What computes the module's weight or bias at each call, in words and with the remedy; '' if both are
+    parameters."""
     if parametrize.is_parametrized(module):
         every = ", ".join(module.parametrizations)  # type: ignore[arg-type]  # a ModuleDict
         return (

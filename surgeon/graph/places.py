@@ -121,7 +121,8 @@ def _note(
 
 
 def indistinct(train: Iterable[Place], evaluation: Iterable[Place]) -> set[str]:
-    """Names of calls that cannot be told apart: a module's code calls a function more often in one mode."""
+    """Names of calls that cannot be matched between the modes: a module's code calls a function more often in one
+    of them."""
     ours, theirs = _most(train), _most(evaluation)
     return {
         FunctionCall(owner, function, i + 1).name

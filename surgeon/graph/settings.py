@@ -58,7 +58,7 @@ class Settings:
         return all(same(self.held[i].get(self.keys[i], MISSING), old) for i, old in self.contents)
 
     def change(self, network: nn.Module) -> Change | None:
-        """What became of them in the modules that stand there now: the first that is another one."""
+        """Describe the first of them that changed in the modules that stand there now."""
         contents = dict(self.contents)
         for place, (path, name) in enumerate(self.names):
             held = holder(network, path, name)
@@ -75,7 +75,7 @@ class Settings:
 
 
 def _change(network: nn.Module, path: str, name: str, old: Any, now: Any) -> Change:
-    """An attribute that is another one, in words; MISSING stands for what the object has from its class alone."""
+    """Describe an attribute that changed; MISSING stands for what the object has from its class alone."""
     whole = f"{path}.{name}" if path else name
     module = walk(network, path) if path else network
     kind = type(module).__name__

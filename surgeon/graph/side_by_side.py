@@ -75,8 +75,8 @@ class CallFailed(Exception):
 
 
 def run(network: nn.Module, series: tuple[TrialCall, ...], size: tuple[int, ...], inputs: int) -> list[Seen]:
-    """What each call of a series showed; the network is used up. `size`: of an image; `inputs`: how many images
-    a call takes.
+    """What each call of a series showed; the network must not be used afterwards. `size`: of an image; `inputs`:
+    how many images a call takes.
 
     Raises CallFailed.
     """

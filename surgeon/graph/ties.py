@@ -61,7 +61,7 @@ def held(shared: Iterable[Tie]) -> tuple[Holder, ...]:
 
 
 def parted(shared: Iterable[Tie]) -> list[Change]:
-    """The shared modules that are no longer one: what stands in a place of theirs beside what stands in the first."""
+    """Shared modules that became different ones: a place of theirs has another module than the first."""
     made: list[Change] = []
     for first, *others in shared:
         now = first.module()

@@ -110,8 +110,8 @@ class Watch:
         return self._tensors.made_of_network(value)
 
     def left_by_a_run(self, value: torch.Tensor) -> bool:
-        """Whether a tensor that is not the network's own was computed by a run before: by a hook of somebody's,
-        say, that keeps what a module gave."""
+        """Whether a tensor outside of the network was computed by an earlier run, and kept, for instance by a
+        hook."""
         return self._tensors.left_by_a_run(value)
 
     @property
