@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from torch import nn
 
-from surgeon.edits import Plan
+from surgeon.edits import Edit, Plan
 from surgeon.errors import SurgeryError
 from surgeon.graph.module_tree import bare
 from surgeon.graph.region import Region
@@ -17,7 +17,10 @@ _PARTED = ("a graph would", "control flow")
 
 
 def seen_of(
-    model: nn.Module, size: tuple[int, ...] | None, refused: Mapping[str, str] | None = None
+    model: nn.Module,
+    size: tuple[int, ...] | None,
+    refused: Mapping[str, str] | None = None,
+    edits: Sequence[Edit] = (),
 ) -> Survey:
     """Survey a network that may be traced in place.
 
@@ -25,6 +28,7 @@ def seen_of(
         model: The network, or a copy that tracing may write to.
         size: (C, H, W) or (C, T, H, W) of one image, or None.
         refused: Modules that must keep their code, with the reason, where an earlier survey found them.
+        edits: Those of the record, where the model is the plain tree of a rewritten network.
 
     Returns:
         The survey, with at least one traceable region.
@@ -32,7 +36,7 @@ def seen_of(
     Raises:
         SurgeryError: torch.fx can trace no part of the network.
     """
-    seen = survey(model, size, refused)
+    seen = survey(model, size, refused, edits)
     if not seen.regions:
         reason = next(iter(seen.hidden.values()), "it has no convolution and no norm")
         way = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,9 +13,11 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 
+from surgeon.edits import Edit
 from surgeon.graph.calls import Given, given_to
 from surgeon.graph.faults import one_line
 from surgeon.graph.functional import FunctionWatch
+from surgeon.graph.in_force import belonging, in_force
 from surgeon.graph.kept import Kept
 from surgeon.graph.leaves import is_leaf
 from surgeon.graph.norm_shapes import NormsKeepShapes
@@ -45,6 +47,7 @@ class Measured:
     by name the shapes of tensors, batch included, and the values of what is plain. flops, activations: of the
     whole network, for one image. functional: modules that call a convolution as a function → which, and
     where. read_beside: modules of which a function in other code reads a parameter → why they stay as they are.
+    widened: sites whose module gives other channels than the layer of an edit behind it.
     error: why nothing was measured, or ''.
     """
 
@@ -58,6 +61,7 @@ class Measured:
     activations: int = 0
     functional: dict[str, str] = field(default_factory=dict)
     read_beside: dict[str, str] = field(default_factory=dict)
+    widened: list[str] = field(default_factory=list)
     error: str = ""
 
 
@@ -75,23 +79,35 @@ BATCH = 2  # a batch of one would let code branch on it, and batch norm refuse 1
 
 
 def measure(
-    model: nn.Module, input_size: Shape, *, extra: Iterable[str] = (), training: bool = False
+    model: nn.Module,
+    input_size: Shape,
+    *,
+    extra: Iterable[str] = (),
+    training: bool = False,
+    edits: Iterable[Edit] = (),
 ) -> Measured:
     """Run `model` on a fake batch of `input_size` (C, H, W, or C, T, H, W) and note every leaf and `extra` module.
 
     Nothing is computed, but for code whose shapes depend on values (`nonzero`, `x[x > 0]`), and nothing changes:
     buffers, modes and random state stay as they are. `training` runs the training branch of the code, with the norms
-    still in evaluation mode.
+    still in evaluation mode. `edits`: those of a plain tree's record, whose layers are run where sizes depend on them:
+    the outputs of such a site are those of its layer.
     """
+    joined = belonging(model, edits)
     for pretended in (on_meta, on_fakes, on_values):
-        seen = _measured(model, input_size, set(extra), training, pretended)
+        seen = _measured(model, input_size, set(extra), training, pretended, joined)
         if not seen.error or (pretended is on_fakes and not seen.error.startswith(_BY_VALUES)):
             break
     return seen
 
 
 def _measured(
-    model: nn.Module, input_size: Shape, wanted: set[str], training: bool, pretended: Pretence
+    model: nn.Module,
+    input_size: Shape,
+    wanted: set[str],
+    training: bool,
+    pretended: Pretence,
+    joined: Sequence[Edit],
 ) -> Measured:
     seen = Measured()
     kept = Kept(model)
@@ -107,7 +123,13 @@ def _measured(
             for m in model.modules():
                 if isinstance(m, NormBase):
                     m.training = False
-            with silent(), draws_again(), torch.no_grad(), pretended(model, input_size) as images:
+            with (
+                in_force(model, joined),  # behind the hooks above, so that each module is seen by itself
+                silent(),
+                draws_again(),
+                torch.no_grad(),
+                pretended(model, input_size) as images,
+            ):
                 counter = FlopCounterMode(display=False, custom_mapping=_ATTENTION)
                 setattr(counter, "mod_tracker", _Whole())
                 with counter, NormsKeepShapes(), FunctionWatch(model) as watch:
@@ -121,6 +143,12 @@ def _measured(
         for hook in hooks:
             hook.remove()
         kept.restore(whole=True)
+    for edit in joined:
+        if not edit.before and edit.layer in seen.outputs and edit.site in seen.outputs:
+            if seen.outputs[edit.site][:1] != seen.outputs[edit.layer][:1]:
+                seen.widened.append(edit.site)
+            seen.outputs[edit.site] = seen.outputs[edit.layer]
+            seen.each_output[edit.site] = seen.each_output[edit.layer]
     return seen
 
 

@@ -14,6 +14,7 @@ from surgeon.graph.kept import keep, keep_in
 from surgeon.graph.left_alone import left_alone
 from surgeon.graph.lifting import FUNCTION
 from surgeon.graph.network import Rewritten
+from surgeon.graph.paths import has
 from surgeon.kept_modes import mode, modes_kept
 
 
@@ -46,7 +47,7 @@ class _AlongTheGraph(fx.Interpreter):
     def __init__(self, network: Rewritten, stock: nn.Module) -> None:
         super().__init__(network, graph=network.eval_graph)
         self.network, self.stock = network, stock
-        self.inserted = {p.layer for p in network.points if p.layer}
+        self.inserted = _inserted(network, stock)
 
     def run_node(self, n: fx.Node) -> Any:
         self.node = n
@@ -119,6 +120,11 @@ class _StockAlone(_AlongTheGraph):
             given = _stock_gives(self.network, self.stock, self.node, args, kwargs)
         self.seen(name, given)
         return given
+
+
+def _inserted(network: Rewritten, stock: nn.Module) -> set[str]:
+    """The layers that the stock network lacks: one that has had surgery itself calls those of its own."""
+    return {p.layer for p in network.points if p.layer and not has(stock, p.layer)}
 
 
 def _of_stock(stock: nn.Module, target: Any, otherwise: Any) -> Any:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from torch import nn
 
+from surgeon.edits import Edit
 from surgeon.errors import TraceError
 from surgeon.graph.calls import Given
 from surgeon.graph.exporting import of_a_question
@@ -41,22 +42,26 @@ class Survey:
 
 
 def survey(
-    model: nn.Module, input_size: Shape | None = None, refused: Mapping[str, str] | None = None
+    model: nn.Module,
+    input_size: Shape | None = None,
+    refused: Mapping[str, str] | None = None,
+    edits: Sequence[Edit] = (),
 ) -> Survey:
     """Trace a network, part by part where it cannot be traced whole, and list its sites.
 
     `input_size` gives the sites their shapes. `refused`: modules that must keep their code, where that is known;
-    otherwise graphs of code that is of no checked library are run beside it (`graph/witness.py`).
+    otherwise graphs of code that is of no checked library are run beside it (`graph/witness.py`). `edits`: those of the
+    record, where the model is the plain tree of a rewritten network.
     """
     witness = Witness(model, input_size) if refused is None else None  # before anything is written into it
-    seen = _measured(model, input_size)
+    seen = _measured(model, input_size, edits)
     explorer = _Explorer(model, lambda: seen, input_size, dict(refused or {}))
     regions, hidden = explorer.explored()
     while witness and (more := witness.refuses(regions, explorer.region)):
         explorer.refused |= more
         regions, hidden = explorer.explored()
     if seen and not seen.error and any(_train_only(r.traced) for r in regions):
-        _add_training_shapes(model, input_size, seen)  # type: ignore[arg-type]  # seen: there is a size
+        _add_training_shapes(model, input_size, seen, edits)  # type: ignore[arg-type]  # seen: there is a size
     sites = find_sites(model, [(r.name, r.traced) for r in regions], seen, input_size)
     graphs = [(r.name, (r.traced.train, r.traced.eval)) for r in regions]
     functional = functional_convolutions(model, graphs, seen.functional if seen else {})
@@ -78,14 +83,17 @@ def _kept_inside(regions: list[Region]) -> dict[str, str]:
 
 
 def find_regions(
-    model: nn.Module, input_size: Shape | None = None, refused: Mapping[str, str] | None = None
+    model: nn.Module,
+    input_size: Shape | None = None,
+    refused: Mapping[str, str] | None = None,
+    edits: Sequence[Edit] = (),
 ) -> list[Region]:
     """The regions of a survey that found `refused`, and nothing else: the network is run only where shapes are needed
-    to trace it.
+    to trace it. `edits`: as for `survey`.
 
     Networks write into attributes of their own while they run: like `survey`, this wants a copy that is thrown away.
     """
-    measured = functools.cache(lambda: _measured(model, input_size))
+    measured = functools.cache(lambda: _measured(model, input_size, edits))
     return _Explorer(model, measured, input_size, dict(refused or {})).explored()[0]
 
 
@@ -108,11 +116,11 @@ def norm_finder(tree: nn.Module, refused: Mapping[str, str]) -> Callable[[str], 
     return norm_after
 
 
-def _measured(model: nn.Module, input_size: Shape | None) -> Measured | None:
+def _measured(model: nn.Module, input_size: Shape | None, edits: Sequence[Edit]) -> Measured | None:
     if input_size is None:
         return None
     with left_alone(model):  # what its code makes once, it makes again while it is traced
-        return measure(model, input_size, extra=_candidates(model))
+        return measure(model, input_size, extra=_candidates(model), edits=edits)
 
 
 def _candidates(model: nn.Module) -> list[str]:
@@ -243,8 +251,8 @@ def _train_only(traced: Traced) -> bool:
     return bool(calls[0] - calls[1])
 
 
-def _add_training_shapes(model: nn.Module, input_size: Shape, seen: Measured) -> None:
-    more = measure(model, input_size, training=True)
+def _add_training_shapes(model: nn.Module, input_size: Shape, seen: Measured, edits: Sequence[Edit]) -> None:
+    more = measure(model, input_size, training=True, edits=edits)
     for name in more.inputs:
         seen.inputs.setdefault(name, more.inputs[name])
     for name in more.outputs:

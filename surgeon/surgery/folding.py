@@ -107,7 +107,7 @@ def folded(subject: Subject, *, partial: bool) -> tuple[nn.Module, Plan | None]:
     folded_at = {e.site for e in record.edits if e not in remaining}
     untouched = {s for s, m in stood.items() if has(tree, s) and tree.get_submodule(s) is m} - folded_at
     # Its graphs are those of the network that folding has made: the ones from before show other modules.
-    rewritten = carve(tree, find_regions(tree, record.input_size, refused), remaining, displaced)
+    rewritten = carve(tree, find_regions(tree, record.input_size, refused, remaining), remaining, displaced)
     left = _left_of(record, remaining, merging.merged)
     rewritten.__dict__["surgery"] = left
     sites = {e.site for e in remaining}

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from surgeon.edits import Note
+from surgeon.edits import Edit, Note, Plan
 from surgeon.errors import SurgeryError, either
 from surgeon.graph.fitness import refuse_unfit
 from surgeon.graph.followed import seen_of
@@ -21,7 +21,7 @@ from surgeon.host import in_own_state
 from surgeon.images import channels_of, image_size
 from surgeon.models.facts import input_size_of, name_of
 from surgeon.selection import Site
-from surgeon.surgery.door import Subject
+from surgeon.surgery.door import Subject, surgery_of
 from surgeon.torch_private import NormBase
 from surgeon.values import has_values
 
@@ -95,7 +95,8 @@ def look(model: nn.Module, *, input_size: tuple[int, ...] | None = None) -> Surv
         2
     """
     refuse_unfit(model)
-    return seen_of(bare(model, share=True)[0], image_size(input_size, model) or input_size_of(model))
+    size = image_size(input_size, model) or input_size_of(model)
+    return seen_of(bare(model, share=True)[0], size, edits=_edits_of(surgery_of(model)))
 
 
 def looked(
@@ -115,10 +116,16 @@ def looked(
         SurgeryError: torch.fx can trace no part of the network, or it does not run at the stated size.
     """
     if survey is None:
-        survey = seen_of(bare(subject.model, share=True)[0], subject.size, refused)
+        edits = _edits_of(subject.record)
+        survey = seen_of(bare(subject.model, share=True)[0], subject.size, refused, edits)
     tree = bare(subject.model, share=True)[0] if subject.record else subject.model
     _check_runs(subject, tree, survey)
+    _refuse_widened(subject, survey)
     return Looked(subject, tree, survey, _looks_trained(tree), tuple(_notes_of(survey, subject.size)))
+
+
+def _edits_of(record: Plan | None) -> tuple[Edit, ...]:
+    return record.edits if record else ()
 
 
 def _check_runs(subject: Subject, tree: nn.Module, seen: Survey) -> None:
@@ -148,6 +155,21 @@ def _check_runs(subject: Subject, tree: nn.Module, seen: Survey) -> None:
         else ""
     )
     raise SurgeryError(f"{name} does not run on an image of {size}: {error}{way}")
+
+
+def _refuse_widened(subject: Subject, seen: Survey) -> None:
+    """Raise SurgeryError if an earlier surgery's modules give other channels than what stands behind their sites."""
+    if subject.record is None or seen.measured is None or not seen.measured.widened:
+        return
+    there = ", ".join(subject.record.operations)
+    raise SurgeryError(
+        f"nothing can be added to {there}: {seen.measured.widened[0]} gives other channels than its layer lets "
+        "through, and a second surgery sees modules alone; "
+        + either(
+            "apply both at once, surgeon.apply(STOCK, [FIRST, SECOND]), or start from surgeon.revert(model)",
+            "apply both recipes to the stock network at once, FIRST+SECOND",
+        )
+    )
 
 
 def _meant(size: tuple[int, ...], channels: int) -> tuple[tuple[int, ...], str]:
