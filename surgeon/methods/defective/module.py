@@ -8,13 +8,14 @@ from collections.abc import Callable, Iterable
 from typing import Self
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from surgeon.errors import LayerError
 from surgeon.methods.defective.maths import Shape, defective_mask
-from surgeon.methods.defective.zeroed import zeroed
+from surgeon.methods.defective.zeroed import zeroed, zeroed_in_place
 from surgeon.tensors.memory_format import lying, memory_format_of
 from surgeon.tensors.optional_state import OptionalState
+from surgeon.tensors.own_output import makes_its_own
 from surgeon.tensors.traced import Proxy, called
 
 
@@ -177,6 +178,22 @@ class DefectiveMask(OptionalState):
         mask = self._laid(x)
         return zeroed(x, mask) if self.value == 0 else torch.where(mask, x, self.value)
 
+    def after(self, module: nn.Module, x: Tensor) -> Tensor:
+        """Return `self(module(x))`, written into what the module gives where nothing else reads that.
+
+        Args:
+            module: The module before the layer.
+            x: Its input.
+
+        Returns:
+            As `forward` returns.
+        """
+        given = module(x)
+        # A subclass with a forward of its own computes something else than what is shortened here.
+        if self.value != 0 or type(self).forward is not _FORWARD or not makes_its_own(module):
+            return self(given)
+        return zeroed_in_place(given, self._laid(given))
+
     def _laid(self, x: Tensor) -> Tensor:
         """The mask, (1, C, H, W), in the memory format of `x`: a result takes its layout from it."""
         if x.dim() != 4 or tuple(x.shape[1:]) != self.shape:
@@ -206,6 +223,9 @@ class DefectiveMask(OptionalState):
             return (self.rank.cpu() < kept).expand(self.shape).clone()
         generator = torch.Generator(device="cpu").manual_seed(self.seed)
         return defective_mask(self.shape, keep, mode=self.mode, generator=generator)
+
+
+_FORWARD = DefectiveMask.forward
 
 
 def _as_image(fn: Callable[[Tensor], Tensor], t: Tensor) -> Tensor:

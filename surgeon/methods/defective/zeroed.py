@@ -32,12 +32,40 @@ def zeroed(x: Tensor, mask: Tensor) -> Tensor:
         >>> zeroed(torch.tensor([1.0, float("nan")]), torch.tensor([True, False]))
         tensor([1., 0.])
     """
-    plain = x.device.type == "cpu" and x.dtype.is_floating_point and x.dtype.itemsize in _BITS
-    if (
-        not plain or recording() or transformed(x) or transformed(mask)
-    ):  # torch 2.11 has no such view under vmap
+    # torch 2.11 has no such view under vmap
+    if not _has_bits(x) or recording() or transformed(x) or transformed(mask):
         return torch.where(mask, x, 0.0)
     return _Zeroed.apply(x, mask)
+
+
+def zeroed_in_place(x: Tensor, mask: Tensor) -> Tensor:
+    """Do the same to `x` itself where that can be done, which saves memory for a second tensor.
+
+    Args:
+        x: A tensor that nothing else reads: neither other code nor the gradient of what made it.
+        mask: A bool tensor that broadcasts against it.
+
+    Returns:
+        `x`, or a new tensor.
+
+    Examples:
+        >>> import torch
+        >>> x = torch.tensor([1.0, 2.0])
+        >>> zeroed_in_place(x, torch.tensor([True, False])) is x, x
+        (True, tensor([1., 0.]))
+    """
+    if not _has_bits(x) or recording() or transformed(x) or transformed(mask):
+        return zeroed(x, mask)
+    given: Tensor = _ZeroedInPlace.apply(x, mask)
+    return given
+
+
+def _has_bits(x: Tensor) -> bool:
+    return x.device.type == "cpu" and x.dtype.is_floating_point and x.dtype.itemsize in _BITS
+
+
+def _bits_of(mask: Tensor, bits: torch.dtype) -> Tensor:
+    return mask.to(bits).neg()  # -1 is all ones
 
 
 class _Zeroed(torch.autograd.Function):
@@ -48,7 +76,7 @@ class _Zeroed(torch.autograd.Function):
     @staticmethod
     def forward(x: Tensor, mask: Tensor) -> Tensor:
         bits = _BITS[x.dtype.itemsize]
-        return (x.view(bits) & mask.to(bits).neg()).view(x.dtype)  # -1 is all ones
+        return (x.view(bits) & _bits_of(mask, bits)).view(x.dtype)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
@@ -58,6 +86,30 @@ class _Zeroed(torch.autograd.Function):
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, mask: None) -> Tensor:
         return zeroed(tangent, *ctx.saved_tensors)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return zeroed(gradient, *ctx.saved_tensors), None
+
+
+class _ZeroedInPlace(torch.autograd.Function):
+    """The bitwise and in place."""
+
+    @staticmethod
+    def forward(x: Tensor, mask: Tensor) -> Tensor:
+        bits = _BITS[x.dtype.itemsize]
+        x.view(bits).bitwise_and_(_bits_of(mask, bits))
+        return x
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        ctx.mark_dirty(inputs[0])
+        ctx.save_for_backward(inputs[1])
+        ctx.save_for_forward(inputs[1])
+
+    @staticmethod
+    def jvp(ctx: Any, tangent: Tensor, mask: None) -> Tensor:
+        return tangent.masked_fill_(~ctx.saved_tensors[0], 0.0)
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
