@@ -27,17 +27,17 @@ def ceilings(device: str = "cpu") -> tuple[float, float]:
 
 def caches() -> str:
     """Sizes of the first core's caches, level by level, as Linux tells them; empty elsewhere."""
-    found = {}
+    sizes = {}
     for index in sorted(Path("/sys/devices/system/cpu/cpu0/cache").glob("index*")):
         with contextlib.suppress(OSError):
             level, kind, size = ((index / n).read_text().strip() for n in ("level", "type", "size"))
             if kind != "Instruction":
-                found[f"L{level}"] = size
-    return " ".join(f"{level} {size}" for level, size in found.items())
+                sizes[f"L{level}"] = size
+    return " ".join(f"{level} {size}" for level, size in sizes.items())
 
 
 def _best(task: Callable[[], object]) -> float:
-    found = []
+    times = []
     for _ in range(6):
         if torch.cuda.is_available():
             torch.cuda.synchronize()
@@ -45,5 +45,5 @@ def _best(task: Callable[[], object]) -> float:
         task()
         if torch.cuda.is_available():
             torch.cuda.synchronize()
-        found.append(time.perf_counter() - began)
-    return min(found[1:])
+        times.append(time.perf_counter() - began)
+    return min(times[1:])

@@ -92,13 +92,13 @@ def _order(rows: Sequence[Row], families: Mapping[str, int]) -> str:
 
 def _reach(rows: Sequence[Row]) -> str:
     """How many layers with weights are sites."""
-    found = {r["model"]: (r["reached"], r["layers"]) for r in rows if "layers" in r}
-    reached, layers = (sum(n) for n in zip(*found.values(), strict=True)) if found else (0, 0)
+    by_model = {r["model"]: (r["reached"], r["layers"]) for r in rows if "layers" in r}
+    reached, layers = (sum(n) for n in zip(*by_model.values(), strict=True)) if by_model else (0, 0)
     share = f" ({percent(reached / layers)})" if layers else ""
-    whole = sum(a == b for a, b in found.values())
+    whole = sum(a == b for a, b in by_model.values())
     return (
-        f"**{reached:,} of {layers:,} convolutions and linear layers are sites{share}**, in {len(found):,} models; all "
-        f"of them in {whole:,}. [Reach](reach.md) names those that are not sites.\n\n"
+        f"**{reached:,} of {layers:,} convolutions and linear layers are sites{share}**, in {len(by_model):,} models; "
+        f"all of them in {whole:,}. [Reach](reach.md) names those that are not sites.\n\n"
     )
 
 
@@ -147,27 +147,27 @@ def _recipes(rows: Sequence[Row], recipes: Sequence[str]) -> str:
 
 
 def _failures(rows: Sequence[Row]) -> str:
-    found: dict[tuple[str, str], list[str]] = {}
+    by_cause: dict[tuple[str, str], list[str]] = {}
     for r in rows:
         if r["outcome"] in ("failed", "died"):
             stage = next((s for s in STAGES if r["stages"].get(s) == "failed"), "process")
-            found.setdefault((stage, reason(r["cause"])), []).append(f"{r['model']} × {r['recipe']}")
-    if not found:
+            by_cause.setdefault((stage, reason(r["cause"])), []).append(f"{r['model']} × {r['recipe']}")
+    if not by_cause:
         return "Nothing.\n"
-    ordered = sorted(found.items(), key=lambda item: (-len(item[1]), item[0]))
+    ordered = sorted(by_cause.items(), key=lambda item: (-len(item[1]), item[0]))
     return table(
         ["pairs", "stage", "cause", "which"], [[str(len(w)), s, c, _some(w)] for (s, c), w in ordered]
     )
 
 
 def _refusals(rows: Sequence[Row]) -> str:
-    found: dict[str, list[Row]] = {}
+    by_reason: dict[str, list[Row]] = {}
     for r in rows:
         if r["outcome"] == "refused":
-            found.setdefault(reason(r["cause"]), []).append(r)
-    if not found:
+            by_reason.setdefault(reason(r["cause"]), []).append(r)
+    if not by_reason:
         return "None does.\n"
-    ordered = sorted(found.items(), key=lambda item: (-len(item[1]), item[0]))
+    ordered = sorted(by_reason.items(), key=lambda item: (-len(item[1]), item[0]))
     lines = [
         [f"{len(w):,}", f"{len({r['model'] for r in w}):,}", why, _some(sorted({r["recipe"] for r in w}))]
         for why, w in ordered

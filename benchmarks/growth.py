@@ -168,7 +168,7 @@ def _curve(what: str, axis: str, sizes: Sequence[int], task: Callable[[int], Tas
     return Curve(what, axis, tuple(sizes), tuple(map(statistics.median, taken)))
 
 
-def draw(found: Sequence[Curve], path: Path) -> None:
+def draw(measured: Sequence[Curve], path: Path) -> None:
     """One panel a curve, both axes logarithmic, with a straight line of slope 1."""
     import matplotlib
 
@@ -176,7 +176,7 @@ def draw(found: Sequence[Curve], path: Path) -> None:
     from matplotlib import pyplot
 
     figure, panels = pyplot.subplots(2, 3, figsize=(10, 5.5), layout="constrained")
-    for panel, curve in zip(panels.flat, [c for c in found if c.axis != "processes"], strict=True):
+    for panel, curve in zip(panels.flat, [c for c in measured if c.axis != "processes"], strict=True):
         panel.loglog(curve.sizes, curve.seconds, "o-", color="#1f77b4")
         last = curve.seconds[-1] / curve.sizes[-1]
         panel.loglog(curve.sizes, [last * n for n in curve.sizes], ":", color="0.6")
@@ -198,17 +198,17 @@ def main() -> None:
     given = parser.parse_args()
     if given.process:
         _process(given.small)
-    found = list(curves(given.small, given.repeats))
+    measured = list(curves(given.small, given.repeats))
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("what", "against", "sizes", "seconds", "exponent"):
         table.add_column(column, justify="right" if column == "exponent" else "left")
-    for c in found:
+    for c in measured:
         shown = ", ".join(f"{s:.3g}" for s in c.seconds)
         table.add_row(c.what, c.axis, ", ".join(map(str, c.sizes)), shown, f"{c.exponent:.2f}")
     Console(width=130).print(table)
     given.output.mkdir(parents=True, exist_ok=True)
-    write_json(given.output / "growth.json", [asdict(c) | {"exponent": c.exponent} for c in found])
-    draw(found, given.output / "growth.png")
+    write_json(given.output / "growth.json", [asdict(c) | {"exponent": c.exponent} for c in measured])
+    draw(measured, given.output / "growth.png")
 
 
 if __name__ == "__main__":

@@ -37,11 +37,11 @@ def name_of(device: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", bare).strip("-")
 
 
-def keep(found: dict[str, Any], kind: str, folder: Path = MEASURED) -> list[Path]:
+def keep(record: dict[str, Any], kind: str, folder: Path = MEASURED) -> list[Path]:
     """Write a run's groups to the file of the machine that each was measured on; other groups of that file stay.
 
     Args:
-        found: runs/bench.json or runs/bench-cuda.json.
+        record: runs/bench.json or runs/bench-cuda.json.
         kind: cpu or cuda.
         folder: where the files are.
 
@@ -49,7 +49,7 @@ def keep(found: dict[str, Any], kind: str, folder: Path = MEASURED) -> list[Path
         The files that were written.
     """
     written: dict[Path, dict[str, Any]] = {}
-    for group, content in found["groups"].items():
+    for group, content in record["groups"].items():
         path = folder / f"{name_of(content['made']['device'])}.json"
         if path not in written:
             known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"groups": {}}
@@ -67,19 +67,19 @@ def read(folder: Path = MEASURED) -> list[Machine]:
 
 
 def _machine(path: Path) -> Machine:
-    found = json.loads(path.read_text(encoding="utf-8"))
-    kind, groups = found["kind"], found["groups"].values()
+    record = json.loads(path.read_text(encoding="utf-8"))
+    kind, groups = record["kind"], record["groups"].values()
     rows = tuple(barred(Row(**row), kind) for group in groups for row in group["rows"])
-    return Machine(path.stem, kind, tuple(g["made"] for g in groups), rows, found.get("source", ""))
+    return Machine(path.stem, kind, tuple(g["made"] for g in groups), rows, record.get("source", ""))
 
 
 def lines_of(machines: Iterable[Machine]) -> dict[tuple[str, str, str], dict[str, Row]]:
     """(group, task, baseline) → machine → its line, in the order of the machine that has most lines."""
-    found: dict[tuple[str, str, str], dict[str, Row]] = {}
+    by_line: dict[tuple[str, str, str], dict[str, Row]] = {}
     for machine in sorted(machines, key=lambda m: -len(m.rows)):
         for row in machine.rows:
-            found.setdefault((row.group, row.what, row.against), {})[machine.name] = row
-    return found
+            by_line.setdefault((row.group, row.what, row.against), {})[machine.name] = row
+    return by_line
 
 
 def group_of(rows: Iterable[Row], made: dict[str, Any]) -> dict[str, Any]:

@@ -37,8 +37,8 @@ def main() -> None:
     given = parser.parse_args()
     if given.keep is not None:
         for run in given.keep or [path for path in KEPT.values() if path.is_file()]:
-            found = json.loads(run.read_text(encoding="utf-8"))
-            for path in keep(found, found.get("kind", "cuda" if "cuda" in run.stem else "cpu")):
+            record = json.loads(run.read_text(encoding="utf-8"))
+            for path in keep(record, record.get("kind", "cuda" if "cuda" in run.stem else "cpu")):
                 print(f"{run} → {path}")
     text = PAGE.read_text(encoding="utf-8")
     if SCALE.is_file():
@@ -55,10 +55,10 @@ def main() -> None:
 
 def between(text: str, mark: str, table: str) -> str:
     """The text with what stands between `<!-- mark -->` and `<!-- /mark -->` exchanged."""
-    found = re.compile(rf"(<!-- {mark} -->\n).*?(<!-- /{mark} -->)", re.S)
-    if not found.search(text):
+    pattern = re.compile(rf"(<!-- {mark} -->\n).*?(<!-- /{mark} -->)", re.S)
+    if not pattern.search(text):
         raise ValueError(f"{PAGE} has no marks for {mark}")
-    return found.sub(lambda m: f"{m[1]}\n{table}\n{m[2]}", text)
+    return pattern.sub(lambda m: f"{m[1]}\n{table}\n{m[2]}", text)
 
 
 def bench_table(measured: Sequence[Machine]) -> str:
@@ -111,7 +111,7 @@ def _told(measured: Sequence[Machine]) -> str:
 
 def machines(made: Sequence[dict[str, Any]]) -> str:
     """Each device that groups were measured on, once: a range where numbers differ between its groups."""
-    told = []
+    texts = []
     for device in dict.fromkeys(m["device"] for m in made):
         its = [m for m in made if m["device"] == device]
         parts = []
@@ -120,8 +120,8 @@ def machines(made: Sequence[dict[str, Any]]) -> str:
             if len(values) > 1 and all(isinstance(v, (int, float)) for v in values):
                 values = [f"{min(values)} to {max(values)}"]
             parts.append(f"{key} {' and '.join(map(str, values))}")
-        told.append(", ".join(parts))
-    return "; ".join(told)
+        texts.append(", ".join(parts))
+    return "; ".join(texts)
 
 
 def growth_table(curves: list[dict[str, Any]]) -> str:

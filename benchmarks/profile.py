@@ -63,14 +63,14 @@ def profiled(task: Task, times: int, device: str = "cpu") -> dict[str, Spent]:
     cuda = device != "cpu"
     task()
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if cuda else [])]
-    with profile(activities=activities) as found:
+    with profile(activities=activities) as profiled:
         began = time.perf_counter()
         for _ in range(times):
             task()
         if cuda:
             torch.cuda.synchronize()
         wall = time.perf_counter() - began
-    events = list(found.key_averages())
+    events = list(profiled.key_averages())
     if cuda:
         return _on_gpu(events, times)
     spent = {e.key: Spent(e.self_cpu_time_total / 1e6 / times, e.count / times) for e in events}

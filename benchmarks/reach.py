@@ -28,45 +28,45 @@ of its convolutions and linear layers are sites.
 ANY = {"batch", "layer", "group", "instance", "rms", "other"}
 
 
-def page(found: Mapping[str, Reach], failed: Mapping[str, str]) -> str:
-    """The page. found: by model; failed: why a model cannot be looked at."""
-    layers = sum(r.layers for r in found.values())
-    sites = layers - sum(len(r.missed) for r in found.values())
-    batch, norms = (sum(bool(r.norms & f) for r in found.values()) for f in ({"batch"}, ANY))
+def page(reached: Mapping[str, Reach], failed: Mapping[str, str]) -> str:
+    """The page. reached: by model; failed: why a model cannot be looked at."""
+    layers = sum(r.layers for r in reached.values())
+    sites = layers - sum(len(r.missed) for r in reached.values())
+    batch, norms = (sum(bool(r.norms & f) for r in reached.values()) for f in ({"batch"}, ANY))
     text = (
         f"**{sites:,} of {layers:,} layers with weights are sites ({100 * sites / max(layers, 1):.1f} %)**, in "
-        f"{len(found)} models. {batch} of them have batch norms, which `anl` takes by itself, and {norms} have "
+        f"{len(reached)} models. {batch} of them have batch norms, which `anl` takes by itself, and {norms} have "
         "norms for `--set adversarial-noise.norms=any`.\n\n"
     )
     lines = []
-    for name in sorted({*found, *failed}, key=lambda n: (family_of(n), n)):
+    for name in sorted({*reached, *failed}, key=lambda n: (family_of(n), n)):
         if name in failed:
             lines.append([family_of(name), name, "", "", failed[name]])
             continue
-        row = found[name]
+        row = reached[name]
         missed = ", ".join(f"{n} × {kind}" for kind, n in row.kinds.items())
         first = f"{missed} ({next(iter(row.missed))})" if missed else ""
         lines.append([family_of(name), name, str(row.layers), str(row.layers - len(row.missed)), first])
     why = [
         [name, layer, reason.replace("|", "\\|")]
-        for name in sorted(found, key=lambda n: (family_of(n), n))
-        for layer, reason in _together(found[name].missed).items()
+        for name in sorted(reached, key=lambda n: (family_of(n), n))
+        for layer, reason in _together(reached[name].missed).items()
     ]
     return (
         HEAD
         + text
         + table(["family", "model", "layers", "sites", "missed"], lines)
-        + "\n## Layers that are no sites\n\n"
+        + "\n## Layers that are not sites\n\n"
         + (table(["model", "layers", "why"], why) if why else "Every layer is a site.\n")
     )
 
 
 def _together(missed: Mapping[str, str]) -> dict[str, str]:
     """Reasons by layers: names that differ in their numbers alone stand in one row, with `*` for the numbers."""
-    found: dict[tuple[str, str], list[str]] = {}
+    by_name: dict[tuple[str, str], list[str]] = {}
     for name, why in missed.items():
-        found.setdefault((re.sub(r"(?<=\.)\d+", "*", name), why), []).append(name)
-    return {f"{n[0]}" if len(n) == 1 else f"{len(n)} × {key}": why for (key, why), n in found.items()}
+        by_name.setdefault((re.sub(r"(?<=\.)\d+", "*", name), why), []).append(name)
+    return {f"{n[0]}" if len(n) == 1 else f"{len(n)} × {key}": why for (key, why), n in by_name.items()}
 
 
 def main() -> None:
@@ -74,15 +74,15 @@ def main() -> None:
     chosen: dict[str, str] = {}
     for name in sorted(all_models()):
         chosen.setdefault(family_of(name), name)
-    found: dict[str, Reach] = {}
+    reached: dict[str, Reach] = {}
     failed: dict[str, str] = {}
     for name in track(sorted(chosen.values()), description="models", console=Console(stderr=True)):
         try:
             subject = sketch(name)
-            found[name] = subject.reach
+            reached[name] = subject.reach
         except Exception as error:  # architectures raise anything: the page says it
             failed[name] = f"{type(error).__name__}: {' '.join(str(error).split())[:80]}"
-    text = page(found, failed)
+    text = page(reached, failed)
     PAGE.write_text(text, encoding="utf-8")
     print(next(line for line in text.splitlines() if line.startswith("**")))
 

@@ -143,8 +143,8 @@ class Comparison:
         """Measure, and give a line for each task."""
         taken = turns({self.against: self.baseline, **self.tasks}, self.repeats)
         for what in self.tasks:
-            found = row(self.group, what, self.against, taken[what], taken[self.against], more=self.more)
-            yield replace(found, note=self.note(found))
+            timed = row(self.group, what, self.against, taken[what], taken[self.against], more=self.more)
+            yield replace(timed, note=self.note(timed))
 
 
 def captured(task: Task, device: str) -> Task:

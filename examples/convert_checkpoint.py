@@ -49,21 +49,21 @@ def main(recipe: str = "kap", folder: str | None = None) -> list[float]:
     model = timm.create_model("resnet18", **settings)
     optimizer = torch.optim.SGD(model.parameters(), lr=0.05, momentum=0.9)
     train(model, optimizer, images[:-400], labels[:-400], 4)
-    found = [accuracy(model, *test)]
+    accuracies = [accuracy(model, *test)]
 
     cut = surgeon.apply(model, recipe, input_size=(1, 32, 32), calibration=images[:512])
-    found.append(accuracy(cut, *test))
+    accuracies.append(accuracy(cut, *test))
     print(remap(optimizer, model, cut))
     optimizer.param_groups[0]["lr"] = 0.01
     train(cut, optimizer, images[:-400], labels[:-400], 2)
-    found.append(accuracy(cut, *test))
+    accuracies.append(accuracy(cut, *test))
 
     with tempfile.TemporaryDirectory() as work:
         place = folder or work + "/stock"
         surgeon.save(surgeon.fold(cut), place, model_args=settings)
         stock = timm.create_model(f"local-dir:{place}", pretrained=True, **settings)
-        found.append(accuracy(stock, *test))
-    return found
+        accuracies.append(accuracy(stock, *test))
+    return accuracies
 
 
 if __name__ == "__main__":

@@ -48,9 +48,9 @@ def main() -> None:
         right = model(test.x).argmax(1) == test.y
     x, y = test.x[right], test.y[right]
 
-    def standing(found: Tensor) -> int:
+    def standing(moved: Tensor) -> int:
         with torch.no_grad():
-            return int((model(found).argmax(1) == y).sum())
+            return int((model(moved).argmax(1) == y).sum())
 
     rows: dict[str, Callable[[int, Path], dict[str, float]]] = {}
     for norm, eps in SIZES:
@@ -86,9 +86,9 @@ def main() -> None:
 
 def _single(norm: str, eps: float) -> dict[str, tuple[Attack, Callable[[nn.Module], Any]]]:
     """name → (the attack as data, torchattacks' own with the same settings)."""
-    package, told = torchattacks(), {"linf": "Linf", "l2": "L2"}[norm]
+    package, norm_name = torchattacks(), {"linf": "Linf", "l2": "L2"}[norm]
     shared: dict[str, Any] = {"norm": norm, "eps": eps}
-    theirs: dict[str, Any] = {"norm": told, "eps": eps, "steps": STEPS, "n_restarts": 1, "seed": 0}
+    theirs: dict[str, Any] = {"norm": norm_name, "eps": eps, "steps": STEPS, "n_restarts": 1, "seed": 0}
     return {
         "APGD-CE": (
             Attack(name="apgd-ce", kind="apgd", steps=STEPS, **shared),
@@ -108,7 +108,7 @@ def _single(norm: str, eps: float) -> dict[str, tuple[Attack, Callable[[nn.Modul
             Attack(name="square", kind="square", steps=QUERIES, loss="margin", **shared),
             lambda m: package.Square(
                 m,
-                norm=told,
+                norm=norm_name,
                 eps=eps,
                 n_queries=QUERIES,
                 n_restarts=1,

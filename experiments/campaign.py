@@ -63,11 +63,11 @@ def pack(source: str | Path, file: str | Path) -> int:
             table = pyarrow.parquet.read_table(one)
             images += [image["bytes"] for image in table["image"].to_pylist()]
             labels += table["label"].to_pylist()
-            told = (table.schema.metadata or {}).get(b"huggingface", b"")
+            metadata = (table.schema.metadata or {}).get(b"huggingface", b"")
         arrays[f"{split}_bytes"] = numpy.frombuffer(b"".join(images), dtype=numpy.uint8)
         arrays[f"{split}_lengths"] = numpy.array([len(i) for i in images], dtype=numpy.int32)
         arrays[f"{split}_labels"] = numpy.array(labels, dtype=numpy.int32)
-        arrays[f"{split}_told"] = numpy.frombuffer(told, dtype=numpy.uint8)
+        arrays[f"{split}_told"] = numpy.frombuffer(metadata, dtype=numpy.uint8)
     numpy.savez_compressed(file, **arrays)
     size = Path(file).stat().st_size
     if size > LARGEST:
@@ -105,10 +105,10 @@ def unpack(file: str | Path, folder: str | Path) -> Path:
                 for end, length in zip(ends.tolist(), arrays[f"{split}_lengths"].tolist(), strict=True)
             ]
             kind = pyarrow.struct([("bytes", pyarrow.binary()), ("path", pyarrow.string())])
-            told = arrays[f"{split}_told"].tobytes()
+            metadata = arrays[f"{split}_told"].tobytes()
             table = pyarrow.table(
                 {"image": pyarrow.array(images, kind), "label": arrays[f"{split}_labels"].astype(numpy.int64)}
-            ).replace_schema_metadata({b"huggingface": told} if told else None)
+            ).replace_schema_metadata({b"huggingface": metadata} if metadata else None)
             with written(target) as beside:
                 pyarrow.parquet.write_table(table, beside)
     return folder
@@ -167,7 +167,7 @@ def main() -> None:
     if given.command == "pack":
         print(f"{given.file}: {pack(given.source, given.file) / 1e6:.1f} MB")
         return
-    found = step(
+    results = step(
         given.file,
         given.output,
         minutes=given.minutes,
@@ -176,9 +176,9 @@ def main() -> None:
         workers=given.workers,
         tell=lambda text: print(text, flush=True),
     )
-    for one in found or ():
+    for one in results or ():
         print(page(one))
-    sys.exit(GOES_ON if found is None else FINISHED)
+    sys.exit(GOES_ON if results is None else FINISHED)
 
 
 if __name__ == "__main__":

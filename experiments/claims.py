@@ -111,8 +111,8 @@ class Compared(NamedTuple):
         )
 
     def __str__(self) -> str:
-        found = "nothing like it was printed" if self.printed is None else f"{self.printed:g} was printed"
-        return f"{self.figure.stands!r}: {found}, {self.figure.stated:g} ± {self.figure.within:g} is stated"
+        said = "nothing like it was printed" if self.printed is None else f"{self.printed:g} was printed"
+        return f"{self.figure.stands!r}: {said}, {self.figure.stated:g} ± {self.figure.within:g} is stated"
 
 
 def read(path: Path = CLAIMS) -> Claims:
@@ -121,12 +121,12 @@ def read(path: Path = CLAIMS) -> Claims:
 
 def compared(figures: Sequence[Figure], printed: str) -> list[Compared]:
     """Look each figure up in what was printed; the last match counts."""
-    found = []
+    comparisons = []
     for figure in figures:
         matches = re.findall(figure.prints, printed)
         value = float(matches[-1].replace(",", "").replace("−", "-")) if matches else None
-        found.append(Compared(figure, value))
-    return found
+        comparisons.append(Compared(figure, value))
+    return comparisons
 
 
 def covered(claims: Claims, page: str, text: str) -> list[str]:

@@ -67,10 +67,10 @@ def main() -> None:
         if name not in ("plain", "adversarially trained"):
             subject = Masked(plain, name)
         sources = {} if subject is plain else {"plain": plain}
-        found = diagnose(subject, test.x, test.y, eps=eps, sources=sources, seed=seed)
-        figures = {f"{c.code}: {k}": v for c in found.checks for k, v in c.measured.items()}
-        figures |= {f"failed: {c.code}": float(c.failed) for c in found.checks}
-        return {**figures, "reliable": float(found.reliable)}
+        diagnosis = diagnose(subject, test.x, test.y, eps=eps, sources=sources, seed=seed)
+        figures = {f"{c.code}: {k}": v for c in diagnosis.checks for k, v in c.measured.items()}
+        figures |= {f"failed: {c.code}": float(c.failed) for c in diagnosis.checks}
+        return {**figures, "reliable": float(diagnosis.reliable)}
 
     names = ("plain", "adversarially trained", "logits × 10⁴", "quantised input", "noise")
     show(collect({n: lambda s, f, row=n: run(row, s, f) for n in names}, given), {})

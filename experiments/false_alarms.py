@@ -56,10 +56,10 @@ def main() -> None:
     names = given.tasks.split(",")
     if not given.page:
         write_json(RESULTS, collect(rows(names, tasks, Path(given.output)), given))
-    found = json.loads(RESULTS.read_text(encoding="utf-8"))
-    print(table(found))
+    results = json.loads(RESULTS.read_text(encoding="utf-8"))
+    print(table(results))
     text = PAGE.read_text(encoding="utf-8")
-    PAGE.write_text(between(text, "false-alarms", table(found)), encoding="utf-8")
+    PAGE.write_text(between(text, "false-alarms", table(results)), encoding="utf-8")
 
 
 def rows(
@@ -81,34 +81,34 @@ def rows(
 
         return run
 
-    found = {}
+    results = {}
     for name in names:
         for epochs in EPOCHS:
             for a in PLAIN:
-                found[f"{name}, {a}, {epochs} epochs"] = plain(name, a, epochs)
+                results[f"{name}, {a}, {epochs} epochs"] = plain(name, a, epochs)
         for a in ("LeNet-5", "CNN"):
-            found[f"{name}, {a}, adversarially trained"] = plain(name, a, 5, trained=True)
+            results[f"{name}, {a}, adversarially trained"] = plain(name, a, 5, trained=True)
         for a in ("LeNet-5", "narrow ResNet"):
             for mask in MASKS:
-                found[f"{name}, {a}, {mask}"] = plain(name, a, 10, mask)
-        found[f"{name}, CNN, k winners"] = plain(name, "kWTA", 10)
-    return found
+                results[f"{name}, {a}, {mask}"] = plain(name, a, 10, mask)
+        results[f"{name}, CNN, k winners"] = plain(name, "kWTA", 10)
+    return results
 
 
 def diagnosed(model: nn.Module, given: Task, seed: int) -> dict[str, float]:
     """Clean accuracy, and the checks that failed."""
     x, y = some(given.test, COUNT, seed)
-    found = diagnose(model, x, y, eps=given.eps, seed=seed)
-    right = next((c.measured["images"] for c in found.checks if c.code == "few-images"), 0.0)
-    failed = {f"{FOUND}{c.code}": 1.0 for c in found.checks if c.failed}
-    p = {f"p: {c.code}": c.p for c in found.checks if c.p is not None}
-    return {"clean": right / COUNT, "reliable": float(found.reliable), **failed, **p}
+    diagnosis = diagnose(model, x, y, eps=given.eps, seed=seed)
+    right = next((c.measured["images"] for c in diagnosis.checks if c.code == "few-images"), 0.0)
+    failed = {f"{FOUND}{c.code}": 1.0 for c in diagnosis.checks if c.failed}
+    p = {f"p: {c.code}": c.p for c in diagnosis.checks if c.p is not None}
+    return {"clean": right / COUNT, "reliable": float(diagnosis.reliable), **failed, **p}
 
 
-def table(found: dict[str, dict[str, list[float]]]) -> str:
+def table(results: dict[str, dict[str, list[float]]]) -> str:
     """One line a kind of network: how many, how many failed with the interval, and by which checks."""
     kinds: dict[str, list[str]] = {}
-    for row in found:
+    for row in results:
         name, _, what = row.split(", ")
         plain = what.endswith("epochs")
         for kind in (f"plainly trained, {NAMES[name]}", "plainly trained, together") if plain else (what,):
@@ -117,12 +117,12 @@ def table(found: dict[str, dict[str, list[float]]]) -> str:
     for kind, own in sorted(
         kinds.items(), key=lambda item: (not item[0].startswith("plainly"), "together" in item[0])
     ):
-        clean = [c for r in own for c in found[r]["clean"]]
-        failed = sum(1 - v for r in own for v in found[r]["reliable"])
+        clean = [c for r in own for c in results[r]["clean"]]
+        failed = sum(1 - v for r in own for v in results[r]["reliable"])
         share = wilson(int(failed), len(clean))
-        by = Counter({k.removeprefix(FOUND): 0 for r in own for k in found[r] if k.startswith(FOUND)})
+        by = Counter({k.removeprefix(FOUND): 0 for r in own for k in results[r] if k.startswith(FOUND)})
         for r in own:
-            by.update({k.removeprefix(FOUND): len(v) for k, v in found[r].items() if k.startswith(FOUND)})
+            by.update({k.removeprefix(FOUND): len(v) for k, v in results[r].items() if k.startswith(FOUND)})
         causes = ", ".join(f"{k} {n}" for k, n in by.most_common()) or "–"
         lines.append(
             f"| {kind} | {share.n} | {100 * min(clean):.0f}–{100 * max(clean):.0f} % | {share.k} | "

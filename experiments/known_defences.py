@@ -47,10 +47,10 @@ def main() -> None:
     given = parser.parse_args()
     warnings.filterwarnings("ignore")
     write_json(RESULTS, collect(rows(Path(given.output)), given))
-    found = json.loads(RESULTS.read_text(encoding="utf-8"))
-    print(table(found))
+    by_row = json.loads(RESULTS.read_text(encoding="utf-8"))
+    print(table(by_row))
     text = PAGE.read_text(encoding="utf-8")
-    PAGE.write_text(between(text, "known-defences", table(found)), encoding="utf-8")
+    PAGE.write_text(between(text, "known-defences", table(by_row)), encoding="utf-8")
 
 
 def rows(output: Path) -> dict[str, Row]:
@@ -71,8 +71,8 @@ def rows(output: Path) -> dict[str, Row]:
     ) -> Row:
         def run(seed: int, folder: Path) -> dict[str, float]:
             undefended = evaluated(of(seed), digits, seed, folder / "undefended")
-            found = evaluated(make(seed), digits, seed, folder / "defended", **settings)
-            return found | {f"undefended {k}": undefended[k] for k in ("clean", "worst")}
+            figures = evaluated(make(seed), digits, seed, folder / "defended", **settings)
+            return figures | {f"undefended {k}": undefended[k] for k in ("clean", "worst")}
 
         return run
 
@@ -110,7 +110,7 @@ def rows(output: Path) -> dict[str, Row]:
     gaussian = surgeon.load_recipe("gaussian", ["adversarial-noise.after=conv"])  # the CNN has no norms
     kap = tuned("kap", "wide CNN")  # the sheet of eight channels is too narrow for a kernel of three
 
-    found = {
+    evaluated_broken = {
         "logits × 10⁴": broken(lambda s: defences.Scaled(base(s))),
         "quantised input": broken(lambda s: defences.Quantised(base(s))),
         "JPEG": broken(lambda s: defences.Jpeg(base(s))),
@@ -141,7 +141,9 @@ def rows(output: Path) -> dict[str, Row]:
         "kap, folded": honest(lambda s: surgeon.fold(kap(s))),
         "gaussian on a hardened network": honest(cut(gaussian, hardened)),
     }
-    return {f"{BROKEN}, {n}": r for n, r in found.items()} | {f"{HONEST}, {n}": r for n, r in true.items()}
+    return {f"{BROKEN}, {n}": r for n, r in evaluated_broken.items()} | {
+        f"{HONEST}, {n}": r for n, r in true.items()
+    }
 
 
 def evaluated(model: nn.Module, given: Task, seed: int, folder: Path, mode: str = "auto") -> dict[str, float]:
@@ -151,7 +153,7 @@ def evaluated(model: nn.Module, given: Task, seed: int, folder: Path, mode: str 
         suite="quick", norm="linf", eps=given.eps, diagnostics=COUNT, pictures=False, mode=mode
     )
     try:
-        found = assess(model, x, y, settings, folder, seed=seed)
+        assessment = assess(model, x, y, settings, folder, seed=seed)
     except surgeon.SurgeonError as error:  # refused before any attack: no number either
         return {
             "clean": float("nan"),
@@ -159,16 +161,16 @@ def evaluated(model: nn.Module, given: Task, seed: int, folder: Path, mode: str 
             "headline": 0.0,
             f"by {type(error).__name__}": 1.0,
         }
-    checks = found.diagnosis.checks if found.diagnosis else ()
+    checks = assessment.diagnosis.checks if assessment.diagnosis else ()
     figures = {
-        "clean": found.summary.clean.value,
-        "worst": found.summary.worst.value,
-        "headline": float(found.summary.headline is not None),
+        "clean": assessment.summary.clean.value,
+        "worst": assessment.summary.worst.value,
+        "headline": float(assessment.summary.headline is not None),
         **{f"by {c.code}": 1.0 for c in checks if c.failed},
     }
-    if found.gain is not None:
-        figures |= {"itself": found.gain.itself.value, "knowing": found.gain.worst.value}
-        if found.gain.warning:
+    if assessment.gain is not None:
+        figures |= {"itself": assessment.gain.itself.value, "knowing": assessment.gain.worst.value}
+        if assessment.gain.warning:
             figures["by the record"] = 1.0
     return figures
 
@@ -179,37 +181,38 @@ def claims(worst: float, undefended: float) -> bool:
     return one.low > other.high
 
 
-def alone(found: dict[str, dict[str, list[float]]]) -> dict[str, str]:
+def alone(by_row: dict[str, dict[str, list[float]]]) -> dict[str, str]:
     """Broken defence → the one check that failed where nothing else stood between it and a headline."""
     single = {}
-    for row, figures in found.items():
+    for row, figures in by_row.items():
         failed = Counter({k.removeprefix("by "): len(v) for k, v in figures.items() if k.startswith("by ")})
         if row.startswith(BROKEN) and not any(figures["headline"]) and len(failed) == 1:
             single[row.split(", ", 1)[1]] = next(iter(failed))
     return single
 
 
-def table(found: dict[str, dict[str, list[float]]]) -> str:
+def table(by_row: dict[str, dict[str, list[float]]]) -> str:
     """One line a network, then sensitivity and specificity with their intervals, and what one check alone catches."""
     lines = [
         "| network | clean | by itself | worst case | undefended | verdict | failed checks |",
         "|" + "---|" * 7,
     ]
     caught, passed = [], []
-    for row, figures in found.items():
+    for row, figures in by_row.items():
         kind, name = row.split(", ", 1)
         n = len(figures["clean"])
         headlines, worst = figures["headline"], figures["worst"]
         bases = figures.get("undefended worst", [])
-        told = [
+        numbered = [
             bool(h) and (kind == HONEST or claims(w, b))
             for h, w, b in zip(headlines, worst, bases or worst, strict=True)
         ]
-        (passed if kind == HONEST else caught).extend(t if kind == HONEST else not t for t in told)
+        (passed if kind == HONEST else caught).extend(t if kind == HONEST else not t for t in numbered)
         verdict = (
-            f"{sum(told)} of {n} with a number"
+            f"{sum(numbered)} of {n} with a number"
             if kind == HONEST
-            else f"caught {n - sum(told)} of {n}" + (", claims nothing" if sum(headlines) > sum(told) else "")
+            else f"caught {n - sum(numbered)} of {n}"
+            + (", claims nothing" if sum(headlines) > sum(numbered) else "")
         )
         by = Counter({k.removeprefix("by "): len(v) for k, v in figures.items() if k.startswith("by ")})
         causes = ", ".join(k for k, _ in by.most_common()) or "–"
@@ -223,7 +226,7 @@ def table(found: dict[str, dict[str, list[float]]]) -> str:
             f"| **{what}** | | | | | **{share.k} of {share.n}** "
             f"[{100 * share.low:.0f} %, {100 * share.high:.0f} %] | |"
         )
-    single = ", ".join(f"{name} ({check})" for name, check in alone(found).items()) or "none"
+    single = ", ".join(f"{name} ({check})" for name, check in alone(by_row).items()) or "none"
     lines.append(f"| **broken defences that one check alone catches** | | | | | {single} | |")
     return "\n".join(lines)
 

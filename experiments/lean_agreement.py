@@ -49,13 +49,13 @@ def main() -> None:
                 return _compared(*subject(name), eps)
 
             rows[f"{name} at {label}"] = one
-    found = collect(rows, given)
+    by_row = collect(rows, given)
     lines = [
         "| network, Linf | images, right | standard leaves | lean leaves | stand by lean alone "
         "| by standard alone | cost |",
         "|---|---|---|---|---|---|---|",
     ]
-    for row, figures in found.items():
+    for row, figures in by_row.items():
         f = {k: v[0] for k, v in figures.items()}
         lines.append(
             f"| {row} | {f['images']:.0f}, {f['right']:.0f} | {f['standard']:.0f} | {f['lean']:.0f} "
@@ -71,17 +71,17 @@ def main() -> None:
 
 def _compared(model: nn.Module, x: Tensor, y: Tensor, eps: float) -> dict[str, float]:
     left: dict[str, dict[int, bool]] = {}
-    found: dict[str, float] = {"images": float(len(x))}
+    figures: dict[str, float] = {"images": float(len(x))}
     for name in ("standard", "lean"):
         attacks = suite(Evaluation(suite=name, norm="linf", eps=eps), classes=10)
         began = time.perf_counter()
         outcome = evaluate(model, x, y, attacks)
-        found[f"seconds_{name}"] = time.perf_counter() - began
+        figures[f"seconds_{name}"] = time.perf_counter() - began
         clean, left[name] = standing(outcome.rows(), main_threat(attacks))
-        found["right"], found[name] = float(sum(clean.values())), float(sum(left[name].values()))
-    found["only_lean"] = float(sum(left["lean"][i] and not left["standard"][i] for i in left["lean"]))
-    found["only_standard"] = float(sum(left["standard"][i] and not left["lean"][i] for i in left["lean"]))
-    return found
+        figures["right"], figures[name] = float(sum(clean.values())), float(sum(left[name].values()))
+    figures["only_lean"] = float(sum(left["lean"][i] and not left["standard"][i] for i in left["lean"]))
+    figures["only_standard"] = float(sum(left["standard"][i] and not left["lean"][i] for i in left["lean"]))
+    return figures
 
 
 def _resnet(given: Any) -> tuple[nn.Module, Tensor, Tensor]:

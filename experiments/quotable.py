@@ -15,16 +15,18 @@ PGD, AUTOATTACK, SQUARE, KNOWING = "PGD", "AutoAttack", "Square", "knowing the c
 MISSING = "not measured yet"
 
 
-def quotable(found: Sequence[Reproduction]) -> str:
+def quotable(reproduced: Sequence[Reproduction]) -> str:
     """The sentence, of the largest budget with runs of the table's row; what no run measured is said to be missing.
 
     Args:
-        found: Reproductions, of which those of kap/table1 and kap/tableA3 are read.
+        reproduced: Reproductions, of which those of kap/table1 and kap/tableA3 are read.
     """
-    table = _largest(found, TABLE)
+    table = _largest(reproduced, TABLE)
     if table is None:
         return f"{MISSING.capitalize()}: no run of `{TABLE}` has the row {KAP}."
-    transfers = next((f for f in found if (f.protocol.name, f.budget) == (TRANSFERS, table.budget)), table)
+    transfers = next(
+        (f for f in reproduced if (f.protocol.name, f.budget) == (TRANSFERS, table.budget)), table
+    )
     evaluation = table.protocol.recipes_of(KAP, table.budget)[-1].evaluation
     assert evaluation is not None and evaluation.norm is not None and evaluation.eps is not None
     size = f"{evaluation.norm.upper().replace('LINF', 'Linf')}, ε = {evaluation.eps:.3g}"
@@ -45,9 +47,9 @@ def quotable(found: Sequence[Reproduction]) -> str:
     return f"> {said}\n\nBudget `{table.budget}` of `{TABLE}`, {count}: {how}. {note}"
 
 
-def _largest(found: Sequence[Reproduction], name: str) -> Reproduction | None:
+def _largest(reproduced: Sequence[Reproduction], name: str) -> Reproduction | None:
     """The reproduction of the largest budget that is about the paper and has runs of KAP's row."""
-    own = [f for f in found if f.protocol.name == name and f.budget != "smoke" and f.of(KAP)]
+    own = [f for f in reproduced if f.protocol.name == name and f.budget != "smoke" and f.of(KAP)]
     order = {"paper": 0, "gpu": 1, "small": 2}
     assert set(order) < set(BUDGETS)
     return min(own, key=lambda f: order[f.budget], default=None)
@@ -64,10 +66,13 @@ def _share(table: Reproduction, row: str, column: str) -> str:
 
 def _lost(table: Reproduction, column: str) -> str:
     """What a stronger attack takes of the PGD figure, on the same images."""
-    found = answered(Claim(text="", row=KAP, against=KAP, column=column, than=PGD), table.runs).difference
-    if found is None:
+    difference = answered(
+        Claim(text="", row=KAP, against=KAP, column=column, than=PGD), table.runs
+    ).difference
+    if difference is None:
         return ""
-    return f" ({points(found.mean)} points [{points(found.low)}, {points(found.high)}] of the PGD figure)"
+    interval = f"[{points(difference.low)}, {points(difference.high)}]"
+    return f" ({points(difference.mean)} points {interval} of the PGD figure)"
 
 
 def _black_box(table: Reproduction, transfers: Reproduction) -> str:
@@ -83,7 +88,7 @@ def _black_box(table: Reproduction, transfers: Reproduction) -> str:
 
 def _beside(table: Reproduction) -> str:
     """KAP less noise alone, under the attacker who knows the surgery."""
-    found = answered(Claim(text="", row=KAP, against=NOISE, column=KNOWING), table.runs).difference
-    if found is None:
+    difference = answered(Claim(text="", row=KAP, against=NOISE, column=KNOWING), table.runs).difference
+    if difference is None:
         return ""
-    return f" (KAP less that: {points(found.mean)} points [{points(found.low)}, {points(found.high)}])"
+    return f" (KAP less that: {points(difference.mean)} points [{points(difference.low)}, {points(difference.high)}])"

@@ -28,21 +28,23 @@ def main() -> None:
         for file in sorted(RESULTS.glob("*.json")):
             seal(file)
         return
-    found = reproductions()
+    by_file = reproductions()
     text = PAGE.read_text(encoding="utf-8")
-    text = between(text, "quotable", quotable(list(found.values())))
-    pages = ["\n".join(filter(None, (page(o), unsealed(o.runs), f"{dated(f)}\n"))) for f, o in found.items()]
+    text = between(text, "quotable", quotable(list(by_file.values())))
+    pages = [
+        "\n".join(filter(None, (page(o), unsealed(o.runs), f"{dated(f)}\n"))) for f, o in by_file.items()
+    ]
     PAGE.write_text(between(text, "reproductions", "\n".join(pages)), encoding="utf-8")
 
 
 def reproductions() -> dict[Path, Reproduction]:
     """Every reproduction that results/ has, by its file, in the order of the protocols' names."""
-    found = {}
+    by_file = {}
     for file in sorted(RESULTS.glob("*.json")):
-        told = read_as(file, Runs)
-        known = load_protocol(told.protocol)
-        found[file] = tabulated(known, told.budget, read_runs(file, known, told.budget).runs)
-    return found
+        stored = read_as(file, Runs)
+        known = load_protocol(stored.protocol)
+        by_file[file] = tabulated(known, stored.budget, read_runs(file, known, stored.budget).runs)
+    return by_file
 
 
 def seal(file: Path) -> None:
@@ -51,10 +53,10 @@ def seal(file: Path) -> None:
     Raises:
         ArtifactError: The file is damaged, or a run is not of its protocol.
     """
-    told = read_as(file, Runs)
-    found = read_runs(file, load_protocol(told.protocol), told.budget)
-    runs = tuple(r if r.digest else found.sealed(r) for r in found.runs)
-    write_json(file, found.model_copy(update={"runs": runs}).model_dump(mode="json"))
+    stored = read_as(file, Runs)
+    checked = read_runs(file, load_protocol(stored.protocol), stored.budget)
+    runs = tuple(r if r.digest else checked.sealed(r) for r in checked.runs)
+    write_json(file, checked.model_copy(update={"runs": runs}).model_dump(mode="json"))
 
 
 def dated(file: Path) -> str:
@@ -63,30 +65,30 @@ def dated(file: Path) -> str:
     Where the file is not committed as it is, the commit that it is based on.
     """
     if _git("status", "--porcelain", "--", str(file)):
-        found, how = _git("log", "-1", "--format=%h, %cs"), "on top of commit"
+        commit, how = _git("log", "-1", "--format=%h, %cs"), "on top of commit"
     else:
-        found, how = _first_with(file, _figures(file.read_text(encoding="utf-8"))), "commit"
-    return f"Runs: `{file.as_posix()}`, {how} {found}." if found else f"Runs: `{file.as_posix()}`."
+        commit, how = _first_with(file, _figures(file.read_text(encoding="utf-8"))), "commit"
+    return f"Runs: `{file.as_posix()}`, {how} {commit}." if commit else f"Runs: `{file.as_posix()}`."
 
 
 def _first_with(file: Path, figures: Any) -> str:
     """The first of the latest commits in which a file has these figures."""
-    found = ""
+    commit = ""
     for line in _git("log", "--format=%h, %cs", "--", str(file)).splitlines():
         if _figures(_git("show", f"{line.partition(',')[0]}:./{file.as_posix()}")) != figures:
             break
-        found = line
-    return found
+        commit = line
+    return commit
 
 
 def _figures(text: str) -> Any:
     """What a file of runs says but for its digests; None where it cannot be read."""
     try:
-        told = json.loads(text)
-        runs = [{k: v for k, v in run.items() if k != "digest"} for run in told["runs"]]
+        content = json.loads(text)
+        runs = [{k: v for k, v in run.items() if k != "digest"} for run in content["runs"]]
     except (ValueError, KeyError, TypeError, AttributeError):
         return None
-    return told | {"runs": runs}
+    return content | {"runs": runs}
 
 
 def _git(*arguments: str) -> str:

@@ -33,7 +33,7 @@ def collect(
     rows: Mapping[str, Callable[[int, Path], dict[str, float]]], given: argparse.Namespace
 ) -> dict[str, dict[str, list[float]]]:
     """The figures of every row by seed: of those that have been run before, from their files."""
-    found: dict[str, dict[str, list[float]]] = {}
+    collected: dict[str, dict[str, list[float]]] = {}
     for seed in range(given.seeds):
         for row, run in rows.items():
             folder = Path(given.output) / row.replace(" ", "-").replace("/", "-") / str(seed)
@@ -45,16 +45,16 @@ def collect(
                     torch.manual_seed(seed)
                     write_json(folder / RESULT, run(seed, folder))
             for name, value in json.loads((folder / RESULT).read_text()).items():
-                found.setdefault(row, {}).setdefault(name, []).append(value)
-    return found
+                collected.setdefault(row, {}).setdefault(name, []).append(value)
+    return collected
 
 
-def show(found: Mapping[str, Mapping[str, Sequence[float]]], paper: Mapping[str, str]) -> None:
+def show(collected: Mapping[str, Mapping[str, Sequence[float]]], paper: Mapping[str, str]) -> None:
     """Print the table in Markdown: mean ± standard deviation over seeds."""
-    names = list(dict.fromkeys(n for figures in found.values() for n in figures))
+    names = list(dict.fromkeys(n for figures in collected.values() for n in figures))
     print("| row | paper | " + " | ".join(names) + " | seeds |")
     print("|---" * (len(names) + 3) + "|")
-    for row, figures in found.items():
+    for row, figures in collected.items():
         cells = [_cell(figures.get(n, [])) for n in names]
         print(
             f"| {row} | {paper.get(row, '–')} | "

@@ -24,8 +24,8 @@ def cifar(root: str) -> dict[str, Images]:
     folder = Path(root) / "cifar10-jpeg"
     sets = []
     for split in ("train", "test"):
-        found = labelled(next(folder.glob(f"{split}-*.parquet")), (3, 32, 32))
-        sets.append(Images((found.x * 255).round().to(torch.uint8), found.y))
+        read = labelled(next(folder.glob(f"{split}-*.parquet")), (3, 32, 32))
+        sets.append(Images((read.x * 255).round().to(torch.uint8), read.y))
     return _split(*sets, None)
 
 

@@ -71,14 +71,16 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", choices=list(NETWORKS), help="networks to train now")
     parser.add_argument("--page", action="store_true", help="only write the table into docs/conversion.md")
     given = parser.parse_args()
-    found = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {}
+    by_name = json.loads(RESULTS.read_text(encoding="utf-8")) if RESULTS.is_file() else {}
     for name, entry in NETWORKS.items():
-        if given.page or name in found or (given.only and name not in given.only):
+        if given.page or name in by_name or (given.only and name not in given.only):
             continue
-        found[name] = measured(entry)
-        write_json(RESULTS, {n: found[n] for n in NETWORKS if n in found})
-        print(row(name, found[name]), flush=True)
-    PAGE.write_text(between(PAGE.read_text(encoding="utf-8"), "trained-zoo", table(found)), encoding="utf-8")
+        by_name[name] = measured(entry)
+        write_json(RESULTS, {n: by_name[n] for n in NETWORKS if n in by_name})
+        print(row(name, by_name[name]), flush=True)
+    PAGE.write_text(
+        between(PAGE.read_text(encoding="utf-8"), "trained-zoo", table(by_name)), encoding="utf-8"
+    )
 
 
 def measured(entry: Entry) -> dict[str, Any]:
@@ -129,21 +131,23 @@ def _cut(model: nn.Module, images: Tensor | None, right: Any) -> dict[str, Any]:
     }
 
 
-def table(found: dict[str, Any]) -> str:
+def table(by_name: dict[str, Any]) -> str:
     """The table of docs/conversion.md, its bar, and what it was measured with."""
-    names = [n for n in NETWORKS if n in found]
-    calibrated = max((r["calibration"] for r in found.values()), default=0)
+    names = [n for n in NETWORKS if n in by_name]
+    calibrated = max((r["calibration"] for r in by_name.values()), default=0)
     lines = [
         f"| network | trained | convolutions pooled, passed over | with {calibrated:,} training images: kept "
         "| the record says | start | without images: kept | the record says |",
         "|" + "---|" * 8,
-        *(row(n, found[n]) for n in names),
+        *(row(n, by_name[n]) for n in names),
     ]
-    missing = [n for n in NETWORKS if n not in found]
+    missing = [n for n in NETWORKS if n not in by_name]
     broken = [
-        n for n in names if lost(found[n]) > MOST_LOST and found[n]["with images"]["effect"] == "approximated"
+        n
+        for n in names
+        if lost(by_name[n]) > MOST_LOST and by_name[n]["with images"]["effect"] == "approximated"
     ]
-    kept = [n for n in names if found[n]["with images"]["effect"] == "approximated"]
+    kept = [n for n in names if by_name[n]["with images"]["effect"] == "approximated"]
     bar = (
         f"The bar: what the record calls approximated loses at most {100 * MOST_LOST:g} points on test images, "
         "which it has not seen. "
@@ -157,12 +161,12 @@ def table(found: dict[str, Any]) -> str:
         {
             f"torch {r['made']['versions']['torch']}, timm {r['made']['versions']['timm']}, "
             f"{r['made']['processor']}, {r['made']['threads']} thread"
-            for r in found.values()
+            for r in by_name.values()
         }
     )
     parts = ["\n".join(lines), bar]
     parts += [f"Not measured yet: {', '.join(missing)}."] if missing else []
-    return "\n\n".join([*parts, f"Made with {'; '.join(machines)}."] if found else parts)
+    return "\n\n".join([*parts, f"Made with {'; '.join(machines)}."] if by_name else parts)
 
 
 def lost(one: dict[str, Any], how: str = "with images") -> float:

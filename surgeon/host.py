@@ -16,11 +16,10 @@ from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules import module
 from torch.nn.parameter import is_lazy
 
 from surgeon.errors import ModelError
-from surgeon.torch_private import current_dispatch_mode, private_backend_name, without_modes
+from surgeon.torch_private import HOOKS_ON_ALL, current_dispatch_mode, private_backend_name, without_modes
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -85,7 +84,7 @@ def own_state(*, training: bool = False) -> Iterator[None]:
             torch.set_autocast_cache_enabled(False)
         if not training:
             stack.enter_context(full_precision())
-            for hooks in (h for h in _hooks() if h):
+            for hooks in (h for h in HOOKS_ON_ALL if h):
                 stack.callback(hooks.update, dict(hooks))
                 hooks.clear()
             if torch.is_anomaly_enabled():
@@ -168,12 +167,6 @@ def in_own_state(*, training: bool = False) -> Callable[[Callable[P, R]], Callab
         return inside
 
     return decorate
-
-
-def _hooks() -> list[dict[int, Any]]:
-    """torch's dictionaries of the hooks that run for every module."""
-    kinds = ("forward", "forward_pre", "backward", "backward_pre")
-    return [getattr(module, f"_global_{kind}_hooks", {}) for kind in kinds]
 
 
 def _switches() -> tuple[Any, ...]:

@@ -155,7 +155,6 @@ __all__ = [
     "is_functorch_wrapped_tensor",
     "is_legacy_batchedtensor",
     "is_traceable_wrapper_subclass",
-    "module_hooks",
     "private_backend_name",
     "recorded_by_export",
     "reparametrized",

@@ -201,7 +201,7 @@ def test_a_folder_that_states_no_hash_is_told_and_loads_and_an_older_ones_manife
         exchanged(place)
     with pytest.raises(ArtifactError, match="has changed since it was written"):
         surgeon.load(folder)
-    with pytest.warns(ArtifactWarning, match="states no hash of model.safetensors, so that nothing tells"):
+    with pytest.warns(ArtifactWarning, match="states no hash of model.safetensors, so it cannot be known"):
         surgeon.load(foreign)
 
 

@@ -1,14 +1,19 @@
 """Docstrings of what is public say what goes in, what comes out and how it is used; their examples run as written."""
 
+import ast
 import dataclasses
 import doctest
 import functools
 import importlib
 import inspect
 import sys
+import textwrap
 from pathlib import Path
 
 import pytest
+
+from surgeon import errors
+from surgeon.errors import ArgumentError
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "docs" / "site"))
@@ -80,8 +85,15 @@ def members(cls):
             yield name, getattr(value, "__func__", value), "method"
 
 
+def raised(function):
+    """The errors of surgeon that a function raises by itself."""
+    tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    calls = [n.exc.func for n in ast.walk(tree) if isinstance(n, ast.Raise) and isinstance(n.exc, ast.Call)]
+    return {c.id for c in calls if isinstance(c, ast.Name) and hasattr(errors, c.id)}
+
+
 def lacks_sections(name, function, told):
-    """What the docstring of a function does not say: sections, and arguments of the signature."""
+    """What the docstring of a function does not say: sections, arguments of the signature, and its own errors."""
     signature = inspect.signature(function)
     arguments = [
         a
@@ -94,6 +106,7 @@ def lacks_sections(name, function, told):
     silent = signature.return_annotation in (None, "None", "NoReturn", inspect.Signature.empty)
     if not silent and "Returns:" not in told and "Yields:" not in told:
         lacks.append("Returns")
+    lacks += [f"Raises: {error}" for error in sorted(raised(function)) if error not in told]
     return lacks if told else ["a docstring"]
 
 
@@ -150,6 +163,8 @@ def test_the_rule_sees_what_lacks():
         Args:
             count: A number.
         """
+        if count % 2:
+            raise ArgumentError(count)
         return count // 2
 
     class Quiet:
@@ -157,7 +172,7 @@ def test_the_rule_sees_what_lacks():
             """Run."""
 
     assert lacks_sections("silent", silent, own_doc(silent)) == ["a docstring"]
-    assert lacks_sections("half", half, own_doc(half)) == ["Returns"]
+    assert lacks_sections("half", half, own_doc(half)) == ["Returns", "Raises: ArgumentError"]
     assert list(lacks_of_class("Quiet", Quiet)) == [
         "Quiet: a docstring",
         "Quiet: an example",

@@ -16,7 +16,7 @@ def _private(path):
             first, *inner = ast.unparse(node).split("(")[0].split(".")
             if first == "torch" and any(n.isidentifier() and n[0] == "_" and n[-2:] != "__" for n in inner):
                 yield f"{path.name}:{node.lineno} {ast.unparse(node)}"
-        elif isinstance(node, ast.Constant) and str(node.value).startswith("torch._"):
+        elif isinstance(node, ast.Constant) and str(node.value).startswith(("torch._", "_global_")):
             yield f"{path.name}:{node.lineno} {node.value}"
 
 

@@ -92,22 +92,24 @@ def test_no_file_is_longer_than_400_lines(folder):
     assert not {str(p.relative_to(ROOT)): n for p, n in lines.items() if n > 400}
 
 
-def test_no_line_of_code_is_longer_than_120_columns():
+def test_no_line_of_code_is_longer_than_120_columns_or_kept_from_the_formatter():
     """ruff lets lines pass whose end is a comment for a tool."""
+    skip = "# fmt: " + "skip"
     long = [
         f"{path.relative_to(ROOT)}:{number}"
         for folder in ("surgeon", "tests", "benchmarks", "experiments", "docs", "examples")
         for path in sorted((ROOT / folder).rglob("*.py"))
         for number, line in enumerate(path.read_text().splitlines(), 1)
-        if len(line) > 120
+        if len(line) > 120 or skip in line or skip.replace("skip", "off") in line
     ]
     assert not long, long
 
 
-def test_no_variable_is_called_by_a_word_that_fits_all():
+@pytest.mark.parametrize("folder", ["surgeon", "benchmarks", "examples", "experiments", "docs"])
+def test_no_variable_is_called_by_a_word_that_fits_all(folder):
     """What was found, told or there before: a name says what it is. Fields of records are read in files by theirs."""
     names, used = {"found", "told", "ones", "was", "home"}, []
-    for path in sorted((ROOT / "surgeon").rglob("*.py")):
+    for path in sorted((ROOT / folder).rglob("*.py")):
         tree = ast.parse(path.read_text())
         classes = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)]
         fields = {

@@ -30,4 +30,4 @@ def test_the_page_says_of_each_layer_why_it_is_no_site():
     cannot = "FCOSClassificationHead.forward cannot be traced: Proxy object cannot be iterated"
     assert f"| torchvision/fcos_resnet50_fpn | head.classification_head.cls_logits | {cannot} |" in text
     assert UNKNOWN not in text
-    assert "## Layers that are no sites\n\nEvery layer is a site." in page({}, {})
+    assert "## Layers that are not sites\n\nEvery layer is a site." in page({}, {})

@@ -144,7 +144,9 @@ def test_a_room_in_a_checkout_passes_its_own_tests_and_the_rules_of_the_house(ch
 
 
 def test_a_room_is_refused_outside_a_checkout_and_under_a_name_that_is_taken(checkout, tmp_path):
-    with pytest.raises(ArgumentError, match="no checkout of surgeon: it has no surgeon/methods/registry.py"):
+    with pytest.raises(
+        ArgumentError, match="not a checkout of surgeon: it has no surgeon/methods/registry.py"
+    ):
         new_operation("other-op", tmp_path, inside=True)
     for name in ("base", "registry", "answers"):
         with pytest.raises(ArgumentError, match="in surgeon/methods already"):

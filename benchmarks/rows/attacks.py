@@ -80,9 +80,9 @@ def one_after_the_other(model: nn.Module, x: Tensor, y: Tensor, less: int = 1) -
     )
     left = torch.ones(len(x), dtype=torch.bool, device=x.device)
     for attack in made:
-        found = attack(x, y)
+        moved = attack(x, y)
         with torch.no_grad():
-            left &= model(found).argmax(1) == y
+            left &= model(moved).argmax(1) == y
     return left.cpu()
 
 
@@ -97,5 +97,5 @@ def _subject(images: int, device: str) -> tuple[nn.Module, Tensor, Tensor, str]:
             return pixels, x, pixels(x).argmax(1), "an untrained ResNet-20"
     from surgeon.data import labelled
 
-    found = labelled(next((SHARED / "data" / "cifar10-jpeg").glob("test-*.parquet")), (3, 32, 32))
-    return pixels, found.x[:images].to(device), found.y[:images].to(device), "ResNet-20 trained on CIFAR-10"
+    shown = labelled(next((SHARED / "data" / "cifar10-jpeg").glob("test-*.parquet")), (3, 32, 32))
+    return pixels, shown.x[:images].to(device), shown.y[:images].to(device), "ResNet-20 trained on CIFAR-10"

@@ -52,9 +52,9 @@ def as_written(layer: WeightMap2d, weight: Tensor, x: Tensor) -> Tensor:
     equations have it."""
     products = x.unsqueeze(1) * weight.unsqueeze(0)
     n, c_out, c_in, height, width = products.shape
-    ones = torch.ones(c_in, 1, *layer.kernel_size).to(x)
+    kernel = torch.ones(c_in, 1, *layer.kernel_size).to(x)
     flat = products.reshape(n * c_out, c_in, height, width)
-    box = F.conv2d(flat, ones, padding=layer.padding, groups=c_in)  # type: ignore[arg-type]  # measured with a number
+    box = F.conv2d(flat, kernel, padding=layer.padding, groups=c_in)  # type: ignore[arg-type]  # measured with a number
     kept = box if layer.mode == "smoothing" else 2 * flat - box
     return kept.reshape(products.shape).sum(2)
 

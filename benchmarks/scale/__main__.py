@@ -57,8 +57,8 @@ def main() -> None:
     if unknown := set(given.parts) - set(PARTS):
         parser.error(f"{', '.join(sorted(unknown))} is no part; {', '.join(PARTS)} are")
     given.output.parent.mkdir(parents=True, exist_ok=True)
-    found: dict[str, Any] = json.loads(given.output.read_text()) if given.output.is_file() else {}
-    found["assumed"] = asdict(
+    record: dict[str, Any] = json.loads(given.output.read_text()) if given.output.is_file() else {}
+    record["assumed"] = asdict(
         Assumed(
             given.latency,
             given.bandwidth,
@@ -69,10 +69,10 @@ def main() -> None:
         )
     )
     for part in given.parts or PARTS:
-        found[part] = {"made": made(), "rows": measured(part, given.small, given.steps)}
-        write_json(given.output, found)
-    left = [part for part in PARTS if part not in found]
-    print(f"still to be measured: {', '.join(left)}" if left else sections(found))
+        record[part] = {"made": made(), "rows": measured(part, given.small, given.steps)}
+        write_json(given.output, record)
+    left = [part for part in PARTS if part not in record]
+    print(f"still to be measured: {', '.join(left)}" if left else sections(record))
 
 
 def measured(part: str, small: bool, steps: int) -> list[dict[str, Any]]:

@@ -147,14 +147,14 @@ def together(
     try:
         if not receive.poll(limit):
             raise RuntimeError(f"{world} processes did not end within {limit:g} s")
-        found = receive.recv()
+        answer = receive.recv()
     finally:
         for process in processes:
             process.join(5)
             process.kill()
-    if isinstance(found, str):
-        raise RuntimeError(f"one of {world} processes failed:\n{found}")
-    return list(found)
+    if isinstance(answer, str):
+        raise RuntimeError(f"one of {world} processes failed:\n{answer}")
+    return list(answer)
 
 
 def _process(

@@ -70,12 +70,12 @@ def fitted(rows: Sequence[dict[str, Any]]) -> Fitted:
     weighted = left / cpu[:, None]
     scale = numpy.abs(weighted).max(0)
     scale[scale == 0] = 1
-    found = nnls(weighted / scale, numpy.ones(len(rows)))[0] / scale
+    solution = nnls(weighted / scale, numpy.ones(len(rows)))[0] / scale
     return Fitted(
-        dict(zip(kinds, map(float, found[:k]), strict=True)),
-        dict(zip(kinds, map(float, found[k : 2 * k]), strict=True)),
-        *map(float, found[2 * k :]),
-        tuple(map(float, weighted @ found - 1)),
+        dict(zip(kinds, map(float, solution[:k]), strict=True)),
+        dict(zip(kinds, map(float, solution[k : 2 * k]), strict=True)),
+        *map(float, solution[2 * k :]),
+        tuple(map(float, weighted @ solution - 1)),
     )
 
 

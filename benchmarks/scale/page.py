@@ -11,20 +11,22 @@ from benchmarks.scale.model import Assumed, Fitted, bytes_of, calls_of, fitted, 
 SCALE = Path("benchmarks/scale/measured.json")
 
 
-def sections(found: dict[str, Any]) -> str:
+def sections(record: dict[str, Any]) -> str:
     """Everything, in the order of the page."""
-    trained, assumed = found["steps"]["rows"], Assumed(**found["assumed"])
+    trained, assumed = record["steps"]["rows"], Assumed(**record["assumed"])
     return "\n\n".join(
         (
             steps(trained),
             kinds_of_calls(trained),
-            machine(found["steps"]["made"]),
-            told(fitted(trained)),
+            machine(record["steps"]["made"]),
+            described(fitted(trained)),
             f"**Predicted, not measured**, for {assumptions(assumed)}:",
-            predictions([predicted(r, gpus, assumed) for gpus in (8, 64) for r in found["resnet50"]["rows"]]),
-            kinds_of_calls(found["resnet50"]["rows"]),
-            evaluation(found["evaluation"]["rows"]),
-            machine(found["evaluation"]["made"]),
+            predictions(
+                [predicted(r, gpus, assumed) for gpus in (8, 64) for r in record["resnet50"]["rows"]]
+            ),
+            kinds_of_calls(record["resnet50"]["rows"]),
+            evaluation(record["evaluation"]["rows"]),
+            machine(record["evaluation"]["made"]),
         )
     )
 
@@ -71,7 +73,7 @@ def kinds_of_calls(rows: Sequence[dict[str, Any]]) -> str:
     )
 
 
-def told(fit: Fitted) -> str:
+def described(fit: Fitted) -> str:
     """The fitted constants and what they leave over."""
     compute = ", ".join(f"{k} {1e3 * v:.1f}" for k, v in fit.compute.items())
     synced = ", ".join(f"{k} {1e3 * v:.1f}" for k, v in fit.synced.items())

@@ -36,8 +36,8 @@ def _import_all() -> None:
     for name in SHARED:
         module = importlib.import_module(name)
         if name.startswith("surgeon."):
-            for found in pkgutil.walk_packages(getattr(module, "__path__", []), name + "."):
-                importlib.import_module(found.name)
+            for module_info in pkgutil.walk_packages(getattr(module, "__path__", []), name + "."):
+                importlib.import_module(module_info.name)
     gc.freeze()  # what is there now is no child's to collect
 
 

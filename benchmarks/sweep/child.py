@@ -80,11 +80,11 @@ def _lines(
                 break
             *lines, buffer = (buffer + part).split(b"\n")
             for line in lines:
-                found = json.loads(line)
-                if "died" in found:
-                    cause = found["died"]
+                answer = json.loads(line)
+                if "died" in answer:
+                    cause = answer["died"]
                 else:
-                    yield found, ""
+                    yield answer, ""
                 deadline = time.monotonic() + seconds
     finally:
         os.close(reading)

@@ -65,10 +65,10 @@ class Small(nn.Module):
 @functools.cache
 def kinds() -> dict[str, tuple[str, ...]]:
     """Every recipe that cuts, by the kind of most of its edits: "behind conv", "in place of activation" and so on."""
-    found: dict[str, list[str]] = {}
+    by_kind: dict[str, list[str]] = {}
     for recipe in recipes():
-        found.setdefault(_kind(recipe), []).append(recipe)
-    return {kind: tuple(of) for kind, of in sorted(found.items())}
+        by_kind.setdefault(_kind(recipe), []).append(recipe)
+    return {kind: tuple(of) for kind, of in sorted(by_kind.items())}
 
 
 def _kind(recipe: str) -> str:

@@ -23,8 +23,8 @@ def family_of(name: str) -> str:
     if name.startswith(TORCHVISION):
         from torchvision.models import get_model_builder
 
-        home = get_model_builder(name.removeprefix(TORCHVISION)).__module__
-        return TORCHVISION + home.removeprefix("torchvision.models.").replace(".", "/")
+        module_name = get_model_builder(name.removeprefix(TORCHVISION)).__module__
+        return TORCHVISION + module_name.removeprefix("torchvision.models.").replace(".", "/")
     from timm.models._registry import _model_to_module
 
     return str(_model_to_module.get(name, ""))

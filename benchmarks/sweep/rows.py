@@ -25,14 +25,14 @@ def read(path: Path) -> list[Row]:
     """The rows, the last one of each pair; [] where there is no file."""
     if not path.is_file():
         return []
-    found: dict[tuple[str, str], Row] = {}
+    latest: dict[tuple[str, str], Row] = {}
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
             row = unpacked(json.loads(line))
         except ValueError:
             continue
-        found[row["model"], row["recipe"]] = row
-    return list(found.values())
+        latest[row["model"], row["recipe"]] = row
+    return list(latest.values())
 
 
 def append(path: Path, rows: Iterable[Row]) -> None:

@@ -17,12 +17,12 @@ UNKNOWN = 1 << 40
 
 def known(file: Path) -> dict[str, int]:
     """name → parameters, as far as a file has them."""
-    found: dict[str, int] = {}
+    counts: dict[str, int] = {}
     if file.is_file():
         for line in file.read_text().splitlines():
             with contextlib.suppress(ValueError):  # cut off by a kill
-                found |= json.loads(line)
-    return found
+                counts |= json.loads(line)
+    return counts
 
 
 def counted(names: Sequence[str], file: Path, memory: int) -> Mapping[str, int]:
@@ -32,9 +32,9 @@ def counted(names: Sequence[str], file: Path, memory: int) -> Mapping[str, int]:
     file.parent.mkdir(parents=True, exist_ok=True)
     with file.open("a") as out:
         for row in in_child("", left, memory=memory, seconds=60, work=_count):
-            found = {row["recipe"]: row.get("parameters", UNKNOWN)}
-            print(json.dumps(found), file=out, flush=True)
-            there |= found
+            counts = {row["recipe"]: row.get("parameters", UNKNOWN)}
+            print(json.dumps(counts), file=out, flush=True)
+            there |= counts
     return there
 
 

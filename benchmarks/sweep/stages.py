@@ -93,36 +93,36 @@ def visible(subject: Subject, cut: nn.Module) -> None:
 
 def forward(subject: Subject, cut: nn.Module) -> Tensor:
     """Outputs in evaluation mode have the stock model's shape, are finite, and equal where the record says so."""
-    found, wanted = run(subject, cut), subject.output
-    if found.shape != wanted.shape and not (
-        _counts_boxes(found, wanted) or _larger(cut.surgery, found, wanted)
+    given, wanted = run(subject, cut), subject.output
+    if given.shape != wanted.shape and not (
+        _counts_boxes(given, wanted) or _larger(cut.surgery, given, wanted)
     ):
-        raise Failed(f"the output has shape {tuple(found.shape)}, not {tuple(wanted.shape)}")
+        raise Failed(f"the output has shape {tuple(given.shape)}, not {tuple(wanted.shape)}")
     if subject.fake:
-        return found
+        return given
     exact = cut.surgery.effect in ("exact", "folds")
-    if not bool(torch.isfinite(found).all()):
+    if not bool(torch.isfinite(given).all()):
         if exact and bool(torch.isfinite(wanted).all()):
             raise Failed("the output is not finite, and the stock network's is")
         double = copy.deepcopy(cut).double()
         if not bool(torch.isfinite(run(subject, double, dtype=torch.float64)).all()):
             raise Failed("the output is not finite, nor is it in double precision")
-        return found  # random weights, whose outputs outgrow single precision
+        return given  # random weights, whose outputs outgrow single precision
     if exact:
-        _same(found, wanted, "the record says that the function is kept; in evaluation mode")
-    return found
+        _same(given, wanted, "the record says that the function is kept; in evaluation mode")
+    return given
 
 
-def _counts_boxes(found: Tensor, wanted: Tensor) -> bool:
-    return found.dim() == 2 and found.shape[1:] == wanted.shape[1:] == (4,)
+def _counts_boxes(given: Tensor, wanted: Tensor) -> bool:
+    return given.dim() == 2 and given.shape[1:] == wanted.shape[1:] == (4,)
 
 
-def _larger(record: Plan, found: Tensor, wanted: Tensor) -> bool:
+def _larger(record: Plan, given: Tensor, wanted: Tensor) -> bool:
     """Whether it is a network of tokens or maps behind a stem that keeps more of the image."""
     reshapes = any(parse(o).reshapes for o in record.operations.values())
     axes = (2,) if wanted.dim() == 3 else (1, 3)  # of channels: tokens, or maps of either kind
     return (
-        reshapes and found.dim() == wanted.dim() > 2 and any(found.shape[a] == wanted.shape[a] for a in axes)
+        reshapes and given.dim() == wanted.dim() > 2 and any(given.shape[a] == wanted.shape[a] for a in axes)
     )
 
 
@@ -183,9 +183,9 @@ def save_load(subject: Subject, cut: nn.Module, output: Tensor) -> None:
     """A network that was saved and loaded gives the same outputs, bit for bit."""
     with tempfile.TemporaryDirectory() as folder:
         surgeon.save(cut, folder, overwrite=True)
-        found = run(subject, surgeon.load(folder))
-    if not torch.equal(found, output):
-        raise Failed(f"loaded, it gives other outputs: relative difference {relative(found, output):.1e}")
+        again = run(subject, surgeon.load(folder))
+    if not torch.equal(again, output):
+        raise Failed(f"loaded, it gives other outputs: relative difference {relative(again, output):.1e}")
 
 
 def fold(subject: Subject, cut: nn.Module, output: Tensor) -> None:
@@ -207,10 +207,10 @@ def fold(subject: Subject, cut: nn.Module, output: Tensor) -> None:
         _same(run(subject, folded), output, "folded")
 
 
-def _same(found: Tensor, wanted: Tensor, what: str) -> None:
-    if found.shape == wanted.shape and torch.equal(found, wanted):
+def _same(given: Tensor, wanted: Tensor, what: str) -> None:
+    if given.shape == wanted.shape and torch.equal(given, wanted):
         return
-    difference = relative(found, wanted)
+    difference = relative(given, wanted)
     if not difference <= TOLERANCE:
         raise Failed(f"{what}: relative difference {difference:.1e}")
 

@@ -89,9 +89,9 @@ class Subject:
     def output(self) -> Tensor:
         """What the stock model gives in evaluation mode; what it wrote into buffers of its own is
         what `restore` keeps."""
-        found = run(self, self.model)
+        result = run(self, self.model)
         self.buffers = {k: b.detach().clone() for k, b in self.model.named_buffers()}
-        return found
+        return result
 
 
 def inputs(subject: Subject, training: bool = False) -> tuple[Any, ...]:
@@ -131,16 +131,16 @@ def main_output(output: Any) -> Tensor:
     """The first tensor, whatever an architecture wraps its outputs in."""
     if isinstance(output, (list, tuple)) and output and all(isinstance(o, dict) for o in output):
         output = {f"{i}.{k}": v for i, o in enumerate(output) for k, v in o.items()}
-    found = first_tensor(output)
-    if found is None:
+    first = first_tensor(output)
+    if first is None:
         raise ModelError("the model gives no tensor")
-    return found
+    return first
 
 
 def create(name: str) -> Subject:
     """The model at the smallest size at which it runs. Raises ModelError when it runs at none."""
-    found = sketch(name)
-    return found if found.parameters > REAL else filled(found)
+    drawn = sketch(name)
+    return drawn if drawn.parameters > REAL else filled(drawn)
 
 
 def parameters_of(name: str) -> int:

@@ -73,7 +73,7 @@ def shown_at() -> dict[str, tuple[str, str]]:
     first: dict[str, tuple[str, str]] = {}
     for package in public.DOCUMENTED:
         for name in public.names(package):
-            first.setdefault(public.home(package, name), (package, name))
+            first.setdefault(public.origin_of(package, name), (package, name))
     return first
 
 
@@ -82,8 +82,8 @@ def reference(package: str, first: dict[str, tuple[str, str]]) -> str:
     quiet = "{members: false, show_root_heading: false, show_root_toc_entry: false}"
     lines = [f"# {package}", "", f"::: {package}", f"    options: {quiet}", ""]
     for name in public.names(package):
-        found = public.home(package, name)
-        at, called = first[found]
+        origin = public.origin_of(package, name)
+        at, called = first[origin]
         if (at, called) != (package, name):
             lines += [
                 f"## {name} {{#{package}.{name}}}",
@@ -92,10 +92,10 @@ def reference(package: str, first: dict[str, tuple[str, str]]) -> str:
                 "",
             ]
             continue
-        if found != f"{package}.{name}":
+        if origin != f"{package}.{name}":
             lines += [f'<a id="{package}.{name}"></a>', ""]
         lines += [
-            f"::: {found}",
+            f"::: {origin}",
             f"    options: {{heading: {name}, heading_level: 2, toc_label: {name}}}",
             "",
         ]
@@ -153,9 +153,9 @@ def commands() -> str:
         if isinstance(command, click.Group):
             above = click.Context(command, info_name=name, parent=top)
             for inner in command.list_commands(above):
-                found = command.get_command(above, inner)
-                assert found is not None
-                lines += [f"### surgeon {name} {inner}", "", *helped(found, above, inner)]
+                subcommand = command.get_command(above, inner)
+                assert subcommand is not None
+                lines += [f"### surgeon {name} {inner}", "", *helped(subcommand, above, inner)]
     return "\n".join(lines)
 
 

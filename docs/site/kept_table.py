@@ -35,14 +35,14 @@ def answers() -> dict[str, tuple[str, str]]:
             model, name, input_size=size, trained=True, calibrated=calibrated, seen=seen, seed=0
         )
 
-    found = {}
+    by_recipe = {}
     for name in shipped():
         if not load_recipe(name).surgery:
-            found[name] = ("nothing is cut: training alone", "it is stock")
+            by_recipe[name] = ("nothing is cut: training alone", "it is stock")
             continue
         without, images = plan(name, False), plan(name, True)
-        found[name] = (effect(without.effect, images.effect), folding(images.edits))
-    return found
+        by_recipe[name] = (effect(without.effect, images.effect), folding(images.edits))
+    return by_recipe
 
 
 def effect(without: Effect, images: Effect) -> str:
@@ -66,10 +66,10 @@ def folding(edits: Iterable[Any]) -> str:
     return f"{said}: {reason}" if reason else said
 
 
-def table(found: Mapping[str, tuple[str, str]]) -> list[str]:
+def table(by_recipe: Mapping[str, tuple[str, str]]) -> list[str]:
     """The rows: recipes of which the same is said share one, where the first of them stands."""
     together: dict[tuple[str, str], list[str]] = {}
-    for name, said in found.items():
+    for name, said in by_recipe.items():
         together.setdefault(said, []).append(name)
     rows = (
         f"| {', '.join(f'`{name}`' for name in names)} | {_cell(kept)} | {_cell(folds)} |"

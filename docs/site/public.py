@@ -54,7 +54,7 @@ def names(package: str) -> list[str]:
     return [n for n in own if not n.startswith("_")]
 
 
-def home(package: str, name: str) -> str:
+def origin_of(package: str, name: str) -> str:
     """The dotted path at which the object is written down: `surgeon.surgery.applying.apply` of `surgeon.apply`."""
     value: Any = getattr(importlib.import_module(package), name)
     value = getattr(value, "__wrapped__", value)

@@ -129,7 +129,7 @@ def _eight_bits(picture: Image) -> Image:
         raise ValueError(f"its values run from {wide.min():g} to {wide.max():g}, and 8 or 16 bits are read")
     if bits > 16 and 0 < wide.max() <= 255:
         raise ValueError(
-            f"its values of {bits} bits run to {wide.max():g}: whether white is 255 or 65535 is not told; write 8 or "
+            f"its values of {bits} bits run to {wide.max():g}: whether white is 255 or 65535 is not known; write 8 or "
             "16 bits"
         )
     if getattr(picture, "tag_v2", {}).get(262) == 0:  # WhiteIsZero: Pillow turns 8 bits round, and no more
@@ -149,7 +149,7 @@ def whole(picture: Image) -> Image:
         ValueError: Its values are of no range that is known.
     """
     if picture.mode == "F":
-        raise ValueError("its values are floats, of a range that nothing tells")
+        raise ValueError("its values are floats, whose range is not known")
     return _eight_bits(picture) if picture.mode.startswith("I") else picture
 
 

@@ -1,4 +1,4 @@
-"""One file under the names of two classes, by a link: nothing tells which of its labels is right."""
+"""One file under the names of two classes, by a link: which of its labels is right cannot be known."""
 
 from __future__ import annotations
 

@@ -121,22 +121,93 @@ def assess(
         >>> assessment.summary.clean.n
         12
     """
+    asked = _prepared(
+        network,
+        images,
+        labels,
+        settings,
+        Path(folder),
+        sources=sources or {},
+        name=name,
+        examples=examples,
+        class_names=class_names,
+        num_classes=num_classes,
+        probabilities=probabilities,
+        batch_size=batch_size,
+        seed=seed,
+        tell=progress or (lambda what, done, total: None),
+    )
+    folder = asked.folder
+    identity = asked.identity(asked.data(data or {}))
+    # Before the folder is taken: a set that is wrong leaves it free for the right one, and no attack is in vain.
+    shifts = [] if (folder / RESULT).is_file() else [open_shift(place) for place in asked.settings.shifts]
+    for one in shifts:
+        outputs_of(one, asked.class_names, asked.described.classes)
+    # The first process takes the folder, the others wait and check it: two of them writing settings.json at
+    # once could each find the folder empty.
+    if first():
+        take(folder, SETTINGS, identity, "an evaluation")
+    everyone()
+    claim(folder, SETTINGS, identity, "an evaluation")
+    store = Store(folder / ATTACKS, keep=keeps(asked.settings))
+    if (folder / RESULT).is_file():
+        return asked.read_again(store, name)
+    knowing = asked.knowing()
+    outcome = asked.attacked(store, knowing)
+    gain = knowing.gain(outcome)
+    certificates = asked.certificates()
+    if first():
+        assessment = asked.assessment(
+            outcome,
+            gain,
+            certificates,
+            shifts,
+            identity=identity,
+            made=dict(made or {}),
+            keep=store.keep,
+            remarks=remarks,
+            notes=knowing.notes,
+        )
+        if store.keep and is_whole(assessment.data, asked.examples, len(asked.images)):
+            write_external(folder, folder / ATTACKS, outcome, asked.images)
+        write_assessment(folder, assessment, outcome, certificates)
+    everyone()
+    return read_assessment(folder)
+
+
+def _prepared(
+    network: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    settings: Evaluation,
+    folder: Path,
+    *,
+    sources: Mapping[str, nn.Module],
+    name: str,
+    examples: Iterable[int] | None,
+    class_names: Iterable[str],
+    num_classes: int | None,
+    probabilities: bool,
+    batch_size: int | None,
+    seed: int,
+    tell: Progress,
+) -> Asked:
+    """Check all that an evaluation is asked for, and make the network ready, before any folder is taken."""
     if not isinstance(settings, Evaluation):
         raise RecipeError(f"settings are a {type(settings).__name__}; give a surgeon.recipe.Evaluation")
-    for model in (network, *(sources or {}).values()):
+    for model in (network, *sources.values()):
         check_model(model)
     settings, seed = checked_settings(settings), checked_seed(seed)
     batch_size = None if batch_size is None else checked_count("batch_size", batch_size)
-    folder, images, labels = Path(folder), on_cpu("images", images), on_cpu("labels", labels)
+    images, labels = on_cpu("images", images), on_cpu("labels", labels)
     names = checked_examples(examples, len(images))
-    tell = progress or (lambda what, done, total: None)
     record = surgery_of(network)
     if record is None and (part := part_cut(network)):
         warn(
             f"{part} in it has had surgery by itself, of which the record of this {type(network).__name__} knows "
             f"nothing: no attack uses it, and the result names no recipe; evaluate {part} for that"
         )
-    victims = {n: of_pixels(m) for n, m in (sources or {}).items()}
+    victims = {n: of_pixels(m) for n, m in sources.items()}
     if taken := [n for n in victims if n.startswith((UNCUT, SURROGATES))]:
         raise ArgumentError(
             f"source {taken[0]!r} has a name that the record's own sources have; give it another"
@@ -156,7 +227,7 @@ def assess(
     attacks = attacks_of(settings, described, victims, seed)
     by_diagnostics = [a for size in sizes for a in black_box(*size)] if diagnosed(settings) else []
     check_needs([*attacks, *by_diagnostics], images, described.classes)
-    asked = Asked(
+    return Asked(
         network,
         subject,
         described,
@@ -174,41 +245,6 @@ def assess(
         seed=seed,
         tell=tell,
     )
-    identity = asked.identity(asked.data(data or {}))
-    # Before the folder is taken: a set that is wrong leaves it free for the right one, and no attack is in vain.
-    shifts = [] if (folder / RESULT).is_file() else [open_shift(place) for place in places]
-    for one in shifts:
-        outputs_of(one, asked.class_names, described.classes)
-    # The first process takes the folder, the others wait and check it: two of them writing settings.json at
-    # once could each find the folder empty.
-    if first():
-        take(folder, SETTINGS, identity, "an evaluation")
-    everyone()
-    claim(folder, SETTINGS, identity, "an evaluation")
-    store = Store(folder / ATTACKS, keep=keeps(settings))
-    if (folder / RESULT).is_file():
-        return asked.read_again(store, name)
-    knowing = asked.knowing()
-    outcome = asked.attacked(store, knowing)
-    gain = knowing.gain(outcome)
-    certificates = asked.certificates()
-    if first():
-        assessment = asked.assessment(
-            outcome,
-            gain,
-            certificates,
-            shifts,
-            identity=identity,
-            made=dict(made or {}),
-            keep=store.keep,
-            remarks=remarks,
-            notes=knowing.notes,
-        )
-        if store.keep and is_whole(assessment.data, names, len(images)):
-            write_external(folder, folder / ATTACKS, outcome, images)
-        write_assessment(folder, assessment, outcome, certificates)
-    everyone()
-    return read_assessment(folder)
 
 
 def checked_settings(settings: Evaluation) -> Evaluation:

@@ -1,4 +1,4 @@
-"""Settings that an evaluation does not read, told so that nobody takes its numbers for what they asked for."""
+"""Settings that an evaluation does not read: reported, so that nobody takes them as part of its numbers."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def hung(network: nn.Module, points: Iterable[Point]) -> tuple[Hung, ...]:
     result = []
     for point in sorted(
         points, key=lambda p: not is_call(p.site)
-    ):  # a layer hangs to a module that hangs itself
+    ):  # a layer may hang at a module that was itself inserted
         owner, _, leaf = point.site.rpartition(".")
         holder = walk(network, owner) if owner and is_call(leaf) else None
         function = child_of(holder, leaf) if holder is not None else None
@@ -109,7 +109,7 @@ def stand(holders: Iterable[Holder]) -> bool:
 
 
 def settle(network: nn.Module, children: Iterable[Hung], *, demand: bool = True) -> bool:
-    """Hang every child whose site holds another module now to that module. A child that came along, or a copy, stays.
+    """Move every child to the module that stands at its site now. A child that came along, or a copy, stays.
 
     Returns whether every child hangs. demand: raise SurgeryError for one that cannot, instead of leaving
     it where it is.
@@ -186,7 +186,7 @@ def _obstacle(network: nn.Module, module: nn.Module, one: Hung) -> str:
 
 
 def _activates_twice(module: nn.Module, one: Hung) -> str:
-    """What is said of a norm with an activation in place of one that the surgery took apart."""
+    """The message about a norm with its own activation in place of one that the surgery took apart."""
     return (
         f"{one.site}: {type(module).__name__}, with an activation of its own, stands where the surgery opened a "
         f"{one.opened.__name__ if one.opened else 'norm'} and calls the activation behind its layer, so that it would "
@@ -251,8 +251,7 @@ def lost(network: nn.Module, graphs: Iterable[fx.Graph]) -> list[Lost]:
 def fused(
     network: nn.Module, graphs: Iterable[fx.Graph], points: Iterable[Point], holders: Iterable[Holder]
 ) -> str:
-    """The name of a norm behind an inserted layer in whose place stands an Identity, which leaves out
-    what stood there; else ""."""
+    """The name of a norm behind an inserted layer that was replaced by an Identity; "" if there is no such norm."""
     layers = {p.layer for p in points if p.layer and p.site}
     were = {id(now): before for now, before in holders}
     for node in (n for g in graphs for n in g.nodes if n.op == "call_module" and n.args):
@@ -272,8 +271,8 @@ def fused(
 def norms_behind(
     network: nn.Module, graphs: Iterable[fx.Graph], points: Iterable[Point], children: Iterable[Hung]
 ) -> list[str]:
-    """Norms that graphs call right behind an inserted layer, and that are gone now, or whose layer's site holds another
-    module: what code that fuses a norm into the convolution before it leaves."""
+    """Norms right behind an inserted layer that are gone, or whose layer's site holds another module. Code that
+    fuses a norm into the convolution before it leaves a network so."""
     moved = {one.site for one in children if walk(network, one.site) is not one.at}
     sites = {p.layer: p.site for p in points if p.layer and p.site}
     norms = []

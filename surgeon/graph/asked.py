@@ -32,10 +32,10 @@ _LIBRARIES = ("torch", "surgeon")
 _OF_TORCH = frozenset(nn.Module().__dict__) - {"training"}
 _TYPE = ("dtype", "is_floating_point", "is_complex", "element_size", "itemsize", "type", "is_signed")
 LAYOUT = ("is_contiguous", "stride", "storage_offset", "is_non_overlapping_and_dense", "data_ptr")
-"""Questions of how a tensor lies in memory, which one call answers otherwise than another."""
+"""Questions about a tensor's layout in memory, which may be answered differently in the next call."""
 
 Types = tuple[tuple[torch.dtype | None, ...], torch.dtype | None]
-"""The types of a call: of each input, None for one that is no tensor, and that of autocast, None where that is off."""
+"""The dtypes of a call: of each input (None if it is not a tensor), and of autocast (None if it is off)."""
 
 
 class Asking:
@@ -165,7 +165,7 @@ class Asking:
 
 
 def _may_be_exchanged(kind: type, name: str) -> bool:
-    """Whether a class has something under a name that an object may have another of: a plain value, or a method."""
+    """Whether a class has an attribute that an object may replace by its own: a plain value, or a method."""
     member = next((vars(c)[name] for c in kind.__mro__ if name in vars(c)), MISSING)
     descriptor = hasattr(type(member), "__set__") or isinstance(member, functools.cached_property)
     return member is not MISSING and not descriptor and not hasattr(nn.Module, name)
@@ -185,12 +185,13 @@ def _put_back(owner: Any, name: str, value: Any) -> None:
 
 
 def asks_a_type(node: fx.Node) -> bool:
-    """Whether a value that is no tensor may depend on the type of one."""
+    """Whether a value that is not a tensor may depend on the dtype of a tensor."""
     return bool(comes_of(node, _TYPE))
 
 
 def comes_of(node: fx.Node, questions: Collection[str]) -> str:
-    """The first of some questions to a tensor that a value, which is no tensor, comes of; '' without one.
+    """The first question to a tensor from which a value that is not a tensor was computed; '' if there is no such
+    question.
 
     The nodes have their `value`, as `ValueTracer` leaves it.
     """

@@ -29,8 +29,8 @@ _OF_CALLS = tuple(
 
 
 def bound_in(tree: nn.Module, apart: Iterable[nn.Module] = ()) -> dict[str, nn.Module]:
-    """The modules of the tree, by name, that anything in it is bound to; apart: modules beside it whose
-    hooks count too."""
+    """The modules of the tree to which hooks or attributes in it are bound, by name. apart: modules outside the
+    tree whose hooks count too."""
     by_id: dict[int, nn.Module] = {}
 
     def noted(owner: nn.Module) -> nn.Module:
@@ -44,8 +44,8 @@ def bound_in(tree: nn.Module, apart: Iterable[nn.Module] = ()) -> dict[str, nn.M
 
 
 def rebind(tree: nn.Module, before: Mapping[str, nn.Module], apart: Iterable[nn.Module] = ()) -> None:
-    """Bind to the modules of `tree` what is bound to those that stood under the same names: in place.
-    before: what `bound_in` gave."""
+    """Rebind, in place, what was bound to former modules to the modules of `tree` under the same names. before:
+    what `bound_in` returned."""
     now: dict[int, nn.Module] = {}
     for name, old in before.items():
         try:
@@ -59,8 +59,8 @@ def rebind(tree: nn.Module, before: Mapping[str, nn.Module], apart: Iterable[nn.
 
 
 def hand_over(old: nn.Module, new: nn.Module) -> None:
-    """Have the hooks on calls of `old` called with those of `new`, which takes its place, and with no
-    copy of `old` inside `new`."""
+    """Move the hooks on calls of `old` to `new`, which takes its place; copies of `old` inside `new` lose
+    theirs."""
     # The same parameters: `new` took over all that `old` holds, and its hooks with it.
     if old._parameters is new._parameters or not any(old.__dict__.get(k) for k in _OF_CALLS):
         return
@@ -99,7 +99,8 @@ def is_called_back(network: nn.Module) -> bool:
 
 
 def _takes_over(new: nn.Module, old: nn.Module) -> bool:
-    """Whether methods of the old module mean the new one: they are of one class, or share what they hold."""
+    """Whether methods bound to the old module may be bound to the new one: both have one class, or share what they
+    hold."""
     return new._parameters is old._parameters or issubclass(_stock(new), _stock(old))
 
 

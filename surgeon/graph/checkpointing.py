@@ -166,7 +166,7 @@ def _segment(nodes: Sequence[fx.Node], ends: bool, compiled: Compile) -> _Segmen
 
 
 def _contexts(network: nn.Module) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    """Around a segment's first computation and around its second, which leaves no trace."""
+    """Contexts for a segment's first computation, and for its second, which must leave no trace."""
     streams = {
         id(s): s for m in network.modules() if isinstance(s := getattr(m, "stream", None), torch.Generator)
     }

@@ -39,7 +39,8 @@ class Classes:
         return not _overridden(type(self.network), self.stock)
 
     def change(self, network: nn.Module) -> Change | None:
-        """The first module that is of another class now; of one that was exchanged its container says so."""
+        """The first module whose class was changed. Exchanged modules do not count: their containers report
+        them."""
         for path, module, old in zip(self.paths, self.modules, self.kinds, strict=True):
             child, kind = walk(network, path), type(module)
             if child is not None and inner_of(child) is module and not _runs(kind, old):
@@ -63,8 +64,9 @@ def watched(network: nn.Module, opened: Mapping[str, Opened], stock: type[nn.Mod
 
 
 def _runs(kind: type, old: type) -> bool:
-    """Whether a class runs the code of another: it is that one, or derives from it and exchanges nothing of it, as
-    the classes of parametrized and of sharded modules do. What every module has, such as `_apply`, computes nothing."""
+    """Whether a class runs another class's code: it is that class, or a subclass that overrides nothing of it, as
+    those of parametrized and of sharded modules are. Overrides of what every module has, such as `_apply`, do not
+    count: they compute nothing."""
     if kind is old or old not in kind.__mro__:
         return kind is old
     above = kind.__mro__[: kind.__mro__.index(old)]
@@ -73,9 +75,9 @@ def _runs(kind: type, old: type) -> bool:
 
 
 def _overridden(kind: type, stock: type) -> list[str]:
-    """Methods of the stock class that a class derived from the rewritten network's has in a way of its own.
+    """Methods of the stock class that a subclass of the rewritten network's class overrides.
 
-    A `forward` does not count as one: who calls the network calls it, and it may call the one before.
+    `forward` does not count: callers of the network run it, and it may call the inherited one.
     """
     if "_of_surgeon" in vars(kind):
         return []

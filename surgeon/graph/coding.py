@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 def generate(network: Rewritten) -> None:
     """Make the code of all graphs anew, those for other calls among them."""
-    for name in network._rebound:  # of graphs that are no longer
+    for name in network._rebound:  # functions of graphs that no longer exist
         del network.__dict__[name]
     # While the code is made, `anchor` has nothing to compare: what hung where before belongs to the old graphs.
     network.__dict__["_holders"] = None
@@ -52,7 +52,7 @@ def generate(network: Rewritten) -> None:
         *ties.held(network._ties),
     )
     network.__dict__["_code"] = network.code
-    # what torch.compile asks of a GraphModule: the lines of one graph, where here are two
+    # torch.compile asks a GraphModule for the lines of its one graph; here there are two
     network.__dict__["_lineno_map"] = network.__dict__["_prologue_start"] = None
 
 

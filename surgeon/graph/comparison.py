@@ -18,14 +18,14 @@ from surgeon.graph.flat import flat
 from surgeon.graph.hooks_of_others import without_hooks_of_others
 from surgeon.graph.measure import Shape, images_of
 from surgeon.graph.region import Region, assembled
-from surgeon.graph.side_by_side import SERIES, Call, CallFailed, Noted, Seen, attributes, run, takes
+from surgeon.graph.side_by_side import SERIES, CallFailed, Noted, Seen, TrialCall, attributes, run, takes
 
 
 @dataclass(frozen=True)
 class Reference:
     """What a network's code showed, on images of a size, in the calls that it takes."""
 
-    series: tuple[Call, ...]
+    series: tuple[TrialCall, ...]
     seen: list[Seen]
     size: Shape
 
@@ -43,7 +43,7 @@ class Comparison:
 
     @functools.cached_property
     def code(self) -> Reference | None:
-        """What the network's code shows; None where it takes no image of these sizes."""
+        """What the network's code shows; None if it takes images of none of these sizes."""
         return self._reference(self._sizes, double=False)
 
     def differ(self, regions: Sequence[Region]) -> str:
@@ -147,7 +147,7 @@ def copied(network: nn.Module, share: bool = False) -> nn.Module:
     return new
 
 
-def _series(network: nn.Module) -> tuple[Call, ...]:
+def _series(network: nn.Module) -> tuple[TrialCall, ...]:
     """The calls to make; empty in training mode where a norm would wait for other processes, which may not compare."""
     waits = any(isinstance(m, nn.SyncBatchNorm) for m in network.modules())
     together = waits and torch.distributed.is_available() and torch.distributed.is_initialized()

@@ -19,7 +19,7 @@ from surgeon.graph import checkpointing, tree
 from surgeon.graph.compiled import same_code
 from surgeon.graph.kinship import slots_of
 from surgeon.graph.own_attributes import GRAPH_STATE, OWN, RECORD
-from surgeon.graph.variants import same
+from surgeon.graph.variants import same_argument
 
 if TYPE_CHECKING:
     from surgeon.graph.network import Rewritten
@@ -73,10 +73,10 @@ def fill(new: Rewritten, network: Rewritten, memo: dict[int, Any]) -> None:
 
 
 def replica(network: Rewritten) -> Rewritten:
-    """What torch's `DataParallel` puts copies of parameters, buffers and modules into, as `nn.Module`'s own is: shallow
-    and without parameters, since theirs are no leaves and become plain attributes.
+    """A replica for torch's `DataParallel`, which fills it with copies of parameters, buffers and modules. It is
+    shallow and has no parameters: the copies are not leaf tensors, and become plain attributes.
 
-    It runs the network's code, and does not ask what hangs where: torch puts in copies of what hung there.
+    It runs the network's code without asking what hangs where, since torch copies the layers too.
     """
     new: Rewritten = object.__new__(type(network))
     # Another object runs this class's code: a network whose code changes leaves the class instead of changing it.
@@ -118,7 +118,7 @@ def _join_class(network: Rewritten, other: Rewritten) -> None:
     mine, theirs = network._code_of, other._code_of
     if checkpointing.wanted(network) or mine.keys() != theirs.keys():
         return
-    held = all(same(v, other._held.get(k)) for k, v in network._held.items())
+    held = all(same_argument(v, other._held.get(k)) for k, v in network._held.items())
     if held and all(same_code(mine[k], theirs[k]) for k in mine):
         type(other)._shared = True
         object.__setattr__(network, "__class__", type(other))
@@ -155,12 +155,12 @@ def _demand_layers(view: nn.Module, network: Rewritten) -> None:
 
 
 def state(network: Rewritten) -> tuple[Any, ...]:
-    """What a pickle holds: the attributes, but for the graphs and what was made of them, and the slots; and last, where
-    the stock class says itself what a pickle of it holds, that instead of its attributes and slots.
+    """What a pickle holds: the attributes without graphs and what was made of them, and the slots. Where the stock
+    class defines what its pickle holds, that stands last, in place of its attributes and slots.
 
     Raises SurgeryError for a network with a part that is a function: no graphs could be made when it is read.
     """
-    for name in tree.functions(network):
+    for name in tree.not_modules(network):
         raise SurgeryError(
             f"{name} is not an nn.Module, so that no graphs could be made when the network is "
             "read: put a module around it that calls it"

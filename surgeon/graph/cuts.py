@@ -72,6 +72,8 @@ def cut_graph(
         if node.op == "call_module":
             calls.setdefault(str(node.target), []).append(node)
             _restate(node, tree)
+    # Sites that the graph does not call as modules: layers whose weight a function reads, and modules whose code
+    # the graph goes through. Both are looked for only where needed, since each walks the whole graph.
     passed: dict[fx.Node, Passage] = {}
     if any(p.site and p.site not in calls for p in points):
         for node, site in weights_read(graph, tree).items():
@@ -99,12 +101,15 @@ def cut_graph(
             if point.before:
                 cleared += _insert_before(graph, anchor, point, tree, passed.get(anchor))
                 continue
+            # torch's attention gives a pair, and the layer goes behind its first item. Several layers at one call are
+            # chained, each behind the last one.
             anchor = attended(anchor, tree) or anchor
             last = ends.get(anchor, anchor)
             with graph.inserting_after(_after_placeholders(graph, last)):
                 node = graph.call_module(point.layer, (last,))
             last.replace_all_uses_with(node, delete_user_cb=functools.partial(operator.is_not, node))
             ends[anchor] = node
+            # Both values must outlive the call: autograd, and layers that measure, keep the layer's input and output.
             cleared += _protect(graph, node, tree)
             cleared += _protect(graph, last, tree)
     graph.lint()
@@ -150,7 +155,7 @@ def _insert_before(
 
 
 def _source(anchor: fx.Node, passage: Passage | None) -> fx.Node | None:
-    """The value that a layer before a call takes; None where that is no tensor, or one of several."""
+    """The value that a layer before a call would be given; None if it is not a single tensor."""
     if passage is not None:
         takes = passage.takes
         return takes[0] if len(takes) == 1 else None
@@ -190,22 +195,22 @@ def _after_placeholders(graph: fx.Graph, node: fx.Node) -> fx.Node:
 
 
 def _read_what_is_written(graph: fx.Graph, node: fx.Node, tree: nn.Module, cleared: frozenset[str]) -> None:
-    """Have what an activation writes in place be read from its result, which is the same memory, so that its flag
-    may be cleared at another of its calls."""
+    """Read the result of an activation that works in place, instead of its input: both are the same memory, and the
+    flag may be cleared for another of its calls."""
     if node.op != "call_module" or not node.all_input_nodes:
         return
     module = tree.get_submodule(str(node.target))
     if next(module.children(), None) is not None or next(module.parameters(), None) is not None:
-        return  # no activation: what it gives may be something else than what it takes
+        return  # not an activation: its result may be another value than its input
     if getattr(module, "inplace", False) is True or node.target in cleared:
         read_result(graph, node.all_input_nodes[0], node)
 
 
 def _protect(graph: fx.Graph, node: fx.Node, tree: nn.Module, depth: int = 0) -> list[str]:
-    """Make the consumers of `node`, and of its views, leave its memory alone.
+    """Keep the consumers of `node`, and of its views, from writing into its memory.
 
-    What reads it after such a write reads what was written, as in the stock network's code, where both are
-    one memory. Where a view is written and another one read, all of them are views of a copy.
+    What is read after such a write is the written value, as in the stock network's code, where both share their
+    memory. If one view is written and another one read, all become views of a copy.
     """
     if not depth and _written_beside(graph, node, tree):
         with graph.inserting_after(node):
@@ -244,7 +249,7 @@ def _protect(graph: fx.Graph, node: fx.Node, tree: nn.Module, depth: int = 0) ->
 
 
 def _writes(user: fx.Node, node: fx.Node, tree: nn.Module) -> bool:
-    """Whether a node writes into the memory of one that it takes, and gives that."""
+    """Whether a node writes into the memory of its argument, and returns it."""
     if user.op == "call_module":
         module = tree.get_submodule(str(user.target))
         return getattr(module, "inplace", False) is True
@@ -261,7 +266,7 @@ def _is_view(user: fx.Node, node: fx.Node) -> bool:
 
 
 def _written_beside(graph: fx.Graph, node: fx.Node, tree: nn.Module) -> bool:
-    """Whether one of a value and its views is written in place, and another one read after that."""
+    """Whether a value or a view of it is written in place, and another of them is read afterwards."""
     views = [node]
     for view in views:  # grows meanwhile
         views += [u for u in view.users if _is_view(u, view)]

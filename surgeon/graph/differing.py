@@ -90,6 +90,7 @@ def _tensors_apart(one: torch.Tensor, other: torch.Tensor, least: float) -> floa
     rounding = math.sqrt(torch.finfo(one.dtype).eps)
     wide = torch.complex128 if one.is_complex() else torch.float64
     one, other = one.to(wide), other.to(wide)
+    # Infinities and NaN must agree exactly, and are then left out: they would swallow every other difference.
     odd = ~(one.isfinite() & other.isfinite())
     if odd.any():
         same = (one == other) | (one.isnan() & other.isnan())
@@ -110,7 +111,7 @@ def _largest(noted: Noted) -> float:
 
 def _made_once(series: list[Noted], before: Noted) -> set[str]:
     """Attributes that code makes at a first call and then keeps, such as a grid of positions: a graph holds what is
-    in them, and nothing tells whether anyone else wants them."""
+    in them, and whether other code reads them cannot be known."""
     names: set[str] = set()
     for name in {n for noted in series for n in noted}:
         held = [noted.get(name, _MISSING) for noted in series]

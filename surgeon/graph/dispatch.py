@@ -30,7 +30,7 @@ from torch import fx, nn
 
 from surgeon.graph.signatures import held_arguments, takes_more
 from surgeon.graph.unheard import tell_of_all
-from surgeon.graph.variants import same
+from surgeon.graph.variants import same_argument
 from surgeon.torch_private import HOOKS_ON_ALL
 
 dispatchers: weakref.WeakSet[Callable[..., Any]] = weakref.WeakSet()
@@ -89,7 +89,7 @@ def dispatcher(
     )
     needed = [n for n in inputs if n not in held and n not in also]
     tensors = " and ".join(f"isinstance({n}, _Tensor)" for n in needed)
-    # What is optional was tested above; a required input that is no tensor gets the longer look of `_unlike`.
+    # What is optional was tested above; a required input that is not a tensor gets the longer look of `_unlike`.
     if needed:
         check += (
             f"    if not ({tensors}):\n        return "
@@ -104,7 +104,7 @@ def dispatcher(
         "_Tensor": torch.Tensor,
         "_Proxy": fx.Proxy,  # what another tracer of torch.fx has for `*args`
         "_held": held,
-        "_same": same,
+        "_same": same_argument,
         "_also": more,
         "_absent": None,
         "_is_compiling": torch.compiler.is_compiling,

@@ -1,4 +1,4 @@
-"""What a network's code reads of what its call before left on its modules, while it is traced.
+"""Reads, while a network is traced, of what the previous call left on its modules.
 
 `self.mean = 0.9 * self.mean + 0.1 * h.mean()` reads the attribute and sets it. A graph sets it at each call, and would
 go on from what the attribute was when it was traced. So a trace in which code sets such attributes is made a second
@@ -21,7 +21,7 @@ from surgeon.errors import TraceError
 def refused(names: Mapping[nn.Module, Collection[str]]) -> Iterator[None]:
     """In this block a read of these attributes raises TraceError, unless they were set in it before.
 
-    Not of a class that is told of its subclasses.
+    Classes that are informed of their subclasses are left out.
     """
     kinds = {module: type(module) for module in names if _plain(type(module))}
     for module, kind in kinds.items():

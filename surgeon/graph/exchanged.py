@@ -31,12 +31,12 @@ class Opened:
 
 @dataclass(frozen=True)
 class Change:
-    """One container that is not what it was.
+    """One container that changed.
 
-    binding: graphs that were made before are surely, or likely, not its function: it is of another class, or
-    runs other children. A module that got a child which its code may never call is not binding.
-    never: why graphs that are made anew would not be its function either; "" where they would.
-    way: what works instead; "" for what works with exchanged modules.
+    binding: the graphs made before surely, or likely, compute another function: it is of another class, or runs
+    other children. A module with a new child that its code may never call is not binding. never: why new graphs
+    would not compute its function either; "" if they would. way: what works instead; "" for what works with
+    exchanged modules.
     """
 
     path: str
@@ -97,7 +97,7 @@ class Read:
         return tuple(_shape(self.module, n) for n in self.names) == self.shapes
 
     def change(self, network: nn.Module) -> Change | None:
-        """What became of them in the module that stands there now."""
+        """How they changed in the module that stands there now."""
         module = walk(network, self.path) if self.path else network
         if module is None:
             return Change(self.path, "it is gone", True)
@@ -148,7 +148,7 @@ def _shape(module: nn.Module, name: str) -> torch.Size | None:
 
 
 def changes(network: nn.Module, before: Mapping[str, Opened], points: Iterable[Point]) -> list[Change]:
-    """What became of the containers, the outermost of each change alone."""
+    """How the containers changed: of nested ones the outermost alone."""
     layers = {p.layer for p in points if p.layer}
     result: list[Change] = []
     for path, old in before.items():

@@ -52,7 +52,7 @@ _now: contextvars.ContextVar[Export | None] = contextvars.ContextVar("export", d
 
 @contextlib.contextmanager
 def met_by(met: Literal["no", "yes", "refused"]) -> Iterator[Export]:
-    """Traces in this block meet the questions so."""
+    """Answer the questions in this way in all traces of this block."""
     export = Export(met)
     token = _now.set(export)
     try:

@@ -10,7 +10,7 @@ from surgeon.errors import SurgeonError, TraceError
 
 
 def of_a_layer(error: Exception) -> bool:
-    """Whether an inserted layer refuses its input: no fault of the code that is traced."""
+    """Whether an error is an inserted layer that refuses its input, and not a fault of the traced code."""
     return isinstance(error, SurgeonError) and not isinstance(error, TraceError)
 
 

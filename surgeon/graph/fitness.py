@@ -26,7 +26,7 @@ def refuse_unfit(model: object) -> None:
         model: The network.
 
     Raises:
-        SurgeryError: It is no module; it is wrapped (DDP, compiled), scripted or quantised; it has lazy
+        SurgeryError: It is not a module; it is wrapped (DDP, compiled), scripted or quantised; it has lazy
             modules without shapes or weights under the old weight_norm and spectral_norm; or an object's
             `forward` was replaced.
     """

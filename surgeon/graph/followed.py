@@ -1,4 +1,4 @@
-"""The parts of a network that torch.fx can follow: of all that is seen in a survey, or found again for a plan."""
+"""Find the parts of a network that torch.fx can follow, in a survey or again for a plan."""
 
 from __future__ import annotations
 

@@ -43,7 +43,7 @@ def follow(network: Rewritten, demand: bool, remake: bool) -> None:
     lost = anchors.lost(network, network._programs.values())
     changes = exchanged.changes(network, network._opened, network._points)
     changes += [c for c in (one.change(network) for one in network._read) if c]
-    changes += ties.changes(network._ties)
+    changes += ties.parted(network._ties)
     if not demand:
         if remake and changes and settled and not norm and anchors.reaches(network, network._points):
             with contextlib.suppress(SurgeryError):  # the call that comes next says so

@@ -42,7 +42,7 @@ _CLASSES: dict[str, tuple[type[nn.Module], tuple[str, ...]]] = {
 """By name: the class, and the arguments that may follow the value by their place."""
 _METHODS = ("relu", "sigmoid", "tanh", "softmax", "log_softmax", "hardshrink")
 _IGNORED = {"_stacklevel": (3, 5), "dtype": (None,)}
-"""Arguments that no class has, with the values at which they say nothing."""
+"""Arguments that the classes lack, with the values at which they change nothing."""
 
 
 def _found() -> dict[Any, str]:
@@ -70,7 +70,7 @@ def function_of(node: fx.Node) -> str:
 
 
 def module_of(node: fx.Node) -> nn.Module | None:
-    """A module that gives what the activation function gives that a node calls; None without such a module."""
+    """A module that computes the same as the activation function that a node calls; None if no module does."""
     name = function_of(node)
     if not name or not node.args or not isinstance(node.args[0], fx.Node):
         return None

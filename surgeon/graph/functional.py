@@ -16,8 +16,9 @@ from surgeon.graph.owners import owner_of
 from surgeon.graph.read_weights import CONVOLUTIONS, reads_values, weights_read, why_beside
 
 
-class Watch(TorchFunctionMode):
-    """While it is on, notes in `found` each convolution that another module than a convolution or a pool calls.
+class FunctionWatch(TorchFunctionMode):
+    """While it is on, notes in `found` each convolution function called by a module that is neither a convolution
+    nor a pool.
 
     found: dotted name of the module → what it calls, and at which line of which file. read: dotted name of a module
     whose parameter a function in the code of another module reads → why nothing may be folded into it.
@@ -44,7 +45,7 @@ class Watch(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
     def _note_read(self, func: Any, place: int, name: str, leaf: str, owner: nn.Module) -> None:
-        """Note that a function takes a parameter, unless the module that has it calls the function itself."""
+        """Note that a function takes a parameter, unless its own module calls the function."""
         asked = getattr(func, "__self__", None) if func.__name__ == "__get__" else func
         called = str(getattr(asked, "__name__", func.__name__))
         if name in self.read or not reads_values(called, place):
@@ -74,7 +75,7 @@ class Watch(TorchFunctionMode):
 def functional_convolutions(
     model: nn.Module, regions: Iterable[tuple[str, Iterable[fx.Graph]]], ran: Mapping[str, str]
 ) -> dict[str, str]:
-    """The same with what graphs show, for a network that was not run too: name of the module → what it calls.
+    """The same as found in graphs, also for a network that was not run: name of the module → what it calls.
 
     Functions that read the weight of one module are left out: that module is a site.
 

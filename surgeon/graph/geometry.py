@@ -48,8 +48,8 @@ class Geometry:
         return all(map(operator.eq, map(_settings, self.modules), self.values))
 
     def change(self, network: nn.Module) -> Change | None:
-        """The first that is another one, where the network then no longer runs; where it does, a warning says what a
-        loop over convolutions has passed over."""
+        """The first that changed, if the network no longer runs. If it runs, warn of what a loop over convolutions
+        has passed over."""
         now = tuple(map(_settings, self.modules))
         first = next((i for i, old in enumerate(self.values) if now[i] != old), None)
         if first is None:

@@ -1,4 +1,4 @@
-"""torch's global random stream, while a network's code is traced: who seeds it, reads it or puts it back is told.
+"""Notice code that seeds, reads or restores torch's global random stream while it is traced.
 
 `torch.manual_seed`, `get_rng_state`, `set_rng_state`, `seed`, `initial_seed` and `fork_rng` act on it when they are
 called; a graph holds the draws between them alone.

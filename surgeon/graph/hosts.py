@@ -95,7 +95,8 @@ def save_weights(
 
 
 def _unusable(network: nn.Module, sentence: str) -> dict[str, Any]:
-    """A configuration that transformers' base class reads, as its Trainer does, and that of no network accepts."""
+    """A configuration that transformers' base class and its Trainer can read, and that no network's class
+    accepts."""
     config = getattr(network, "config", None)
     if config is None:
         return {"remark": sentence}

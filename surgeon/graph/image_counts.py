@@ -1,4 +1,4 @@
-"""Whether a number that code decides by may be made of how many images there are."""
+"""Whether a number by which code decides may depend on the number of images."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from torch import fx
 
 
 def counts_images(node: fx.Node) -> bool:
-    """Whether a value that is no tensor may depend on the first dimension of one.
+    """Whether a value that is not a tensor may depend on the first dimension of a tensor.
 
     The nodes have their `value`, as `ValueTracer` leaves it.
     """

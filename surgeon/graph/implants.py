@@ -52,7 +52,7 @@ def settings_of(module: nn.Module) -> Iterator[tuple[str, Any]]:
             yield key, value
 
 
-def same(one: Any, other: Any) -> bool:
+def same_setting(one: Any, other: Any) -> bool:
     """Whether two settings are equal; a tuple and a list of the same values are, and NaN is itself.
 
     Args:
@@ -60,7 +60,7 @@ def same(one: Any, other: Any) -> bool:
         other: A setting.
     """
     if isinstance(one, (tuple, list)) and isinstance(other, (tuple, list)):
-        return len(one) == len(other) and all(map(same, one, other))
+        return len(one) == len(other) and all(map(same_setting, one, other))
     return bool(one == other) or (one != one and other != other)
 
 
@@ -75,11 +75,11 @@ def alike(one: nn.Module, other: nn.Module) -> bool:
     return (
         type(one) is type(other)
         and mine.keys() == theirs.keys()
-        and all(same(mine[k], theirs[k]) for k in mine)
+        and all(same_setting(mine[k], theirs[k]) for k in mine)
     )
 
 
-def kind_of(module: nn.Module) -> str:
+def class_name_of(module: nn.Module) -> str:
     """Name a module's class, with its package unless torch.nn: PEFT has a Conv2d of its own.
 
     Args:
@@ -107,7 +107,7 @@ def implants(tree: nn.Module, edits: Iterable[Edit]) -> dict[str, Implant]:
             if has(tree, root):
                 for name, module in tree.get_submodule(root).named_modules(prefix=root):
                     plain = tuple((k, v) for k, v in settings_of(module) if not isinstance(v, FUNCTIONS))
-                    by_name[name] = Implant(kind_of(module), plain)
+                    by_name[name] = Implant(class_name_of(module), plain)
     return by_name
 
 
@@ -124,7 +124,7 @@ def roots(edit: Edit) -> tuple[str, ...]:
 
 
 def exchanged(tree: nn.Module, edit: Edit, left: Mapping[str, Implant]) -> tuple[str, str, str] | None:
-    """Find a module that an edit put in and that another one stands for now.
+    """Find a module that an edit put in and that was replaced since.
 
     Args:
         tree: The network.
@@ -137,7 +137,7 @@ def exchanged(tree: nn.Module, edit: Edit, left: Mapping[str, Implant]) -> tuple
     """
     for root in roots(edit):
         for name in (n for n in left if n == root or n.startswith(f"{root}.")):
-            if has(tree, name) and (now := kind_of(tree.get_submodule(name))) != left[name].kind:
+            if has(tree, name) and (now := class_name_of(tree.get_submodule(name))) != left[name].kind:
                 return name, left[name].kind, now
     return None
 
@@ -160,7 +160,12 @@ def changed(model: nn.Module) -> dict[str, tuple[Any, Any]]:
         now = {k: v for k, v in settings_of(module) if not isinstance(v, FUNCTIONS)}
         switched = getattr(module, "switched_by_training", ())  # a layer names what a training sets by itself
         for key, old in implant.settings:
-            if key in now and key not in switched and not key.startswith("_") and not same(now[key], old):
+            if (
+                key in now
+                and key not in switched
+                and not key.startswith("_")
+                and not same_setting(now[key], old)
+            ):
                 differing[f"{name}.{key}"] = (now[key], old)
     return differing
 

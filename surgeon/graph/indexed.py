@@ -26,9 +26,9 @@ def by_index(
 ) -> tuple[bool, Any]:
     """Run a method of `INDEXED` on a network whose children are those of a Sequential.
 
-    Returns whether it was run, and its result. It is not run where it would give a part of the network that
-    computes something else without the layers at it, as slices and edited children do, and a loop over
-    all indices; or where a child that stays would get another name, by which the surgery knows it.
+    Returns whether it was run, and its result. It is not run if it would return a part of the network that computes
+    something else without its layers, as slices, edited children and loops over all indices do. Nor is it run if a
+    child that stays would get another name: the surgery knows children by their names.
     """
     if any(isinstance(a, slice) for a in (*args, *kwargs.values())):
         return False, None
@@ -36,6 +36,8 @@ def by_index(
     at_input = {p.layer for p in layers if not p.site}
     before = {k: m for k, m in network._modules.items() if k not in at_input}
     edited = {p.site.partition(".")[0] if p.site else next(iter(before), "") for p in layers}
+    # torch's own method runs on a bare Sequential without layers at the input, so that indices count as in the stock
+    # network; what it changed there is then done to the rewritten network.
     view = nn.Sequential()
     view.__dict__["_modules"] = dict(before)
     result = getattr(nn.Sequential, name)(view, *args, **kwargs)

@@ -14,14 +14,8 @@ import torch
 from torch import fx, nn
 
 from surgeon.graph.anchors import walk
-from surgeon.torch_private import module_hooks
+from surgeon.torch_private import HOOKS_ON_ALL
 
-_GLOBAL = (
-    "_global_forward_hooks",
-    "_global_forward_pre_hooks",
-    "_global_backward_hooks",
-    "_global_backward_pre_hooks",
-)
 _OWN = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
@@ -77,4 +71,4 @@ def _heard(module: nn.Module) -> bool:
 
 
 def _all_heard() -> bool:
-    return any(getattr(module_hooks, name) for name in _GLOBAL)
+    return any(HOOKS_ON_ALL)

@@ -236,7 +236,7 @@ def _same(old: Any, now: Any) -> bool:
 
 
 def _of_numbers(module: nn.Module, name: str, tracer: fx.Tracer) -> bool:
-    """Whether a buffer that is not saved is now a tensor of no input's, parameter's or buffer's values."""
+    """Whether a buffer that is not saved now holds a tensor that depends on no input, parameter or buffer."""
     value = module._buffers.get(name)
     if name not in module._non_persistent_buffers_set:
         return False
@@ -283,7 +283,8 @@ def _identical(one: dict[Any, Any], other: dict[Any, Any]) -> bool:
 
 
 def _of_weights(value: Any, weights: bool = True) -> bool:
-    """Whether a traced value is made of no input; not `weights`: nor of parameters and buffers, sizes left aside."""
+    """Whether a traced value depends on no input. Without `weights`, it must not depend on parameters and buffers
+    either, apart from their sizes."""
     nodes: list[fx.Node] = []
     fx.node.map_aggregate(value, lambda v: nodes.append(v.node) if isinstance(v, fx.Proxy) else None)
     seen = set(nodes)

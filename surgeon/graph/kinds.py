@@ -57,7 +57,7 @@ def kind_of(node: fx.Node, root: nn.Module) -> type | None:
 
 
 def from_a_module(node: fx.Node) -> bool:
-    """Whether a node is what a module gives that is kept whole, or an item of that."""
+    """Whether a node is the result of a module that is kept whole, or an item of such a result."""
     while node.target is operator.getitem and isinstance(node.args[0], fx.Node):
         node = node.args[0]
     return node.op == "call_module"

@@ -35,7 +35,7 @@ WITHOUT = {
         "timm's FeatureGetterNet takes prune=False, and what timm.create_model(..., features_only=True) gives is cut"
     )
 }
-"""Methods that are refused, and what gives without them what they are called for."""
+"""Methods that are refused, each with another way to what it is called for."""
 
 _READ = ("__len__", "__contains__", "__repr__", "__str__", "__eq__", "__hash__", "__bool__")
 _TORCHS = (nn.Module, object)
@@ -48,7 +48,7 @@ Bound = Callable[[N, str, How, tuple[Any, ...], dict[str, Any]], Any]
 
 
 def how_for(name: str, member: Any) -> How:
-    """What becomes of a name that the stock class, or a base of it below `nn.Module`, defines as `member`."""
+    """How a name is treated that the stock class, or one of its bases below `nn.Module`, defines as `member`."""
     if name in TRACED_METHODS:
         return "run"
     if name in REBUILDING_METHODS:

@@ -92,7 +92,7 @@ def _function(function: Callable[..., Any]) -> str:
     return name if code is None else f"{name}:{code.co_firstlineno}"
 
 
-def called_whole(network: nn.Module) -> dict[str, str]:
+def called_as_written(network: nn.Module) -> dict[str, str]:
     """The modules of a network that its graphs call because they came after the cut, with that reason: graphs that are
     made of the tree again, after folding or loading, must call them too."""
     parts = [(n, m) for n, m in nn.Module.named_modules(network) if "_known" in m.__dict__]

@@ -78,7 +78,7 @@ _KNOWN = ("torch.nn.modules.", "timm.", "torchvision.", "surgeon.")
 
 
 def altered(module: nn.Module) -> str:
-    """Why a convolution or norm may compute something else than its class does in torch; '' where it does not.
+    """Why a convolution or norm may compute something else than torch's class does; '' if it computes the same.
 
     torch's own classes are known, and timm's and torchvision's. Another class with a forward of its own is not, nor is
     a module whose weight is parametrised or made by a hook: what folds or fits by their weights alone would be wrong.
@@ -100,8 +100,7 @@ _WEIGHTED = ("__call__", "forward", "_conv_forward")
 
 
 def exchanged_methods(module: nn.Module) -> tuple[str, ...]:
-    """Those of the methods that a module's weights go through which the object has in a way of its own, and not its
-    class."""
+    """The methods that a module's weights go through and that were replaced on the object itself."""
     own = {n: module.__dict__[n] for n in _WEIGHTED if n in module.__dict__}
     return tuple(n for n, f in own.items() if getattr(f, "__func__", f) is not getattr(type(module), n, None))
 

@@ -18,8 +18,8 @@ _SCATTER = 0.1
 
 
 def maker(module: nn.Module) -> str:
-    """What makes the module's weight or bias at each call, in words with the way out; '' where they are
-    its parameters."""
+    """What computes the module's weight or bias at each call, in words and with the remedy; '' if both are
+    parameters."""
     if parametrize.is_parametrized(module):
         every = ", ".join(module.parametrizations)  # type: ignore[arg-type]  # a ModuleDict
         return (
@@ -40,7 +40,7 @@ def maker(module: nn.Module) -> str:
 
 
 def makes(module: nn.Module, hook: object) -> bool:
-    """Whether a forward pre-hook makes tensors of the module that are no parameters of it any more, from others."""
+    """Whether a forward pre-hook computes tensors of the module that are no longer its parameters."""
     made = {n for n in _TENSORS if n not in module._parameters and isinstance(module.__dict__.get(n), Tensor)}
     return bool(made and made & set(_written(module, hook)))
 

@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode, sdpa_flop_count
 from surgeon.edits import Edit
 from surgeon.graph.calls import Given, given_to
 from surgeon.graph.faults import one_line
-from surgeon.graph.functional import Watch
+from surgeon.graph.functional import FunctionWatch
 from surgeon.graph.in_force import belonging, in_force
 from surgeon.graph.kept import Kept
 from surgeon.graph.leaves import is_leaf
@@ -132,7 +132,7 @@ def _measured(
             ):
                 counter = FlopCounterMode(display=False, custom_mapping=_ATTENTION)
                 setattr(counter, "mod_tracker", _Whole())
-                with counter, NormsKeepShapes(), Watch(model) as watch:
+                with counter, NormsKeepShapes(), FunctionWatch(model) as watch:
                     model(*[images] * images_of(model))
             seen.functional, seen.read_beside = watch.found, watch.read
             seen.flops = counter.get_total_flops() // BATCH
@@ -192,7 +192,8 @@ def on_values(model: nn.Module, input_size: Shape) -> Iterator[torch.Tensor]:
 
 
 def images_of(model: nn.Module) -> int:
-    """How many images a pass takes: several where the names of the inputs differ in a number alone, else one."""
+    """How many images a pass takes: as many as there are inputs if their names differ in a number alone, else
+    one."""
     names = needed_inputs(model)
     return len(names) if len({re.sub(r"\d+", "", n) for n in names}) == 1 else 1
 
@@ -206,7 +207,7 @@ class _Whole(contextlib.nullcontext):
 
 @contextlib.contextmanager
 def silent() -> Iterator[None]:
-    """Without torch's log of an operation that does not fit: that is a finding here, and is told in one line."""
+    """Silence torch's log of an operation that does not fit: here it is a finding, reported in one line."""
     log = logging.getLogger(OF_FAKE_TENSORS)
     before, log.disabled = log.disabled, True
     try:

@@ -11,7 +11,7 @@ from torch import nn
 
 
 def storage_of(value: Any) -> torch.UntypedStorage | None:
-    """The memory of a tensor; None where it has no memory of its own, and of what is no tensor."""
+    """The memory of a tensor; None if it has no memory of its own, or is not a tensor."""
     if not isinstance(value, torch.Tensor):
         return None
     try:

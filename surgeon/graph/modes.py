@@ -74,7 +74,7 @@ def _made_by(graph: fx.Graph) -> dict[str, list[_Call]]:
 
 
 def _named(target: Any) -> str:
-    """A name that what is called has in both traces, also where a function was made for one of them."""
+    """A name for what is called that is the same in both traces, also where a function was made for one of them."""
     return target if isinstance(target, str) else getattr(target, "__qualname__", type(target).__name__)
 
 

@@ -63,7 +63,7 @@ class Rewritten(fx.GraphModule):
         return _empty(type(network))
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Nothing: what the stock class does to its subclasses, such as to register them, is not for this one."""
+        """Skip what the stock class does to its subclasses, such as registering them."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""Which values of a graph are sizes and other numbers that are read off a tensor, and no tensors."""
+"""Tell which values of a graph are not tensors but numbers read off a tensor, such as sizes."""
 
 from __future__ import annotations
 

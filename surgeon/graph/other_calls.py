@@ -24,11 +24,11 @@ from surgeon.graph.one_at_a_time import alone
 from surgeon.graph.signatures import held_arguments
 from surgeon.graph.traced import Asked, Traced
 from surgeon.graph.variants import (
-    Call,
+    ForwardCall,
     Variant,
     at_defaults,
     call_of,
-    same,
+    same_argument,
     sizes,
     traced_by_fx,
     traced_elsewhere,
@@ -45,7 +45,7 @@ def otherwise(network: Rewritten, inputs: tuple[str, ...], given: dict[str, Any]
     if recorded:
         held = defaults | network._held
         given = at_defaults(network._stock_class.__name__, given, held)
-        if all(n in inputs or (n in held and same(v, held[n])) for n, v in given.items()):
+        if all(n in inputs or (n in held and same_argument(v, held[n])) for n, v in given.items()):
             return _recorded(network, [given[n] for n in inputs])
     call = call_of(network._stock_class.forward, given, inputs, defaults)
     if isinstance(call, str):
@@ -105,7 +105,7 @@ def more_than_traced(network: Rewritten, rest: tuple[Any, ...]) -> NoReturn:
 
 
 @alone
-def _made(network: Rewritten, call: Call) -> Variant:
+def _made(network: Rewritten, call: ForwardCall) -> Variant:
     """Make the graphs for a call, on modules of their own: other threads may compute meanwhile."""
     meanwhile = network._variants.find(call)  # another thread may have made it meanwhile
     if meanwhile is not None:
@@ -150,7 +150,7 @@ def _made(network: Rewritten, call: Call) -> Variant:
     return variant
 
 
-def _not_followed(network: Rewritten, call: Call, error: TraceError) -> SurgeryError:
+def _not_followed(network: Rewritten, call: ForwardCall, error: TraceError) -> SurgeryError:
     asked = _asked(call)
     way = f"leave {asked[-1]} out" if asked else "call it with images of the size of the cut"
     what = f" with {', '.join(asked)}" if asked else ""
@@ -159,12 +159,12 @@ def _not_followed(network: Rewritten, call: Call, error: TraceError) -> SurgeryE
     )
 
 
-def _asked(call: Call) -> list[str]:
+def _asked(call: ForwardCall) -> list[str]:
     """The arguments of a call beside its first input."""
     return [*call.constants, *list(call.tensors)[1:]]
 
 
-def _demand_form(network: Rewritten, traced: Traced, call: Call) -> None:
+def _demand_form(network: Rewritten, traced: Traced, call: ForwardCall) -> None:
     """Raise SurgeryError where other arguments give an output that the graph cannot give."""
     asked = _asked(call)
     if not asked:
@@ -205,7 +205,7 @@ def _refuse(network: Rewritten, inputs: tuple[str, ...], given: Mapping[str, Any
             f"{_named(types, cast)}: {later}"
         )
     defaults = held_arguments(network._stock_class.forward, inputs) | network._held
-    name = next(n for n, v in given.items() if n not in inputs and not same(v, defaults.get(n)))
+    name = next(n for n, v in given.items() if n not in inputs and not same_argument(v, defaults.get(n)))
     raise SurgeryError(
         f"{network._stock_class.__name__}.forward was traced with "
         f"{name}={defaults.get(name)!r}, and its graph knows no other "

@@ -69,8 +69,8 @@ def always(value: Any) -> Callable[[], Any]:
 
 
 def _by_fields(value: Any, make: Any, args: tuple[Any, ...], state: Any, pairs: Mapping[Any, Any]) -> bool:
-    """Whether its class, called with its fields, gives all there is of it: a ModelOutput, which
-    torch.compile can follow."""
+    """Whether calling its class with its fields restores all of it, as for a ModelOutput; torch.compile can follow
+    such a call."""
     if make is not type(value) or not dataclasses.is_dataclass(value):
         return False
     names = [f.name for f in dataclasses.fields(value)]

@@ -38,7 +38,9 @@ def demand_settled(model: nn.Module) -> None:
         _without_functions(tried)
         before = _looks(tried)
         tried.eval()
-    except Exception:  # no copy, or no change of the mode, of other people's code: said where that is needed
+    except (
+        Exception
+    ):  # people's code may refuse to be copied or to change its mode: reported where it matters
         return
     for name, now in _looks(tried).items():
         if what := _difference(before.get(name), now):

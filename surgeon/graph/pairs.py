@@ -41,15 +41,23 @@ Visit = Callable[[Call], None]
 Seen = Callable[[str, Pair], None]
 
 
-class _SideBySide(fx.Interpreter):
-    def __init__(self, network: Rewritten, stock: nn.Module, visit: Visit | None, seen: Seen | None) -> None:
+class _AlongTheGraph(fx.Interpreter):
+    """Runs the evaluation graph of a rewritten network, and knows the node that runs and which layers are inserted."""
+
+    def __init__(self, network: Rewritten, stock: nn.Module) -> None:
         super().__init__(network, graph=network.eval_graph)
-        self.network, self.stock, self.visit, self.seen = network, stock, visit, seen
+        self.network, self.stock = network, stock
         self.inserted = _inserted(network, stock)
 
     def run_node(self, n: fx.Node) -> Any:
         self.node = n
         return super().run_node(n)
+
+
+class _SideBySide(_AlongTheGraph):
+    def __init__(self, network: Rewritten, stock: nn.Module, visit: Visit | None, seen: Seen | None) -> None:
+        super().__init__(network, stock)
+        self.visit, self.seen = visit, seen
 
     def placeholder(self, target: Any, args: Any, kwargs: Any) -> Any:
         value = super().placeholder(target, args, kwargs)
@@ -89,15 +97,10 @@ class _SideBySide(fx.Interpreter):
         return outputs
 
 
-class _StockAlone(fx.Interpreter):
+class _StockAlone(_AlongTheGraph):
     def __init__(self, network: Rewritten, stock: nn.Module, seen: Callable[[str, Any], None]) -> None:
-        super().__init__(network, graph=network.eval_graph)
-        self.network, self.stock, self.seen = network, stock, seen
-        self.inserted = _inserted(network, stock)
-
-    def run_node(self, n: fx.Node) -> Any:
-        self.node = n
-        return super().run_node(n)
+        super().__init__(network, stock)
+        self.seen = seen
 
     def placeholder(self, target: Any, args: Any, kwargs: Any) -> Any:
         value = super().placeholder(target, args, kwargs)

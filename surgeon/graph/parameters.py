@@ -17,7 +17,7 @@ from surgeon.graph.paths import has
 
 
 def carry_over(parameters: Iterable[Tensor], memo: dict[int, Any]) -> None:
-    """Give the copies of parameters the attributes and gradient hooks of those.
+    """Give the copies of parameters the attributes and gradient hooks of the originals.
 
     Args:
         parameters: The parameters that were copied.

@@ -27,7 +27,7 @@ MODES: tuple[Mode, ...] = ("train", "eval")
 
 
 @dataclass(frozen=True)
-class Call:
+class FunctionCall:
     """A call of a function: the path of the module whose code makes it, the function, and which of its calls there,
     from 1."""
 
@@ -54,7 +54,7 @@ class Place:
     name: str
     node: fx.Node
     module: nn.Module
-    call: Call | None = None
+    call: FunctionCall | None = None
     read: bool = False
     parts: Parts | None = None
     branch: int = 0
@@ -86,7 +86,7 @@ def functions(graph: fx.Graph, network: nn.Module) -> Iterator[Place]:
         if module is not None:
             key, owner = owner_of(node)
             numbers[key, name] += 1
-            call = Call(owner, name, numbers[key, name])
+            call = FunctionCall(owner, name, numbers[key, name])
             yield Place(call.name, node, module, call, branch=sums.get(node, 0))
 
 
@@ -120,11 +120,12 @@ def _note(
     by_node.setdefault(gives, []).append(place)
 
 
-def unlike(train: Iterable[Place], evaluation: Iterable[Place]) -> set[str]:
-    """Names of calls that cannot be told apart: a module's code calls a function more often in one mode."""
+def indistinct(train: Iterable[Place], evaluation: Iterable[Place]) -> set[str]:
+    """Names of calls that cannot be matched between the modes: a module's code calls a function more often in one
+    of them."""
     ours, theirs = _most(train), _most(evaluation)
     return {
-        Call(owner, function, i + 1).name
+        FunctionCall(owner, function, i + 1).name
         for owner, function in ours.keys() & theirs.keys()
         if ours[owner, function] != theirs[owner, function]
         for i in range(max(ours[owner, function], theirs[owner, function]))

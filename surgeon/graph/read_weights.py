@@ -133,7 +133,7 @@ def projection(node: fx.Node) -> fx.Node | None:
 
 
 def whole(graph: fx.Graph) -> dict[str, str]:
-    """Layers whose weight a function is given that does more than the layer, with the function's name."""
+    """Layers whose weight is given to a function that does more than the layer, with the function's name."""
     return {
         str(weight.target).rpartition(".")[0]: node.target.__name__
         for node in graph.nodes

@@ -70,7 +70,7 @@ def _class_of(self: fx.Proxy) -> type:
     frame = sys._getframe(1)
     while frame.f_globals.get("__name__") == "abc" or frame.f_code is torch.is_tensor.__code__:
         frame = frame.f_back or frame
-    # torch's C code asks too, of a proxy among its arguments, and must hear that it is no tensor
+    # torch's C code asks this of proxies among its arguments too, and must be told that they are not tensors
     if _asked_by_a_library(frame) or not _asks_for_a_type(frame):
         return type(self)
     kind: type | None = self.tracer.kind_of(self.node)  # type: ignore[attr-defined]  # a LeafTracer
@@ -142,7 +142,7 @@ def _asked_by_a_library(frame: Any) -> bool:
 
 
 def _compared_as_an_object(frame: Any) -> bool:
-    """Whether what a frame reads now is compared by `is` with a name, `x.dtype is torch.uint8`, or before one."""
+    """Whether the value that a frame reads now is an operand of `is`, as in `x.dtype is torch.uint8`."""
     at = [i for i in dis.get_instructions(frame.f_code) if i.offset >= frame.f_lasti][1:5]
     names = itertools.takewhile(lambda i: i.opname.startswith("LOAD_"), at)
     behind = len(list(names))
@@ -162,7 +162,7 @@ for _target in IN_PLACE:
 
 
 def elsewhere_where_unseen(graph: fx.Graph) -> None:
-    """Have the operators of a graph write elsewhere where nothing would read what they wrote but from their result."""
+    """Turn operators that write in place into plain ones where only their result is read."""
     nodes = [n for n in graph.nodes if n.op == "call_function" and n.target in IN_PLACE]
     if not nodes:
         return

@@ -82,6 +82,8 @@ def _exchanged(value: Any, now: Mapping[int, nn.Module], depth: int) -> Any:
             if new is not one:
                 value[place] = new
     elif isinstance(value, (tuple, set, frozenset)):
+        # Tuples and sets have no places to write to, so they are made anew; but not where nothing changed, since code
+        # may compare them by identity.
         made = [_exchanged(one, now, depth - 1) for one in value]
         if all(a is b for a, b in zip(made, value, strict=True)):
             return value

@@ -75,6 +75,7 @@ def _branch(node: fx.Node, network: nn.Module, known: Mapping[fx.Node, int]) -> 
     common = set(above[0]) & set(above[1])
     if not common:
         return None
+    # What both summands share is not part of either: only layers beyond it tell the branch from the skip.
     layers = [sum(_weighted(n, network) for n in mine if n not in common) for mine in above]
     if not any(layers):
         return None
@@ -82,6 +83,7 @@ def _branch(node: fx.Node, network: nn.Module, known: Mapping[fx.Node, int]) -> 
         return 1 if one in common else 0
     if (one in known) != (other in known):
         return 1 if one in known else 0
+    # Two long branches are no residual connection: a skip has at most one layer, such as a strided convolution.
     if min(layers) > 1:
         return None
     if layers[0] == layers[1]:
@@ -90,7 +92,8 @@ def _branch(node: fx.Node, network: nn.Module, known: Mapping[fx.Node, int]) -> 
 
 
 def _made_of(value: fx.Node, key: str) -> dict[fx.Node, None]:
-    """The value and what it is made of, back to where the module of this call takes it; no tensors of the network's."""
+    """The value and all that it is computed from, back to the inputs of this call's module, without the network's
+    own tensors."""
     nodes: dict[fx.Node, None] = {}
     todo = [value]
     while todo:

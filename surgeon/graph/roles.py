@@ -46,7 +46,7 @@ def _module(model: nn.Module, name: str) -> nn.Module | None:
 
 
 def _configured(model: nn.Module, key: str) -> tuple[str, ...]:
-    """What timm's configuration of a network says of a layer, or nothing."""
+    """What timm's configuration of a network says about a layer, if anything."""
     config: Any = getattr(model, "pretrained_cfg", None) or getattr(model, "default_cfg", None)
     value = config.get(key) if isinstance(config, dict) else getattr(config, key, None)
     return (value,) if isinstance(value, str) else tuple(v for v in value or () if isinstance(v, str))

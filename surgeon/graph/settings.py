@@ -58,7 +58,7 @@ class Settings:
         return all(same(self.held[i].get(self.keys[i], MISSING), old) for i, old in self.contents)
 
     def change(self, network: nn.Module) -> Change | None:
-        """What became of them in the modules that stand there now: the first that is another one."""
+        """Describe the first of them that changed in the modules that stand there now."""
         contents = dict(self.contents)
         for place, (path, name) in enumerate(self.names):
             held = holder(network, path, name)
@@ -75,7 +75,7 @@ class Settings:
 
 
 def _change(network: nn.Module, path: str, name: str, old: Any, now: Any) -> Change:
-    """An attribute that is another one, in words; MISSING stands for what the object has from its class alone."""
+    """Describe an attribute that changed; MISSING stands for what the object has from its class alone."""
     whole = f"{path}.{name}" if path else name
     module = walk(network, path) if path else network
     kind = type(module).__name__
@@ -237,6 +237,7 @@ def same(now: Any, old: Any) -> bool:
         return True
     if isinstance(old, _Seen):
         return old.stands(now)
+    # `old` holds a namespace's content as a dict, copied when the graphs were made.
     if isinstance(now, SimpleNamespace):
         now = vars(now)
     if isinstance(now, dict) or isinstance(old, dict):
@@ -251,6 +252,7 @@ def same(now: Any, old: Any) -> bool:
         return False
     if isinstance(old, functools.partial):
         return same(now.func, old.func) and same(now.args, old.args) and same(now.keywords, old.keywords)
+    # A bound method is a new object at each access, so that identity says nothing.
     if hasattr(old, "__func__") and hasattr(old, "__self__"):
         return now.__func__ is old.__func__
     return isinstance(old, _PLAIN) and bool(now == old)

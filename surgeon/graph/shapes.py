@@ -43,6 +43,7 @@ def add_shapes(
             if not wanted:
                 continue
             known |= {p.name for here in wanted.values() for p in here}
+            # Meta tensors are quicker; code that mixes in tensors of its own runs on fake ones alone.
             for pretended in (on_meta, on_fakes):
                 run = _Shapes(model.get_submodule(region), traced, at, wanted, prefix, seen)
                 if _ran(run, model, seen.arguments.get(region), pretended, input_size):
@@ -126,7 +127,7 @@ class _Shapes(fx.Interpreter):
         return super().call_function(target, args, kwargs)
 
     def call_module(self, target: Any, args: Any, kwargs: Any) -> Any:
-        """What a module gives; of a shape that is known already, without running it."""
+        """A module's output; it is not run if the shape is known already."""
         name, x = self.prefix + str(target), args[0] if args else None
         once = len(self.seen.each_output.get(name, ())) == 1 and name not in self.seen.folded
         if once and isinstance(x, torch.Tensor) and x.is_floating_point():

@@ -13,7 +13,7 @@ from surgeon.graph.read_weights import read_beside
 Ties = tuple[tuple[str, ...], ...]
 
 
-def ties(tree: nn.Module) -> Ties:
+def shared_names(tree: nn.Module) -> Ties:
     """Find parameters that more than one module has; a module with several names counts once.
 
     Args:

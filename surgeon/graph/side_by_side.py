@@ -23,7 +23,7 @@ from surgeon.graph.streams import draws_again, of_numpy, state_of
 
 
 @dataclass(frozen=True)
-class Call:
+class TrialCall:
     """One call: in which mode, of how many images, scaled by what, and whether gradients are asked for."""
 
     training: bool
@@ -42,12 +42,12 @@ class Call:
 
 
 SERIES = (
-    Call(True, 2, 1.0),
-    Call(True, 3, -2.0),
-    Call(True, 2, 0.5, gradients=True),
-    Call(False, 5, -2.0),
-    Call(False, 1, 0.5, gradients=True),
-    Call(False, 65, 1.0, recorded=False, shrunk=4),
+    TrialCall(True, 2, 1.0),
+    TrialCall(True, 3, -2.0),
+    TrialCall(True, 2, 0.5, gradients=True),
+    TrialCall(False, 5, -2.0),
+    TrialCall(False, 1, 0.5, gradients=True),
+    TrialCall(False, 65, 1.0, recorded=False, shrunk=4),
 )
 
 Noted = dict[str, Any]
@@ -57,7 +57,7 @@ Noted = dict[str, Any]
 class Seen:
     """What one call showed: `given` by it, `left` on the modules and `drawn` from the random streams."""
 
-    call: Call
+    call: TrialCall
     output: Noted = field(default_factory=dict)
     gradients: Noted = field(default_factory=dict)
     tensors: Noted = field(default_factory=dict)
@@ -69,14 +69,14 @@ class Seen:
 class CallFailed(Exception):
     """A call of the series, the `number`-th, raised an error, `cause`."""
 
-    def __init__(self, number: int, call: Call, cause: Exception) -> None:
+    def __init__(self, number: int, call: TrialCall, cause: Exception) -> None:
         super().__init__(str(call))
         self.number, self.call, self.cause = number, call, cause
 
 
-def run(network: nn.Module, series: tuple[Call, ...], size: tuple[int, ...], inputs: int) -> list[Seen]:
-    """What each call of a series showed; the network is used up. `size`: of an image; `inputs`: how many images
-    a call takes.
+def run(network: nn.Module, series: tuple[TrialCall, ...], size: tuple[int, ...], inputs: int) -> list[Seen]:
+    """What each call of a series showed; the network must not be used afterwards. `size`: of an image; `inputs`:
+    how many images a call takes.
 
     Raises CallFailed.
     """
@@ -100,8 +100,8 @@ def run(network: nn.Module, series: tuple[Call, ...], size: tuple[int, ...], inp
 
 
 def takes(
-    make: Callable[[], nn.Module], size: tuple[int, ...], inputs: int, series: tuple[Call, ...]
-) -> tuple[tuple[Call, ...], list[Seen]]:
+    make: Callable[[], nn.Module], size: tuple[int, ...], inputs: int, series: tuple[TrialCall, ...]
+) -> tuple[tuple[TrialCall, ...], list[Seen]]:
     """The calls of a series that networks which `make` makes take, and what they show."""
     while series:
         try:
@@ -116,7 +116,7 @@ def takes(
 def _called(
     network: nn.Module,
     names: list[tuple[str, nn.Module]],
-    call: Call,
+    call: TrialCall,
     size: tuple[int, ...],
     inputs: int,
     number: int,

@@ -13,7 +13,7 @@ from surgeon.graph.described import details, kind_of_site, why_altered
 from surgeon.graph.layout import Axis, channel_axes
 from surgeon.graph.leaves import runs_children
 from surgeon.graph.measure import Measured, Shape
-from surgeon.graph.places import MODES, Mode, Place, places, unlike
+from surgeon.graph.places import MODES, Mode, Place, indistinct, places
 from surgeon.graph.read_weights import read_beside
 from surgeon.graph.roles import heads_of, stem_of
 from surgeon.graph.shapes import add_shapes
@@ -48,6 +48,7 @@ def find_sites(
     links = _links(regions)
     logits = _logits(model, dict(regions).get(""))
     axes = channel_axes(model, regions, called, seen.outputs)
+    # A layer may have several reasons against folding; the one that stands last is kept.
     shared = {
         **seen.read_beside,
         **_read_beside(regions),
@@ -127,7 +128,7 @@ def _places(module: nn.Module, traced: Traced) -> dict[Mode, list[Place]]:
         "train": list(places(traced.train, module)),
         "eval": list(places(traced.eval, module)),
     }
-    odd = unlike(*by_mode.values())
+    odd = indistinct(*by_mode.values())
     for mode, calls in by_mode.items():
         by_mode[mode] = [
             p

@@ -13,7 +13,7 @@ _STAGE_NAME = re.compile(r"^((?:layer|stage|block|denseblock|layers|stages|block
 
 
 def stages_of(model: nn.Module, sites: Sequence[Site]) -> Mapping[str, int]:
-    """The stages by the sites' names; 0 is the stem. Empty where nothing tells them."""
+    """The stages by the sites' names; 0 is the stem. Empty if they cannot be told."""
     return _from_features(model, sites) or _from_names(sites) or _from_sizes(sites)
 
 

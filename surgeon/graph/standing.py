@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from surgeon.edits import Edit
 from surgeon.extra_state import without_extra
 from surgeon.graph.fused import is_opened
-from surgeon.graph.implants import implants, kind_of, roots
+from surgeon.graph.implants import class_name_of, implants, roots
 from surgeon.graph.leaves import exchanged_methods
 from surgeon.graph.left_alone import left_alone
 from surgeon.graph.made_weights import maker
@@ -32,7 +32,7 @@ class Standing:
         groups: Number of groups of a convolution, or None.
         made: How hooks or parametrizations compute its weights, in words; "" for plain parameters.
         opened: Whether it is an opened norm.
-        own: Names of the methods that its weights go through and that the object has in a way of its own.
+        own: Names of the methods that its weights go through and that were replaced on the object itself.
     """
 
     kind: str
@@ -144,7 +144,7 @@ def described(module: Any, layers: set[str]) -> Standing:
     with left_alone(module):  # a parametrization may write where it is only read, as a spectral norm does
         weight = getattr(module, "weight", None)
     return Standing(
-        kind=kind_of(module),
+        kind=class_name_of(module),
         shape=tuple(weight.shape) if isinstance(weight, Tensor) else None,
         tensors=tensors,
         groups=groups if isinstance(groups, int) else None,

@@ -71,7 +71,8 @@ def survey(
 
 
 def _kept_inside(regions: list[Region]) -> dict[str, str]:
-    """Layers whose weight a function is given that no graph looks into, with the reason why they are no sites."""
+    """Layers whose weight is given to a function that no graph looks into, with the reason why they are not
+    sites."""
     return {
         f"{r.name}.{name}"
         if r.name
@@ -96,7 +97,7 @@ def find_regions(
     return _Explorer(model, measured, input_size, dict(refused or {})).explored()[0]
 
 
-def norms_behind(tree: nn.Module, refused: Mapping[str, str]) -> Callable[[str], nn.Module | None]:
+def norm_finder(tree: nn.Module, refused: Mapping[str, str]) -> Callable[[str], nn.Module | None]:
     """Return what finds the norm behind a site of a tree; the tree is looked at when it is first asked for one.
 
     Args:
@@ -189,6 +190,7 @@ class _Explorer:
             inputs=tuple(called.shapes),
             questions=self._questions,
         )
+        # Of nested modules that keep their code only the outer one is named: its code is what the graph calls.
         traced.opaque |= {n: w for n, w in kept.items() if not _inside(n, {*kept, *traced.opaque})}
         return Region(name, traced, example() if traced.sized else None, called, tuple(kept))
 

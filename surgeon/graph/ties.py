@@ -17,7 +17,7 @@ from surgeon.graph.exchanged import Change
 
 
 @dataclass(frozen=True)
-class Place:
+class SharedPlace:
     """One place of a module: its path, and the children among which it stands under a name."""
 
     path: str
@@ -30,19 +30,19 @@ class Place:
         return None if child is None else inner_of(child)
 
 
-Tie = tuple[Place, ...]
+Tie = tuple[SharedPlace, ...]
 """All places of one module."""
 
 
 def ties(network: nn.Module, graphs: Iterable[fx.Graph]) -> tuple[Tie, ...]:
     """The modules on the way to what the graphs call or read that stand in several places, each with its places."""
-    places: dict[int, list[Place]] = {}
+    places: dict[int, list[SharedPlace]] = {}
     several = False
     for path, module in tree.modules(network):
         prefix = f"{path}." if path else ""
         for name, child in tree.children(module):
             places_of_child = places.setdefault(id(child), [])
-            places_of_child.append(Place(prefix + name, module._modules, name))
+            places_of_child.append(SharedPlace(prefix + name, module._modules, name))
             several = several or len(places_of_child) > 1
     if not several:
         return ()
@@ -60,8 +60,8 @@ def held(shared: Iterable[Tie]) -> tuple[Holder, ...]:
     return tuple((children, dict(children)) for children in kept.values())
 
 
-def changes(shared: Iterable[Tie]) -> list[Change]:
-    """The shared modules that are no longer one: what stands in a place of theirs beside what stands in the first."""
+def parted(shared: Iterable[Tie]) -> list[Change]:
+    """Shared modules that became different ones: a place of theirs has another module than the first."""
     made: list[Change] = []
     for first, *others in shared:
         now = first.module()

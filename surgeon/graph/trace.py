@@ -72,6 +72,8 @@ def trace(
                 raise
         return _with_values(model, functools.partial(tracer, behind=behind or {}), leaves, known)
 
+    # Most code never asks whether it is exported, and one trace is enough. Where it asks and the answer changes the
+    # graphs, the module that asks has to keep its code, which a third trace finds out by refusing the question.
     with exporting.met_by("no") as export:
         graphs = traced()
     if not export.asked or _same_under_export(graphs, traced):
@@ -118,6 +120,7 @@ def _trace_both(
     asked: dict[bool, Asked] = {}
     # One trace at a time: it patches functions of torch for the whole process.
     with LOCK:
+        # A trace in one mode may find modules that must stay whole, which the other graph then has to call whole too.
         while any(known.get(training) != set(opaque) for training in (False, True)):
             training = known.get(False) == set(opaque)  # what stays whole in one mode does in the other
             with mode(model, training), switched_off(model):

@@ -13,7 +13,7 @@ Example = tuple[tuple[int, ...] | torch.Tensor | None, ...]
 """Shapes of a method's inputs, batch included, or tensors of such shapes and types on the meta device; None
 for an input that is not a tensor."""
 PLAIN_CONSTANT = "_plain_constant"
-"""How the names of tensors begin that a network's code makes of no parameter or buffer."""
+"""The prefix of the names of tensors that a network's code makes without any parameter or buffer."""
 Behind = Mapping[str, Sequence[str]]
 """Layers that stand after a module, by its name."""
 

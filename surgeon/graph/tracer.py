@@ -74,7 +74,7 @@ class LeafTracer(fx.Tracer):
     def trace(  # type: ignore[override]  # of modules alone
         self, root: nn.Module, concrete_args: dict[str, Any] | None = None
     ) -> fx.Graph:
-        # which module draws numbers, or goes on from its last call, a second trace alone looks for
+        # only a second trace looks for the module that draws numbers or goes on from its last call
         closely = False
         again: dict[nn.Module, list[str]] = {}
         while True:

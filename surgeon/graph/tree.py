@@ -27,7 +27,7 @@ def modules(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
         waiting += reversed([(prefix + n, c) for n, c in children(module)])
 
 
-def functions(network: nn.Module) -> Iterator[str]:
+def not_modules(network: nn.Module) -> Iterator[str]:
     """The names of what stands among the modules and is not a module."""
     for path, module in modules(network):
         prefix = f"{path}." if path else ""

@@ -1,4 +1,5 @@
-"""Whose code nobody has compared with its graphs: classes of no library that the sweep over all models runs."""
+"""Code that was never compared with its graphs: classes from outside the libraries that the sweep over all models
+runs."""
 
 from __future__ import annotations
 
@@ -13,7 +14,8 @@ _CHECKED = ("torch", "torchvision", "timm", "surgeon")
 
 
 def unchecked(network: nn.Module) -> list[str]:
-    """The modules of a network, by name, whose code a graph would stand for and which is of no checked library."""
+    """The modules of a network, by name, whose code a graph would replace and which belong to no checked
+    library."""
     named = network.named_modules(remove_duplicate=False)
     return [n for n, m in named if not is_leaf(m) and not is_checked(m)]
 

@@ -35,7 +35,7 @@ class Unheard:
     _told: set[str] = field(default_factory=set, compare=False)
 
     def stands(self) -> bool:
-        """True: graphs need not be made anew. Hooks that came since are told once by a warning. It is asked at
+        """True: graphs need not be made anew. Hooks that came since are reported once, by a warning. It is asked at
         every call."""
         counts = [*map(len, self.hooks)]
         if counts != self._seen:

@@ -77,7 +77,7 @@ class ValueTracer(LeafTracer):
         return not self.evaluating
 
     def decided_by(self, node: fx.Node) -> None:
-        """The code decides by a value, or makes a number of it."""
+        """Called where code decides by a value, or makes a number of it."""
         layout = comes_of(node, LAYOUT)
         if layout:
             raise TraceError(f"it decides by {layout} of a tensor, whose answer a graph would keep")

@@ -29,7 +29,7 @@ Key = tuple[Any, ...]
 
 
 @dataclass(frozen=True)
-class Call:
+class ForwardCall:
     """How `forward` is called: the values of its inputs by name, in the order of the graph's, and what
     the other arguments are."""
 
@@ -69,7 +69,7 @@ class Call:
 
 def call_of(
     method: Callable[..., Any], given: Mapping[str, Any], inputs: Iterable[str], held: Mapping[str, Any]
-) -> Call | str:
+) -> ForwardCall | str:
     """How a method is called with the arguments `given`; the name of one that can be neither an input nor a constant.
 
     inputs: arguments that are inputs of its graphs. held: values of the others in these, and their defaults.
@@ -79,7 +79,7 @@ def call_of(
         if isinstance(value, torch.Tensor) or (name in inputs and value is not None):
             tensors[name] = value
         # None for an input is a constant: such a call needs graphs without that input.
-        elif name not in held or not same(value, held[name]) or name in inputs:
+        elif name not in held or not same_argument(value, held[name]) or name in inputs:
             try:
                 # Constants are a part of the key that graphs are kept under.
                 hash(_hashable(value))
@@ -87,10 +87,10 @@ def call_of(
                 return name
             constants[name] = value
     order = placeholders(method, constants, tuple(tensors))
-    return Call({n: tensors[n] for n in order if n in tensors}, constants)
+    return ForwardCall({n: tensors[n] for n in order if n in tensors}, constants)
 
 
-def same(value: Any, other: Any) -> bool:
+def same_argument(value: Any, other: Any) -> bool:
     """Whether an argument is what a graph was made for."""
     if value is other:
         return True
@@ -98,7 +98,9 @@ def same(value: Any, other: Any) -> bool:
     if type(value) is not type(other):
         return False
     if isinstance(value, tuple):
-        return len(value) == len(other) and all(same(a, b) for a, b in zip(value, other, strict=True))
+        return len(value) == len(other) and all(
+            same_argument(a, b) for a, b in zip(value, other, strict=True)
+        )
     # Of anything else `==` may give any answer, a tensor among them: only the same object is the same.
     return isinstance(value, (int, float, str)) and value == other
 
@@ -119,7 +121,7 @@ class Variants:
         self.kept: dict[Key, Variant] = {}
         self._told = False
 
-    def find(self, call: Call) -> Variant | None:
+    def find(self, call: ForwardCall) -> Variant | None:
         """The graphs for a call, or None where they are not made yet."""
         return next((self.kept[k] for k in call.keys if k in self.kept), None)
 
@@ -140,7 +142,7 @@ class Variants:
             )
         return gone
 
-    def use(self, call: Call) -> None:
+    def use(self, call: ForwardCall) -> None:
         """Move a call's graphs to the end."""
         for key in call.keys:
             variant = self.kept.pop(key, None)
@@ -225,7 +227,7 @@ def at_defaults(name: str, given: Mapping[str, Any], held: Mapping[str, Any]) ->
         if argument not in held or not isinstance(value, fx.Proxy):
             continue
         node = value.node
-        if node.op == "placeholder" and node.args and same(node.args[0], held[argument]):
+        if node.op == "placeholder" and node.args and same_argument(node.args[0], held[argument]):
             value.tracer.create_proxy(
                 "call_function", demand_default, (name, argument, held[argument], value), {}
             )
@@ -237,7 +239,7 @@ def at_defaults(name: str, given: Mapping[str, Any], held: Mapping[str, Any]) ->
 @fx.node.has_side_effect
 def demand_default(name: str, argument: str, default: Any, value: Any) -> None:
     """Raise SurgeryError for another value of an argument than the one that the graph was made for."""
-    if not same(value, default):
+    if not same_argument(value, default):
         raise SurgeryError(
             f"{name}.forward was traced with {argument}={default!r}, and its graph knows no other value; trace it with "
             f"{argument} held at the value that is wanted, or leave {argument} out"

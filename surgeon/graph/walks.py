@@ -1,5 +1,5 @@
-"""torch's own code that walks over the children of a network and cannot do with those of a rewritten one what it means
-to: it is known by the file that asks, and refused before anything is done."""
+"""Refuse torch's own code that walks over a network's children and would go wrong on a rewritten one. It is
+recognised by the file that asks, and refused before anything is done."""
 
 from __future__ import annotations
 

@@ -49,8 +49,8 @@ _READ = (
 # Taken before `on` patches them, since the watch itself asks too.
 _is_grad_enabled, _is_inference_mode_enabled = torch.is_grad_enabled, torch.is_inference_mode_enabled
 _LIBRARIES = ("torch", "surgeon")
-"""Whose code may ask for torch's state: what it makes of that, it does at each call too, or it is this
-package's own business."""
+"""Packages whose code may ask for torch's state: they ask again at each call, or the question is this package's
+own."""
 
 
 class Watch:
@@ -73,7 +73,7 @@ class Watch:
 
     @contextlib.contextmanager
     def on(self) -> Iterator[None]:
-        """Watch until the end of the block; what is patched for that is as before afterwards."""
+        """Watch until the end of the block, and then remove all patches."""
         states = self._streams.states()
         with contextlib.ExitStack() as stack:
             for kind, text in _CONTEXTS.items():
@@ -110,8 +110,8 @@ class Watch:
         return self._tensors.made_of_network(value)
 
     def left_by_a_run(self, value: torch.Tensor) -> bool:
-        """Whether a tensor that is not the network's own was computed by a run before: by a hook of somebody's,
-        say, that keeps what a module gave."""
+        """Whether a tensor outside of the network was computed by an earlier run, and kept, for instance by a
+        hook."""
         return self._tensors.left_by_a_run(value)
 
     @property
@@ -305,7 +305,7 @@ def _numpy_to_itself() -> contextlib.AbstractContextManager[Any]:
 
 @contextlib.contextmanager
 def _patched(owner: Any, name: str, first: Callable[[], None]) -> Iterator[None]:
-    """Have a function of a class or module call `first` before it does what it does."""
+    """Patch a function of a class or module so that it calls `first` before its own code."""
     function = getattr(owner, name)
 
     @functools.wraps(function)

@@ -1,4 +1,4 @@
-"""Whether graphs give what the code gives that they stand for: both are run, and compared.
+"""Check that graphs compute the same as the code that they replace: both are run, and compared.
 
 A graph holds the calls that one trace saw. Python code may decide, write, or change things in ways that no trace
 sees and no list of cases names. So, before the cut, a network with code of no checked library is run twice from

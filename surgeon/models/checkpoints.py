@@ -352,7 +352,7 @@ def _pickled(path: Path) -> Any:
 
 
 def _tell_of_others(path: Path, choice: Taken) -> None:
-    """Warn of other weights of the same names: nobody may think that those were taken."""
+    """Warn of other weights of the same names, so that nobody thinks that those were taken."""
     if choice.others:
         hint = either(f"entry={choice.others[0]!r}", f"--weights-entry {choice.others[0]}")
         warn(

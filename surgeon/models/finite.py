@@ -17,7 +17,7 @@ def check_finite_weights(model: nn.Module, weights: Mapping[str, Tensor], source
 
     Args:
         model: the network.
-        weights: name → tensor; names that the network has not are ignored.
+        weights: name → tensor; names that the network lacks are ignored.
         source: where the weights come from, for the message.
 
     Raises:

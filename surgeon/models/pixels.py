@@ -97,6 +97,9 @@ class Normalized(nn.Module):
 
         Returns:
             (N, classes), logits.
+
+        Raises:
+            DataError: The model was said to give probabilities, and gives something else.
         """
         output = logits_of(self.model(self.normalize(x)))
         if not self.probabilities:

@@ -75,7 +75,7 @@ def seal(folder: Path, names: Iterable[str]) -> None:
 def unsealed(folder: Path) -> list[str]:
     """The names of a folder's records that have changed since its work ended.
 
-    A record of a part goes with it: where the part's folder is gone, nothing is left that it is of.
+    A record of a part goes with it: where the part's folder is gone, there is nothing left that it belongs to.
 
     Args:
         folder: the folder.

@@ -21,9 +21,8 @@ from surgeon.host import in_own_state
 from surgeon.images import image_size
 from surgeon.machine import made_by
 from surgeon.models.creating import create_model
-from surgeon.models.facts import input_size_of, normalised_in_words, normalization_of, num_classes_of
+from surgeon.models.facts import input_size_of, num_classes_of
 from surgeon.models.normalisation import as_said
-from surgeon.models.preparation import resized_otherwise
 from surgeon.models.robustbench import is_robustbench
 from surgeon.ownership import check_apart
 from surgeon.pipeline import shown_images
@@ -31,7 +30,8 @@ from surgeon.pipeline.benchmark_list import of_the_list
 from surgeon.pipeline.demands import check_classes, check_names, demand_free, to_evaluate_on
 from surgeon.pipeline.lineage import lineage_of
 from surgeon.pipeline.origin import class_order
-from surgeon.pipeline.own_images import own_sets, seen_in_its_folder, unknown, unrecorded
+from surgeon.pipeline.own_images import own_sets, seen_in_its_folder, unknown
+from surgeon.pipeline.prepared import remarks_on_preparation
 from surgeon.pipeline.tested import on_sets, without_images
 from surgeon.pipeline.training import TRAINED
 from surgeon.processes import first, own_device
@@ -40,7 +40,6 @@ from surgeon.recipe import Evaluation
 from surgeon.report import report
 from surgeon.results.files import RESULT
 from surgeon.store.artifact import folder_of, load
-from surgeon.store.folder import network_in, read_config
 
 PAGE = "report.html"
 
@@ -169,38 +168,12 @@ def evaluate_target(
         name: network_of(s, input_size=size, seed=seed, pretrained=True, allow_code=allow_code).to(place)
         for name, s in named.items()
     }
-    remarks = (
-        unseen
-        if test.split != "train" or compared
-        else (
-            *unseen,
-            (
-                f"{data} has no test images of its own: if the model was trained on it, these "
-                "accuracies are not those of new images"
-            ),
-        )
-    )
+    remarks = _on_images(data, test.split, unseen, compared)
     remarks += (taken,) if taken else ()
     if inside or weights or pretrained or is_robustbench(target):
-        remarks += () if lineage else unrecorded(target, data)
-        if otherwise := resized_otherwise(network):
-            remarks += (
-                f"images are stretched to {size[-2]}×{size[-1]} (bilinear), whatever their shape; the configuration "
-                f"of {target} says {otherwise}: of images of another size it would be given other pixels",
-            )
-        if lineage and mean is not None and not _normalises(folder_of(target)):
-            remarks += (
-                f"warning: {target} was trained without a normalisation, as its record says, and here its images are "
-                f"{normalised_in_words(network)}: leave {either('mean and std', '--mean and --std')} out to evaluate "
-                "it as it was trained",
-            )
-        unsaid = weights or (normalization_of(network) is None and not is_robustbench(target))
-        if unsaid and not lineage and mean is None:
-            remarks += (
-                f"how the images of its training were normalised is not recorded: here they are "
-                f"{normalised_in_words(network)}, as {target} is configured; "
-                f"{either('mean=… and std=…', '--mean and --std')} say otherwise",
-            )
+        remarks += remarks_on_preparation(
+            target, network, size, data=data, lineage=lineage, weights=weights, normalised=mean is not None
+        )
     else:
         remarks += (
             f"{target} has random weights: neither a checkpoint (--weights) nor --pretrained was given",
@@ -289,6 +262,17 @@ def test_images(
     return Tested(test._replace(y=labels, classes=known), remarks, fits)
 
 
+def _on_images(data: str, split: str, unseen: tuple[str, ...], compared: bool) -> tuple[str, ...]:
+    """Remarks on the test images; with one more where they may be training images."""
+    if split != "train" or compared:
+        return unseen
+    return (
+        *unseen,
+        f"{data} has no test images of its own: if the model was trained on it, these accuracies are not those of "
+        "new images",
+    )
+
+
 def _check_sources(named: dict[str, str], classes: tuple[str, ...]) -> None:
     """Raise DataError for networks to attack in the target's place whose outputs mean other classes."""
     for source in named.values():
@@ -304,7 +288,7 @@ def _check_sources(named: dict[str, str], classes: tuple[str, ...]) -> None:
 def kept_name(folder: str | Path, name: str) -> str:
     """The name under which a network is evaluated: that of the finished evaluation, where there is one.
 
-    A folder that was moved or copied has another name than then; that it is not used is said on standard error.
+    If the folder was moved or copied since, standard error says that its present name is not used.
 
     Args:
         folder: the evaluation's folder.
@@ -327,11 +311,6 @@ def add_page(folder: str | Path) -> None:
     page = Path(folder) / PAGE
     if first() and not page.exists() and all(importlib.util.find_spec(m) for m in ("jinja2", "matplotlib")):
         report([folder], page)
-
-
-def _normalises(folder: Path | None) -> bool:
-    """Whether a folder's configuration says how images are normalised; True where there is no folder to ask."""
-    return folder is None or read_config(network_in(folder)).pretrained_cfg.mean is not None
 
 
 def network_of(

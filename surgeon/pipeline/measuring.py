@@ -39,7 +39,7 @@ def columns_of_run(
 
     Raises:
         ArtifactError: The run is not evaluated, or a file of it is damaged.
-        ArgumentError: A column asks for what the evaluation did not make, or for a layer that the network has not.
+        ArgumentError: A column asks for what the evaluation did not make, or for a layer that the network lacks.
     """
     assessment, verdicts = read_assessment(place / EVALUATION), read_parquet(place / EVALUATION / VERDICTS)
     file = place / EVALUATION / CERTIFICATES

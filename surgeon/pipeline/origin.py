@@ -60,7 +60,7 @@ class Origin(BaseModel):
             if name == "classes":
                 _NAMES.validate_python(held)
             elif name not in IMAGES:
-                raise ValueError(f"{name!r:.80} is no set of images; {', '.join(IMAGES)} are")
+                raise ValueError(f"{name!r:.80} is not a set of images; {', '.join(IMAGES)} are")
             elif held is not None and (given := _Set.model_validate(held)).read and given.images is None:
                 raise ValueError(f"{name} have no number of images")
         return value

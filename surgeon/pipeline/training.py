@@ -239,26 +239,7 @@ def train(
         settings["size"] = list(size)
         settings["contents"] = now = made_from(sets, weights, folder_of(model))
         places = {"weights": weights, "model": model, "": absolute_source(data)}
-        moved = before is not None and before["data"] != settings["data"]
-        check_contents(
-            (before or {}).get("contents", {}),
-            now,
-            str(folder),
-            places,
-            **(
-                {"instead": f"it was made from {before['data']}, or choose another folder"}
-                if before and moved
-                else {}
-            ),
-        )
-        if before and moved:
-            if first():
-                write_json(folder / SETTINGS, {**before, "data": settings["data"]})
-            everyone()
-            shown_images.remark(
-                label or folder.name,
-                f"{settings['data']} holds what {before['data']} held when the run began: it goes on",
-            )
+        _check_continued(folder, before, settings, places, label or folder.name)
         check_contents(contents or {}, now, "the training before this one", places)
         cut, trained = folder / "cut", folder / TRAINED
         if folder_of(model) or (
@@ -325,6 +306,34 @@ def train(
                 if PartialState().is_main_process:
                     seal(folder, (SETTINGS, RECIPE, MADE, FAULTS))
     return Trained(folder, history, sets, now, how.remarks)
+
+
+def _check_continued(
+    folder: Path,
+    before: dict[str, Any] | None,
+    settings: dict[str, Any],
+    places: Mapping[str, str | None],
+    name: str,
+) -> None:
+    """Check that a run goes on from what it was made from; data of the same contents may have moved.
+
+    before: the settings in the folder, or None for a new run. places: where the contents lie, for messages.
+    name: the run's, before a remark.
+    """
+    moved = before is not None and before["data"] != settings["data"]
+    instead = (
+        {"instead": f"it was made from {before['data']}, or choose another folder"}
+        if before and moved
+        else {}
+    )
+    check_contents((before or {}).get("contents", {}), settings["contents"], str(folder), places, **instead)
+    if before and moved:
+        if first():
+            write_json(folder / SETTINGS, {**before, "data": settings["data"]})
+        everyone()
+        shown_images.remark(
+            name, f"{settings['data']} holds what {before['data']} held when the run began: it goes on"
+        )
 
 
 def _demand_checkpoint(folder: Path, training: Training) -> None:

@@ -119,7 +119,7 @@ def kind_of(folder: Path) -> str:
 
 
 def _why_no_folder(file: Path) -> str:
-    """A clause on what a file is that is no page, and what to verify instead."""
+    """A clause on what a file is that is not a page, and what to verify instead."""
     if file.suffix.lower() in SUFFIXES.values():
         return (
             "is an exported network, which says nothing of where it was made from: an export is compared with "

@@ -129,7 +129,7 @@ def _find(protocol: str | PathLike[str]) -> Path:
     if Path(text).suffix in (".yaml", ".yml"):
         if not Path(text).is_file():
             raise RecipeError(
-                f"{shown(text)} is no file; protocols by name are {', '.join(protocol_names())}"
+                f"{shown(text)} is not a file; protocols by name are {', '.join(protocol_names())}"
             )
         return Path(text)
     names = protocol_names()

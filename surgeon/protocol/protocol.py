@@ -197,7 +197,7 @@ class Protocol(Strict):
                 )
         for name, budget in self.budgets.items():
             if name not in BUDGETS:
-                raise ValueError(f"{name!r} is no budget; budgets are {', '.join(BUDGETS)}")
+                raise ValueError(f"{name!r} is not a budget; budgets are {', '.join(BUDGETS)}")
             unknown = sorted(set(budget.rows or ()) - set(self.rows))
             if unknown:
                 raise ValueError(f"budget {name} runs {unknown}; the rows are {list(self.rows)}")

@@ -102,7 +102,7 @@ def surveyed() -> tuple[dict[str, Recipe], dict[str, str]]:
     bad: dict[str, str] = {}
     packages = {file.stem: package for file, package in plugged().items()}
     for name in available():
-        file_of(name)  # two of one name are no fault of a recipe
+        file_of(name)  # two packages with one name are not a recipe's fault
         try:
             loaded[name] = load_recipe(name)
         except SurgeonError as error:
@@ -167,7 +167,7 @@ def _retold(before: dict[str, Any], now: dict[str, Any]) -> dict[str, str]:
 
 
 def _whole(content: dict[str, Any]) -> dict[str, Any] | None:
-    """A recipe's plain content with all defaults; None where it is no recipe by itself."""
+    """A recipe's plain content with all defaults; None if it is not a recipe by itself."""
     try:
         return _validate({"name": "recipe", **content}, "").model_dump(mode="json")
     except SurgeonError:

@@ -61,7 +61,7 @@ class Gain(BaseModel):
         if self.uncut_clean is not None and self.difference is None:
             parts.append(
                 f"the uncut network is right on {percent(self.uncut_clean.value)} of the images without any attack, "
-                f"the cut one on {percent(self.clean.value)}: training came between, and it is no base to compare with"
+                f"the cut one on {percent(self.clean.value)}: training came between, so the two cannot be compared"
             )
         if self.uncut is None or self.difference is None:
             return ", ".join(parts)

@@ -128,7 +128,7 @@ def mcnemar(first: Iterable[bool], second: Iterable[bool]) -> Paired:
         The comparison; positive differences favour the second model.
 
     Raises:
-        ArgumentError: A value is no boolean, or the two differ in length or are empty.
+        ArgumentError: A value is not a boolean, or the two differ in length or are empty.
 
     Examples:
         >>> from surgeon.evaluation import mcnemar

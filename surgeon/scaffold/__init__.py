@@ -86,8 +86,8 @@ def _demand_checkout(folder: Path, package: str) -> None:
     lacking = [p for p in (methods / "registry.py", folder / "recipes", folder / "tests") if not p.exists()]
     if lacking:
         raise ArgumentError(
-            f"{folder} is no checkout of surgeon: it has no {lacking[0].relative_to(folder)}; run this in one, or give "
-            + either("it as folder", "it with -o")
+            f"{folder} is not a checkout of surgeon: it has no {lacking[0].relative_to(folder)}; run this in one, or "
+            "give " + either("it as folder", "it with -o")
         )
     if (methods / f"{package}.py").exists() or (methods / package).exists():
         raise ArgumentError(f"there is a file {package!r} in surgeon/methods already; choose another name")

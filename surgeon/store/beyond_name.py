@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from surgeon.errors import ArtifactError
-from surgeon.graph.implants import FUNCTIONS, same, settings_of
+from surgeon.graph.implants import FUNCTIONS, same_setting, settings_of
 from surgeon.store.added import added_modules, added_tensors
 from surgeon.store.caches_of_code import made_while_running
 from surgeon.store.looks import digest_of, held_apart, looks, shown
@@ -65,7 +65,7 @@ def beyond_name(model: nn.Module, made: nn.Module) -> Beyond:
             beyond.exchanged[f"{name}.{key}" if name else key] = f"{shape}, not {old_shape}"
         there = dict(settings_of(stock))
         for key, value in settings_of(now):  # type: ignore[arg-type]  # a module, as above
-            if key in there and not same(value, there[key]):
+            if key in there and not same_setting(value, there[key]):
                 place = f"{name}.{key}" if name else key
                 if can_be_set(value, there[key]):
                     beyond.settings[place] = list(value) if isinstance(value, tuple) else value

@@ -13,7 +13,7 @@ from surgeon.disk.folder_kinds import instead
 from surgeon.disk.hashes import own_hash
 from surgeon.edits import Plan
 from surgeon.errors import ArtifactError, ArtifactWarning, either
-from surgeon.graph.late_code import called_whole
+from surgeon.graph.late_code import called_as_written
 from surgeon.models import own
 from surgeon.models.creating import ZOO, is_known
 from surgeon.models.facts import ORIGIN, input_size_of, name_of, num_classes_of
@@ -163,7 +163,7 @@ def check_hashes(folder: Path, hashes: Mapping[str, str]) -> None:
 
 
 def unverified(hashes: Mapping[str, str]) -> bool:
-    """Whether nothing tells if a folder's weights are those that were saved.
+    """Whether it cannot be known that a folder's weights are those that were saved.
 
     Args:
         hashes: file name → hash, of `hashes_of`.
@@ -172,7 +172,7 @@ def unverified(hashes: Mapping[str, str]) -> bool:
 
 
 def tell_unverified(folder: Path, hashes: Mapping[str, str]) -> None:
-    """Warn where nothing tells if a folder's weights are those that were saved.
+    """Warn if it cannot be known that a folder's weights are those that were saved.
 
     Args:
         folder: the folder.
@@ -180,7 +180,7 @@ def tell_unverified(folder: Path, hashes: Mapping[str, str]) -> None:
     """
     if unverified(hashes):
         warn(
-            f"{folder / CONFIG} states no hash of {WEIGHTS}, so that nothing tells whether these are the "
+            f"{folder / CONFIG} states no hash of {WEIGHTS}, so it cannot be known whether these are the "
             "weights that were saved; surgeon.save writes one",
             ArtifactWarning,
         )
@@ -252,7 +252,7 @@ def hashed_entries(model: nn.Module, work: Path, displaced: bool) -> dict[str, A
     if displaced:
         hashes[ORIGINAL] = own_hash(work / ORIGINAL)
     plan = folded if record is None else record
-    if record is not None and (late := called_whole(model)):
+    if record is not None and (late := called_as_written(model)):
         plan = record.model_copy(update={"refused": record.refused | late})
     if plan is None:
         return {"hashes": hashes}

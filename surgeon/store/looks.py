@@ -9,7 +9,7 @@ import torch
 import xxhash
 from torch import Tensor, nn
 
-from surgeon.graph.implants import kind_of, settings_of
+from surgeon.graph.implants import class_name_of, settings_of
 from surgeon.values import has_values
 
 _LONGEST = 60
@@ -38,7 +38,7 @@ def _parts(module: nn.Module) -> Iterator[tuple[Any, ...]]:
     for name, part in module.named_modules():
         yield (
             name,
-            kind_of(part),
+            class_name_of(part),
             sorted((k, shown(v)) for k, v in settings_of(part)),
             sorted(
                 (k, tuple(t.shape)) for k, t in {**part._parameters, **part._buffers}.items() if t is not None

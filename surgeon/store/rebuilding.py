@@ -82,7 +82,7 @@ def rebuilt(folder: Path, config: Configuration, record: Plan | None, model: nn.
     except SurgeonError:
         raise
     except Exception as error:  # libraries and layers raise anything on bad arguments
-        text = " ".join(str(error).split())[:200] or "no reason is told"
+        text = " ".join(str(error).split())[:200] or "no reason is given"
         raise ArtifactError(
             f"{place}: {config.architecture} cannot be rebuilt as it says ({type(error).__name__}: {text})"
         ) from error
@@ -187,7 +187,7 @@ def stock_of(config: Configuration, folder: Path) -> nn.Module:
     try:
         if config.unwritten_args:
             raise ModelError(
-                f"its arguments {list(config.unwritten_args)} are not written: they were no "
+                f"its arguments {list(config.unwritten_args)} are not written: they were not "
                 "plain data, or said where weights are"
             )
         with Blank():

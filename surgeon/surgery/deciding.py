@@ -181,6 +181,8 @@ class _SoFar:
             self.gone |= {e.site: key for e in new if e.replaces}
         if operation.binds and new and self.size is not None:
             self.notes.append(_bound_note(key, new, self.size))
+        # Later operations must see the new sizes: the edits are carried out on the scratch tree, which is then looked
+        # at again. That is the expensive step, so it is left out after the last operation unless costs depend on it.
         if operation.reshapes:
             hang_functions(self.scratch, self.seen.regions, new)
             cut_tree(self.scratch, new, {key: operation})

@@ -39,6 +39,7 @@ def layer_drifts(before: nn.Module, after: nn.Module, images: Tensor) -> dict[st
             name in inserted or name in replaced or isinstance(after.get_submodule(name), (ConvNd, nn.Linear))
         )
         same = isinstance(old, Tensor) and isinstance(new, Tensor) and old.shape == new.shape
+        # A convolution with a layer behind it is left out: only both together have a stock counterpart.
         if layer and same and name not in behind:
             sums = by_layer.setdefault(name, [0.0, 0.0])
             sums[0] += float((new - old).double().square().sum())

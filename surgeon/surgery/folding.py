@@ -10,14 +10,14 @@ from torch import nn
 from surgeon.edits import Edit, Note, Plan
 from surgeon.errors import FoldError, SurgeryWarning, either
 from surgeon.graph.bound_hooks import bound_in, rebind
-from surgeon.graph.late_code import called_whole
+from surgeon.graph.late_code import called_as_written
 from surgeon.graph.lifting import unlift
 from surgeon.graph.module_tree import bare, carve, close_all, exchange, shared_in, take
 from surgeon.graph.one_at_a_time import one_at_a_time
 from surgeon.graph.paths import has
-from surgeon.graph.shared_parameters import tie, ties
+from surgeon.graph.shared_parameters import shared_names, tie
 from surgeon.graph.standing import remember_rest
-from surgeon.graph.survey import find_regions, norms_behind
+from surgeon.graph.survey import find_regions, norm_finder
 from surgeon.host import in_own_state
 from surgeon.models.norm_statistics import give_back
 from surgeon.selection import INPUT
@@ -82,11 +82,11 @@ def folded(subject: Subject, *, partial: bool) -> tuple[nn.Module, Plan | None]:
     record = subject.record
     assert record is not None  # the door lets no other in
     tree, displaced = bare(subject.model)
-    refused = record.refused | called_whole(subject.model)
+    refused = record.refused | called_as_written(subject.model)
     # Replacing modules would lose hooks that are bound to the network, and the sharing of parameters.
-    bound, tied = bound_in(tree), ties(tree)
+    bound, tied = bound_in(tree), shared_names(tree)
     stood = {e.site: tree.get_submodule(e.site) for e in record.edits if e.site != INPUT}
-    merging = Merging(subject, record, tree, norms_behind(tree, refused), partial=partial)
+    merging = Merging(subject, record, tree, norm_finder(tree, refused), partial=partial)
     merging.all()
     if merging.stuck and not partial:
         raise FoldError(_list(record, merging.stuck))

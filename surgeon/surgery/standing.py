@@ -13,7 +13,7 @@ from torch import nn
 
 from surgeon.edits import Plan
 from surgeon.errors import SurgeryError
-from surgeon.graph.implants import Implant, exchanged, kind_of
+from surgeon.graph.implants import Implant, class_name_of, exchanged
 from surgeon.graph.paths import has
 from surgeon.graph.standing import Standing, described, emptied
 from surgeon.selection import INPUT
@@ -163,7 +163,7 @@ def _methods(now: Standing, old: Standing) -> str:
 def _without_statistics(site: str, module: nn.Module) -> Finding:
     return Finding(
         site=site,
-        recorded=f"{kind_of(module)} with running statistics",
+        recorded=f"{class_name_of(module)} with running statistics",
         found="one without running_mean and running_var",
         remedy=_STATISTICS,
     )
@@ -179,7 +179,7 @@ def _other_tensors(now: Standing, before: Standing) -> str:
 
 def _is_around(module: nn.Module, kind: str) -> bool:
     """Say whether a module has one of a class inside, as what is put around another has."""
-    return any(kind_of(m) == kind for m in list(module.modules())[1:])
+    return any(class_name_of(m) == kind for m in list(module.modules())[1:])
 
 
 def _other_implant(tree: nn.Module, site: str, name: str, old: str, now: str) -> Finding:

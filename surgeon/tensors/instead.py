@@ -18,7 +18,7 @@ class NotHere(LayerError, AttributeError):
 
 
 class Instead(nn.Module):
-    """Base of layers that take the place of another kind of layer: what that one had and they have not is told.
+    """Base of layers that replace another kind of layer: an error says which attributes only the old kind has.
 
     Code that was written for the old layer, such as a loop that fuses norms into convolutions, reads its attributes.
     """
@@ -26,7 +26,7 @@ class Instead(nn.Module):
     as_convolution: ClassVar[bool] = False
     """Whether pictures and comparisons of layers take it for a convolution: its outputs are maps of channels."""
     _was: tuple[str, str, tuple[str, ...]] = ("", "", ())
-    """The name of the place, the class that stood there, and the names of what it had and this layer has not."""
+    """The name of the place, the class that stood there, and the names of what it had and this layer lacks."""
 
     def stands_for(self, site: str, old: nn.Module) -> None:
         """Take note of the layer that was here.

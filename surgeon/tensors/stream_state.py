@@ -7,7 +7,6 @@ alone is freed before the other process opens the handle.
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
 
 def stream_state(generator: torch.Generator) -> bytes:
@@ -22,17 +21,15 @@ def stream_state(generator: torch.Generator) -> bytes:
     return generator.get_state().numpy().tobytes()
 
 
-def stream_at(state: bytes | Tensor) -> torch.Generator:
+def stream_at(state: bytes) -> torch.Generator:
     """Return a CPU generator in a given state.
 
     Args:
-        state: The state; a tensor in pickles from before version 0.2.
+        state: The state.
 
     Returns:
         The generator.
     """
-    if not isinstance(state, Tensor):
-        state = torch.frombuffer(bytearray(state), dtype=torch.uint8)
     generator = torch.Generator(device="cpu")
-    generator.set_state(state)
+    generator.set_state(torch.frombuffer(bytearray(state), dtype=torch.uint8))
     return generator

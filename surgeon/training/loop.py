@@ -263,9 +263,11 @@ class _Training:
         set_noise(self.model, not quiet)
         self.network.train()
         saved = began = time.perf_counter()
+        # The plateau rule reads validation losses; a training without validation images has only those of its steps.
         losses = [r.loss if math.isnan(r.val_loss) else r.val_loss for r in at.rows]
         for step, batch in enumerate(self.batches.epoch(epoch, at.step), at.step):
             self.set_rate(epoch + step / steps, losses)
+            # In the quiet phase the rate stays at its minimum, unless averaging has a rate of its own by then.
             if quiet and not (s.swa is not None and s.swa.lr is not None and epoch >= first_averaged(s)):
                 for group in self.optimizer.param_groups:
                     group["lr"] = floor(s)

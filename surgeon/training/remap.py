@@ -73,6 +73,7 @@ def remap(optimizer: Optimizer | Wrapping, before: nn.Module, after: nn.Module) 
     inner: Any = optimizer
     while not isinstance(getattr(inner, "state", None), dict) and hasattr(inner, "optimizer"):
         inner = inner.optimizer
+    # By identity, since an optimizer knows its parameters by no name.
     old = {id(p): n for n, p in before.named_parameters(remove_duplicate=False)}
     unknown = sum(id(p) not in old for g in inner.param_groups for p in g["params"])
     if unknown:
@@ -95,6 +96,7 @@ def remap(optimizer: Optimizer | Wrapping, before: nn.Module, after: nn.Module) 
     kept: list[str] = []
     added: list[str] = []
     for name, parameter in new.items():
+        # A known parameter that is in no group was left out on purpose, as where it is frozen.
         if name in known:
             if name not in place:
                 continue
@@ -105,6 +107,7 @@ def remap(optimizer: Optimizer | Wrapping, before: nn.Module, after: nn.Module) 
         if group is not None:
             groups[group].append(name)
             added.append(name)
+    # Groups and the optimizer are changed in place: schedulers and wrappers hold references to them.
     inner.state.clear()
     for group, own in zip(inner.param_groups, groups, strict=True):
         group["params"] = [new[n] for n in own]

@@ -96,7 +96,7 @@ def test_headlines_and_their_refusals():
     eot = [a.model_copy(update={"eot": 20}) for a in attacks]
     assert "majority of 40 draws" in summarize(outcome(eot, [{1}], draws=40), random=True).headline.text
     basic = [a.model_copy(update={"group": "basic"}) for a in attacks]
-    assert "no protocol" in summarize(outcome(basic, [{1}])).refused[0]
+    assert "not a protocol" in summarize(outcome(basic, [{1}])).refused[0]
     missing = Outcome(
         fine_outcome := outcome(attacks, [{1}]).verdicts, tuple(attacks), 1, ("a linf 8/255, block 3",)
     )
@@ -125,7 +125,7 @@ def test_findings_read_the_traits_and_the_numbers():
 @pytest.mark.parametrize("group", ["", "basic", "paper", "transfer", "mine"])
 def test_attacks_of_no_suite_and_none_at_all_have_no_headline(group):
     by_hand = [Attack(name="fgsm", kind="fgsm", eps=e, group=group) for e in (0.0, 0.3)]
-    for attacks, why in ((by_hand, "named by hand are no protocol"), ([], "no attacks were made")):
+    for attacks, why in ((by_hand, "named by hand are not a protocol"), ([], "no attacks were made")):
         found = summarize(outcome(attacks, [{1}] * len(attacks)))
         assert found.headline is None and any(why in reason for reason in found.refused)
         assert f"no number to quote: {found.refused[0]}" in found._repr_html_()

@@ -300,7 +300,7 @@ def test_parts_are_traced_with_the_values_that_they_are_called_with():
     for size in (SIZE, OTHER, (3, 5, 9)):
         x = torch.randn(2, *size, dtype=torch.double)
         assert torch.equal(cut(x), model(x))
-    assert not cut.inner._variants.find(variants.Call({"x": None}, {"resolution": (8, 8)}))
+    assert not cut.inner._variants.find(variants.ForwardCall({"x": None}, {"resolution": (8, 8)}))
     assert len(cut.inner._variants.kept) == 2
 
 

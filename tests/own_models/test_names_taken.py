@@ -12,9 +12,26 @@ from surgeon.errors import SurgeryError
 
 SIZE = (3, 8, 8)
 NAMES = [
-    "graph", "graphs", "code", "meta", "shape_env", "anchor", "points", "surgery", "displaced", "recompile", "retrace",
-    "_inputs", "_example", "_types", "_held", "_programs", "_stock_class", "to_folder", "eval_graph",
-]  # fmt: skip
+    "graph",
+    "graphs",
+    "code",
+    "meta",
+    "shape_env",
+    "anchor",
+    "points",
+    "surgery",
+    "displaced",
+    "recompile",
+    "retrace",
+    "_inputs",
+    "_example",
+    "_types",
+    "_held",
+    "_programs",
+    "_stock_class",
+    "to_folder",
+    "eval_graph",
+]
 PLAIN = [n for n in NAMES if n not in ("meta", "shape_env")]
 
 

@@ -203,7 +203,7 @@ def test_arguments_that_are_no_plain_data_are_not_written_and_loading_says_so(co
     model = surgeon.create_model("mine.nets:typed", model_args={"norm": nn.InstanceNorm2d})
     surgeon.save(model, tmp_path / "out")
     with pytest.raises(
-        ArtifactError, match=r"its arguments \['norm'\] are not written: they were no plain data"
+        ArtifactError, match=r"its arguments \['norm'\] are not written: they were not plain data"
     ):
         surgeon.load(tmp_path / "out", allow_code="mine.nets")
     assert surgeon.load(tmp_path / "out", model=model) is not None

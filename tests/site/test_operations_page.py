@@ -1,6 +1,7 @@
 """The tables of the page "A method of your own" are those of the code."""
 
 import inspect
+import re
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ from surgeon.methods import Operation
 from surgeon.results.kinds import KINDS
 from surgeon.results.threat import Attack
 
-PAGE = (Path(__file__).parents[2] / "docs" / "operations.md").read_text(encoding="utf-8")
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "operations.md").read_text(encoding="utf-8")
 
 
 def cells_of(text, first):
@@ -62,6 +64,14 @@ def test_the_table_of_class_attributes_has_each_with_its_default():
         name: f'"{default}"' if isinstance(default, str) else str(default)
         for name, default in declared.items()
     }
+
+
+def test_what_a_layer_may_say_of_itself_is_what_the_graphs_ask():
+    asked = re.compile(
+        r"""(?:getattr|hasattr)\((?:module|layer|m), "(of_\w+|traced_\w+|switched_\w+|after)\""""
+    )
+    there = {n for file in (ROOT / "surgeon" / "graph").glob("*.py") for n in asked.findall(file.read_text())}
+    assert there == {re.match(r"\w+", name)[0] for name in cells_of(PAGE, "of the layer")}
 
 
 def test_each_question_to_an_operation_is_on_the_page():

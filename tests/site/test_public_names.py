@@ -29,7 +29,7 @@ def told(package, name):
     value = getattr(value, "__wrapped__", value)
     if isinstance(value, type) or inspect.isroutine(value):
         return bool(vars(value).get("__doc__") if isinstance(value, type) else value.__doc__)
-    module, constant = public.home(package, name).rsplit(".", 1)
+    module, constant = public.origin_of(package, name).rsplit(".", 1)
     text = Path(importlib.import_module(module).__file__).read_text(encoding="utf-8")
     return after(text, constant)
 

@@ -146,6 +146,17 @@ def test_a_plan_walks_the_same_way():
     assert not {"door", "looking", "deciding"} & set(found.steps[found.steps.index("cutting") :]), found.steps
 
 
+@pytest.mark.parametrize("number", [16, None])
+def test_a_second_surgery_walks_the_same_way(number):
+    torch.manual_seed(0)
+    cut = surgeon.apply(Tiny().eval(), "anl", input_size=SIZE)
+    images = torch.randn(number, *SIZE) if number else None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", CalibrationWarning)
+        again = Walk(lambda: surgeon.apply(cut, "kap", input_size=SIZE, stack=True, calibration=images))
+    assert not again.back and len(again.rooms) <= MOST, (again.back, again.rooms)
+
+
 @pytest.mark.parametrize(
     "undo, recipe, rooms",
     [

@@ -35,7 +35,7 @@ def open_imagenet_c(folder: Path) -> ShiftSet:
         The set: a part for each corruption and severity.
 
     Raises:
-        DataError: a corruption or class is unknown, a severity lacks, or the parts have not the same images.
+        DataError: a corruption or class is unknown, a severity is missing, or the parts do not have the same images.
     """
     corruptions = _corruptions(folder)
     known = (*CORRUPTIONS, *EXTRA)

@@ -36,7 +36,7 @@ def open_imagenet_folder(folder: Path) -> ShiftSet:
         The set, of one part.
 
     Raises:
-        DataError: a folder is no class of ImageNet, the classes are neither all 1,000 nor the 200 of ImageNet-A
+        DataError: a folder is not a class of ImageNet, the classes are neither all 1,000 nor the 200 of ImageNet-A
             or ImageNet-R, or a class has no images.
     """
     no_images_in(folder)

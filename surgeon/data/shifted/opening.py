@@ -45,7 +45,9 @@ def open_shift(path: str | Path) -> ShiftSet:
         if opener is None:
             inner = next((f for f in folders(folder) if _opener(folder / f)), None)
             hint = f"did you mean {shown(folder / inner)}? " if inner else ""
-            raise DataError(f"{shown(path)} is no published shifted set; {hint}Expected is one of: {LAYOUTS}")
+            raise DataError(
+                f"{shown(path)} is not a published shifted set; {hint}Expected is one of: {LAYOUTS}"
+            )
         return opener(folder)
 
 

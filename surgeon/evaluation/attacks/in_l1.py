@@ -60,7 +60,7 @@ def auto_pgd_l1(attack: Attack, model: nn.Module, images: Tensor, labels: Tensor
 
 
 class _Watched(nn.Module):
-    """A network that keeps the latest image at each place of the batch that it has told as another class."""
+    """A network that keeps, for each place of the batch, the latest image that it misclassified."""
 
     def __init__(self, model: nn.Module, images: Tensor, labels: Tensor) -> None:
         super().__init__()

@@ -76,7 +76,7 @@ def admitted(model: nn.Module, images: Tensor, labels: Tensor, *, seed: int = 0)
 
 @torch.no_grad()
 def _check_alone(model: nn.Module, images: Tensor, seed: int) -> None:
-    """Raise DataError for a model that says something else of images in the company of other ones.
+    """Raise DataError for a model whose outputs for an image depend on the rest of the batch.
 
     Verdicts on images would depend on the batch. A model that is random is not asked: it draws anew in each pass.
     """
@@ -266,6 +266,7 @@ def checked_class_names(
     if len(names) < outputs and num_classes is None:
         raise ArgumentError(
             f"class_names are {len(names)}, and the network has {outputs} outputs: give one for each output; where the "
-            f"first {len(names)} are meant, and the rest are no class of these images, say so by num_classes={outputs}"
+            f"first {len(names)} are meant, and the rest are not classes of these images, say so by "
+            f"num_classes={outputs}"
         )
     return names

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from surgeon.edits import Edit, Growth, Traits
-from surgeon.errors import FoldError, SelectionError, either
-from surgeon.methods.base import Context, Cut, FoldContext, Operation, Proposal, sizes
+from surgeon.errors import SelectionError, either
+from surgeon.methods.base import Context, Cut, Operation, Proposal, sizes
 from surgeon.selection import Site
 
 if TYPE_CHECKING:
@@ -72,15 +72,3 @@ class InputScaleMap(Operation):
         from surgeon.methods.controls.input_scale_layer import InputScale
 
         return Cut(layer=InputScale(*sizes(edit)["size"]))
-
-    def fold(self, edit: Edit, context: FoldContext) -> nn.Module | None:
-        """Refuse: a convolution has no factor per pixel.
-
-        Args:
-            edit: The edit.
-            context: Not used.
-
-        Raises:
-            FoldError: Always.
-        """
-        raise FoldError(edit.note)

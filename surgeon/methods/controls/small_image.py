@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from surgeon.edits import Edit, Growth, Traits
-from surgeon.errors import FoldError, SelectionError
-from surgeon.methods.base import Context, Cut, FoldContext, Operation, Proposal
+from surgeon.errors import SelectionError
+from surgeon.methods.base import Context, Cut, Operation, Proposal
 from surgeon.selection import Site
 
 if TYPE_CHECKING:
@@ -129,18 +129,6 @@ class SmallImageStem(Operation):
         stem.kernel_size, stem.stride, stem.padding = (side, side), (1, 1), (side // 2, side // 2)
         stem._reversed_padding_repeated_twice = [side // 2] * 4
         return Cut(replacement=stem)
-
-    def fold(self, edit: Edit, context: FoldContext) -> nn.Module | None:
-        """Refuse: the old stem computes something else.
-
-        Args:
-            edit: The edit.
-            context: Not used.
-
-        Raises:
-            FoldError: Always.
-        """
-        raise FoldError(edit.note)
 
 
 def _centre(shape: Sequence[int], other: Sequence[int]) -> tuple[EllipsisType | slice, ...]:

@@ -187,6 +187,11 @@ class DefectiveMask(OptionalState):
 
         Returns:
             As `forward` returns.
+
+        Examples:
+            >>> layer, norm, x = DefectiveMask(4, 2, 2), nn.BatchNorm2d(4), torch.rand(8, 4, 2, 2)
+            >>> torch.equal(layer.after(norm, x), layer(norm(x)))
+            True
         """
         given = module(x)
         # A subclass with a forward of its own computes something else than what is shortened here.

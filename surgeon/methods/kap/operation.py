@@ -42,7 +42,7 @@ _EFFECTS: dict[str, Effect] = {
 }
 _DATA_RIDGE = 1e-5
 _MANY = 8
-"""From this many linear layers on, a network with one convolution is told to be cut in one layer alone."""
+"""From this many linear layers on, a note says of a network with one convolution that one layer alone is cut."""
 
 
 class KernelAveragePooling(Operation):
@@ -126,7 +126,9 @@ class KernelAveragePooling(Operation):
                 f"kernel_size={size} is even, which start 'replicate' and kernels other than 'average' are not made for"
             )
         if self.divisor == "window" and (self.pool == "max" or self.kernel != "average"):
-            raise ValueError("divisor 'window' is of an average: it needs pool 'mean' and kernel 'average'")
+            raise ValueError(
+                "divisor 'window' belongs to averages: it needs pool 'mean' and kernel 'average'"
+            )
         if self.divisor == "window" and self.start == "replicate":
             raise ValueError(
                 "divisor 'window' makes less of the copies at the border: start 'replicate' needs 'channels'"

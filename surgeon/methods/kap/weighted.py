@@ -45,7 +45,7 @@ class WeightedKernelPool(KernelAveragePool):
             )
         self.kernel, self.spread = kernel, self.kernel_size / 4 if spread is None else float(spread)
         if not self.spread > 0:
-            raise LayerError(f"spread={spread} is no width of a Gaussian; it must be above 0")
+            raise LayerError(f"spread={spread} cannot be the width of a Gaussian; it must be above 0")
         rows, cols = window(self.sheet, self.kernel_size)
         self.register_parameter(
             "theta", nn.Parameter(torch.zeros(rows * cols)) if kernel == "learned" else None

@@ -47,7 +47,7 @@ class SoftPooling(Operation):
     def _fits_together(self) -> SoftPooling:
         if self.start == "fitted" and self.to == "average":
             raise ValueError(
-                "start 'fitted' needs weights, which an average has not: to 'depthwise' or 'conv'"
+                "start 'fitted' needs weights, which an average does not have: to 'depthwise' or 'conv'"
             )
         return self
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from surgeon.edits import Edit, Growth, Note, Traits
-from surgeon.errors import FoldError, SelectionError, either
-from surgeon.methods.base import Context, Cut, FoldContext, Observed, Operation, Proposal, sizes, usable_of
+from surgeon.errors import SelectionError, either
+from surgeon.methods.base import Context, Cut, Observed, Operation, Proposal, sizes, usable_of
 from surgeon.selection import Site
 
 if TYPE_CHECKING:
@@ -165,6 +165,9 @@ class WeightMap(Operation):
 
         Returns:
             The replacement.
+
+        Raises:
+            SelectionError: The map's output would have another size than the convolution's.
         """
         from surgeon.methods.weight_map.blend import WeightMapBlend
         from surgeon.methods.weight_map.module import WeightMap2d, init_from_conv
@@ -287,18 +290,6 @@ class WeightMap(Operation):
         from surgeon.methods.weight_map.paper import PAPER
 
         return PAPER
-
-    def fold(self, edit: Edit, context: FoldContext) -> nn.Module | None:
-        """Refuse: no convolution equals a weight map.
-
-        Args:
-            edit: The edit.
-            context: Not used.
-
-        Raises:
-            FoldError: Always.
-        """
-        raise FoldError(edit.note)
 
 
 def _numbers(conv: Any) -> tuple[int, ...]:

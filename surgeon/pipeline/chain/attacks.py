@@ -15,7 +15,8 @@ from surgeon.evaluation.engine.store import MANIFEST, read_outcome
 from surgeon.evaluation.parts import ATTACKS
 from surgeon.evaluation.suites import asked_for, sizes_of
 from surgeon.pipeline.chain.checking import Misfit, Unknown, checked
-from surgeon.pipeline.chain.comparing import demand_equal, difference, read_mapping
+from surgeon.pipeline.chain.comparing import demand_equal, difference
+from surgeon.reading import read_mapping
 from surgeon.recipe import Evaluation
 from surgeon.results.assessment import Assessment
 from surgeon.results.counts import DRAWS

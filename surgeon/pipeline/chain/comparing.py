@@ -5,47 +5,15 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, TypeGuard
+from typing import TypeGuard
 
 import torch
 from torch import Tensor
 
-from surgeon.errors import ArtifactError
 from surgeon.pipeline.chain.checking import Misfit, some
-from surgeon.reading import parse_json
 
 ROUNDING = 1e-9
 """Relative tolerance for a number that another machine computed."""
-
-
-def read_json(path: Path) -> Any:
-    """Read a JSON file.
-
-    Args:
-        path: the file.
-
-    Raises:
-        ArtifactError: the file is damaged.
-        OSError: the file is missing.
-    """
-    return parse_json(path.read_bytes(), path.name)
-
-
-def read_mapping(path: Path) -> dict[str, Any]:
-    """Read a JSON file that holds a mapping.
-
-    Args:
-        path: the file.
-
-    Raises:
-        ArtifactError: the file is damaged, or holds something else.
-        OSError: the file is missing.
-    """
-    content = read_json(path)
-    if not isinstance(content, dict):
-        raise ArtifactError(f"{path.name} holds {type(content).__name__}, not a mapping")
-    return content
 
 
 def difference(written: object, computed: object, where: str = "") -> str:
@@ -60,7 +28,7 @@ def difference(written: object, computed: object, where: str = "") -> str:
         for key in {**written, **computed}:
             place = f"{where}.{key}" if where else str(key)
             if key not in written or key not in computed:
-                return f"{place} is there in one alone"
+                return f"{place} is in only one of the two"
             if reason := difference(written[key], computed[key], place):
                 return reason
         return ""

@@ -11,12 +11,13 @@ from surgeon.data import differing
 from surgeon.disk.hashes import sha256_of
 from surgeon.models.facts import input_size_of
 from surgeon.pipeline.chain.checking import Misfit, Unknown, checked, within
-from surgeon.pipeline.chain.comparing import demand_equal, read_json, read_mapping
+from surgeon.pipeline.chain.comparing import demand_equal
 from surgeon.pipeline.chain.network import network_checks
 from surgeon.pipeline.chain.origins import demand_source, plain
 from surgeon.pipeline.conversion import Conversion, read_conversion
 from surgeon.pipeline.converting import CONVERSIONS, SETTINGS, Job
 from surgeon.pipeline.lineage import CONVERSION
+from surgeon.reading import read_json, read_mapping
 from surgeon.store.folder import WEIGHTS
 from surgeon.surgery.door import surgery_of
 from surgeon.verification import Check

@@ -15,9 +15,10 @@ from surgeon.evaluation.finished import read_assessment
 from surgeon.evaluation.parts import PICTURES
 from surgeon.pipeline.chain import attacks, certificates, page, shifts, subject
 from surgeon.pipeline.chain.checking import Misfit, Unknown, checked, demand_manifest, in_use, some, unknown
-from surgeon.pipeline.chain.comparing import demand_equal, read_json, read_mapping
+from surgeon.pipeline.chain.comparing import demand_equal
 from surgeon.pipeline.chain.seals import record_checks
 from surgeon.pipeline.evaluating import PAGE
+from surgeon.reading import read_json, read_mapping
 from surgeon.results.assessment import Assessment
 from surgeon.results.files import RESULT, SETTINGS
 from surgeon.results.robustbench import model_info

@@ -83,7 +83,7 @@ def written(folder: Path) -> str:
 
 def _hashes(folder: Path) -> str:
     if unverified(hashes_of(folder, read_config(folder))):
-        raise Unknown(f"{CONFIG} states no hash of {WEIGHTS}, so that nothing tells whether it has changed")
+        raise Unknown(f"{CONFIG} states no hash of {WEIGHTS}, so whether it has changed cannot be known")
     record = check_files(folder)
     return (
         "a stock network" if record is None else f"{len(record.edits)} edits by {record.recipe or 'a plan'}"
@@ -96,7 +96,7 @@ def _loaded(folder: Path, allowed: tuple[str, ...], networks: list[nn.Module]) -
     if own.is_own(name) and own.module_of(name) not in allowed:
         raise Unknown(f"it imports {own.module_of(name)}: allow it by --allow-code {own.module_of(name)}")
     if config.unwritten_args:
-        raise Unknown("its arguments were no plain data, and no name rebuilds it")
+        raise Unknown("its arguments were not plain data, and no name rebuilds it")
     known = (
         name.startswith((TORCHVISION, ZOO, SCHEME)) or own.is_own(name) or timm.is_model(name.split(".")[0])
     )

@@ -10,7 +10,7 @@ from typing import Any
 from surgeon.errors import RecipeError
 from surgeon.ownership.parts import EVALUATION
 from surgeon.pipeline.chain.checking import Keep, Misfit, Unknown, checked, opened, unknown, within
-from surgeon.pipeline.chain.comparing import demand_equal, read_mapping
+from surgeon.pipeline.chain.comparing import demand_equal
 from surgeon.pipeline.chain.origins import Reader, demand_source
 from surgeon.pipeline.chain.run import run_checks
 from surgeon.pipeline.measuring import columns_of_run, labelled_in, tested_in
@@ -20,7 +20,7 @@ from surgeon.pipeline.training import SETTINGS as OF_RUN
 from surgeon.protocol import Protocol, Ran, Runs, check_budget, load_protocol, tabulated
 from surgeon.protocol.column import ON_LAYERS
 from surgeon.protocol.markdown import page
-from surgeon.reading import read_as
+from surgeon.reading import read_as, read_mapping
 from surgeon.results.files import RESULT as EVALUATED
 from surgeon.verification import Check
 

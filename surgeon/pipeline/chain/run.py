@@ -11,7 +11,6 @@ from surgeon.data import held_out_of
 from surgeon.errors import ArtifactError
 from surgeon.ownership.parts import EVALUATION
 from surgeon.pipeline.chain.checking import Keep, Misfit, Unknown, checked, opened, unknown, within
-from surgeon.pipeline.chain.comparing import read_mapping
 from surgeon.pipeline.chain.evaluation import Tested, evaluation_checks
 from surgeon.pipeline.chain.network import network_checks
 from surgeon.pipeline.chain.origins import Reader, source_checks
@@ -19,6 +18,7 @@ from surgeon.pipeline.chain.seals import record_checks
 from surgeon.pipeline.chain.training import result_check, training_checks
 from surgeon.pipeline.ended import CUT, TRAINED
 from surgeon.pipeline.training import RECIPE, SETTINGS
+from surgeon.reading import read_mapping
 from surgeon.recipe import Recipe, dump
 from surgeon.store.folder import check_files
 from surgeon.verification import Check

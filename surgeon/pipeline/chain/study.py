@@ -13,13 +13,14 @@ from surgeon.evaluation.finished import read_assessment
 from surgeon.models.checkpoints import read_weights
 from surgeon.ownership.parts import EVALUATION
 from surgeon.pipeline.chain.checking import Keep, Misfit, Unknown, checked, opened, some, unknown, within
-from surgeon.pipeline.chain.comparing import demand_equal, demand_tensors, read_mapping
+from surgeon.pipeline.chain.comparing import demand_equal, demand_tensors
 from surgeon.pipeline.chain.origins import Reader
 from surgeon.pipeline.chain.run import run_checks
 from surgeon.pipeline.contents import IMAGES
 from surgeon.pipeline.ended import CUT, TRAINED
 from surgeon.pipeline.studying import BASE, RESULT, SETTINGS, compared, place_of
 from surgeon.pipeline.training import SETTINGS as OF_RUN
+from surgeon.reading import read_mapping
 from surgeon.recipe import Recipe
 from surgeon.results.files import RESULT as EVALUATED
 from surgeon.results.study import ARMS

@@ -74,7 +74,7 @@ def _images(
     folder: Path, assessment: Assessment, images: Callable[[int | None], HeldOut], shown: list[HeldOut]
 ) -> str:
     if not assessment.data.get("source"):
-        raise Unknown("where they are from is not in the record")
+        raise Unknown("the record does not say where they are from")
     settings = Evaluation.model_validate(assessment.settings["evaluation"])
     test = images(samples_of(settings, assessment.subject.classes))
     hashes = image_hashes(test.x)

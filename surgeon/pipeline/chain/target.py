@@ -41,7 +41,7 @@ def tested_by_name(folder: Path, reader: Reader) -> Tested:
                 else as_said(subject, assessment.subject.mean, assessment.subject.std)
             )
         if not target:
-            raise Unknown("which network it is of is not in the record")
+            raise Unknown("the record does not name its network")
         if Path(target).is_absolute():
             raise Unknown(f"{target} is no longer there")
         raise Unknown(f"{target} is a name, whose weights are not in a folder")

@@ -34,7 +34,7 @@ def transfer_checks(folder: Path, allowed: tuple[str, ...]) -> list[Check]:
 
 def _same(place: object, wanted: str, allowed: tuple[str, ...]) -> str:
     if not place:
-        raise Unknown("where it lies is not in the record")
+        raise Unknown("the record does not say where it lies")
     if not Path(str(place)).is_dir():
         absolute = Path(str(place)).is_absolute()
         raise Unknown(
