@@ -60,7 +60,7 @@ class Evaluation(WithinPixels, Strict):
     )
     norm: Literal["linf", "l2", "l1", "union"] | None = Field(
         default=None,
-        description="by default linf; in the suite paper the paper's; in the union an image stands in each of its norms",
+        description="by default linf; in the suite paper the paper's; in the union it stands in each norm",
     )
     eps: Size | None = Field(
         default=None,
