@@ -26,9 +26,7 @@ def seen_by(model: nn.Module, images: Tensor, name: str = "images") -> Tensor:
     wide = isinstance(images, Tensor) and images.is_floating_point() and has_values(images)
     check_images(images.float() if wide else images)
     if len(images) == 0:
-        raise DataError(
-            f"{name} are of shape {tuple(images.shape)}: there are none to measure; give one or more"
-        )
+        raise DataError(f"{name} are of shape {tuple(images.shape)}: give one image or more")
     taken = channels_of(model)
     if taken not in (None, images.shape[1]):
         raise DataError(

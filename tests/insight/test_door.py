@@ -31,7 +31,7 @@ WRONG = {
     "other channels": (lambda x: x.repeat(1, 3, 1, 1), r"3 channels \(3×8×8\), and the network takes 1"),
     "a list": (list, "must be one tensor"),
     "without values": (lambda x: x.to("meta"), "without values"),
-    "none": (lambda x: x[:0], "there are no|there are none|be some"),
+    "none": (lambda x: x[:0], "there are no|give one image|be some"),
 }
 
 
