@@ -59,13 +59,17 @@ def describe(error: ValidationError, model: type) -> str:
         place = where(item["loc"])
         if item["type"] == "extra_forbidden":
             fields = _fields_at(model, item["loc"][:-1])
-            unknown.append(f"unknown key '{place}'; {nearest(str(item['loc'][-1]), fields)}")
+            quoted = place if place.startswith("'") else f"'{place}'"
+            unknown.append(f"unknown key {quoted}; {nearest(str(item['loc'][-1]), fields)}")
+        elif item["type"] == "missing" and isinstance(item["loc"][-1], int):
+            parts.append(f"{where(item['loc'][:-1])} is too short: number {item['loc'][-1] + 1} is missing")
         elif item["type"] == "missing":
             parts.append(f"the key {place!r} is missing")
         else:
             message = item["msg"].removeprefix("Value error, ")
             # Validators of our own name the key and the value; pydantic's messages name neither.
-            complete = item["type"] == "value_error" and (not place or place.split(".")[-1] in message)
+            key = next((str(p) for p in reversed(item["loc"]) if not isinstance(p, int)), "")
+            complete = item["type"] == "value_error" and (not place or bool(key) and key in message)
             parts.append(
                 message if complete or not place else f"{place}: {message} (got {shown(item['input'])})"
             )

@@ -50,6 +50,14 @@ def unknown(name: str, valid: Callable[[], Iterable[str]]) -> str:
         there = "a file of weights" if path.is_file() else "not a file here"
         how = either("create_model(NAME, weights=FILE)", "give the network's name, and the file as --weights")
         return f"{name} is {there}, and no name of a network: {how}"
+    if path.is_file():
+        export = (
+            " (an export runs elsewhere, and cannot be taken back)" if path.suffix.lower() == ".onnx" else ""
+        )
+        return (
+            f"{name} is a file, but not of weights ({', '.join(_FILES)}){export}: give a network's name, or the folder "
+            "that surgeon wrote of one"
+        )
     if name.startswith(_TORCHVISION):
         return f"unknown model {name!r}; did you mean 'torchvision/{rest.removeprefix(_TORCHVISION)}'?"
     if "/" not in name:

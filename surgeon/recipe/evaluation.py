@@ -147,6 +147,10 @@ class Evaluation(WithinPixels, Strict):
     def _each_once(self) -> Evaluation:
         if len(set(self.certify)) < len(self.certify):
             raise ValueError(f"certify={self.certify} has a σ twice")
+        for name in ("gaussian", "uniform", "patches"):
+            points = getattr(self, name)
+            if len(set(points)) < len(points):
+                raise ValueError(f"{name}={list(points)} has a point twice")
         if len(set(self.shifts)) < len(self.shifts):
             raise ValueError(f"shifts={[*map(shown, self.shifts)]} has a folder twice")
         return self
@@ -156,7 +160,7 @@ class Evaluation(WithinPixels, Strict):
         if self.norm == "union":
             if self.eps is not None:
                 raise ValueError(
-                    f"eps={self.eps:g} is one size, and the union has three: set union.linf, union.l2 and union.l1"
+                    f"eps={self.eps:g} is one size, and the union has several: set union.linf, union.l2 and union.l1"
                 )
             if self.suite == "paper":
                 raise ValueError("the suite paper has its paper's norm; norm=union needs another suite")

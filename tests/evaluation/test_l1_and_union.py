@@ -120,7 +120,7 @@ def test_a_size_in_l1_beyond_all_images_is_refused(tmp_path):
     assert not (tmp_path / "a").exists()
     with pytest.raises(SurgeonError, match="linf=8 of the union is more than pixels can change"):
         Evaluation(norm="union", union={"linf": 8.0})
-    with pytest.raises(SurgeonError, match="eps=0.1 is one size, and the union has three"):
+    with pytest.raises(SurgeonError, match="eps=0.1 is one size, and the union has several"):
         Evaluation(norm="union", eps=0.1)
 
 

@@ -91,3 +91,11 @@ def test_images_of_another_size_get_an_error_that_names_the_right_one(name):
     cut = surgeon.apply(model, "kap")
     with pytest.raises(ModelError, match="28×28"):
         cut(torch.zeros(1, 1, 32, 32))
+
+
+@pytest.mark.parametrize("name", ["net.onnx", "notes.txt"])
+def test_a_file_that_holds_no_weights_is_there_all_the_same(tmp_path, name):
+    (tmp_path / name).write_bytes(b"something")
+    with pytest.raises(ModelError, match="is a file, but not of weights") as caught:
+        surgeon.create_model(str(tmp_path / name))
+    assert "did you mean" not in str(caught.value)
