@@ -98,7 +98,9 @@ class Normalized(nn.Module):
         Returns:
             (N, classes), logits.
         """
-        output = logits_of(self.model(self.normalize(x)))
+        given = self.normalize(x)
+        # Code may write into its input, and these are the caller's images.
+        output = logits_of(self.model(given.clone() if given is x else given))
         if not self.probabilities:
             return output
         if float(output.detach().min()) < 0 or float((output.detach().sum(1) - 1).abs().max()) > 1e-2:
