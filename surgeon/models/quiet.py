@@ -33,7 +33,9 @@ def held_still(model: nn.Module, seed: int = 0, *, copies: bool = True) -> Itera
         {p.device.index for p in model.parameters() if p.device.type == "cuda" and p.device.index is not None}
     )
     # A hook, since attacks of other packages call the model too; first, as hooks of the caller's may write as well.
-    handle = model.register_forward_pre_hook(_own_input, prepend=True) if copies else None
+    # Through the base class, as scripted modules forbid their own method.
+    register = nn.Module.register_forward_pre_hook
+    handle = register(model, _own_input, prepend=True) if copies else None
     try:
         with modes_kept(model), torch.random.fork_rng(devices=devices), full_precision():
             torch.manual_seed(seed)

@@ -1,19 +1,22 @@
 """Networks whose code writes into its input: judged as ones that do not, and nobody's images are written into."""
 
 import copy
+import warnings
 
 import pytest
 import torch
 from torch import nn
 
 import surgeon
+from surgeon.data import Images
 from surgeon.evaluation import Attack, assess, certify, diagnose, evaluate, noise_accuracy
 from surgeon.insight.adversarial import attacked
 from surgeon.insight.changes import layer_changes, spread_by_layer
 from surgeon.insight.gradcam import gradcam
 from surgeon.insight.moments import moments_by_layer
 from surgeon.models.quiet import held_still
-from surgeon.recipe import Adversary, Evaluation
+from surgeon.recipe import Adversary, Evaluation, Training
+from surgeon.training import fit
 
 pytest.importorskip("torchattacks")
 
@@ -102,6 +105,30 @@ def test_a_training_attacks_the_images_themselves(pair):
         for m in models
     )
     assert torch.equal(one, other) and torch.equal(x, before)
+
+
+def test_a_training_leaves_the_images(pair):
+    *_, model, data = pair
+    given, before = Images(data.x[:32].clone(), data.y[:32]), data.x[:32].clone()
+    fit(model, given, Images(given.x[:16], given.y[:16]), Training(epochs=1, batch_size=16))
+    assert torch.equal(given.x, before)
+
+
+@pytest.mark.parametrize(
+    "made", [torch.jit.script, lambda m: torch.jit.trace(m, torch.rand(2, 1, 8, 8)), torch.fx.symbolic_trace]
+)
+def test_scripted_and_traced_networks_get_copies_too(made):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        model = made(
+            nn.Sequential(nn.Hardtanh(0.4, 0.6, inplace=True), nn.Flatten(), nn.Linear(64, 2)).eval()
+        )
+    x, y = torch.rand(4, 1, 8, 8), torch.tensor([0, 1, 0, 1])
+    before = x.clone()
+    evaluate(model, x, y, [Attack(name="own", kind="own-pgd", eps=0.1, steps=2)])
+    with held_still(model):
+        model(x)
+    assert torch.equal(x, before) and not model._forward_pre_hooks
 
 
 def test_nothing_is_left_on_a_network_that_was_held_still():

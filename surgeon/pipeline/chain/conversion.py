@@ -171,7 +171,7 @@ def _table(folder: Path) -> str:
     for row in good:
         name = Path(str(row["checkpoint"])).stem
         own = read_mapping(folder / name / CONVERSION)
-        told = {k: v for k, v in row.items() if k != "error"}
-        demand_equal({**own, "checkpoint": row["checkpoint"]}, told, f"{name}/{CONVERSION} is not its row")
+        there = {k: v for k, v in row.items() if k != "error"}
+        demand_equal({**own, "checkpoint": row["checkpoint"]}, there, f"{name}/{CONVERSION} is not its row")
     refused = sum("error" in row for row in rows)
     return f"{len(good)} conversions, {refused} refused" + (" at the last call" if refused else "")
