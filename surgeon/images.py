@@ -165,9 +165,10 @@ def check_taken(x: Tensor, model: nn.Module, name: str = "images", *, sizes: boo
         with modes_kept(model), torch.no_grad(), torch.random.fork_rng(devices=[]):
             model.eval()
             two = x[:2].expand(2, *x.shape[1:])  # one image alone may be too few for the network's own norms
-            two = (two / 255 if x.dtype == torch.uint8 else two).to(like)
+            two = (two / 255 if x.dtype == torch.uint8 else two).to(like, copy=True)
             try:
-                model.forward(two)  # the caller's hooks on the network see no trial
+                # A copy, as code may write into its input. The caller's hooks on the network see no trial.
+                model.forward(two.clone())
             except Exception:  # unless it needs one of them
                 model(two)
     except Exception as error:  # the network's own code, on images that it may not take
@@ -180,6 +181,38 @@ def check_taken(x: Tensor, model: nn.Module, name: str = "images", *, sizes: boo
             f"{name} have {x.shape[1]} channels ({times(x.shape[1:])}), and the network takes {first.in_channels}: "
             f"{_remedy(x.shape[1], first.in_channels)}"
         ) from error
+
+
+def plain(x: Tensor, name: str) -> Tensor:
+    """Return a tensor whose memory holds the numbers themselves, as all that reads images takes them.
+
+    Args:
+        x: Images, or their labels.
+        name: Name of them in error messages.
+
+    Returns:
+        The tensor; a copy where it is a view whose numbers torch negates or conjugates as they are read.
+
+    Raises:
+        DataError: It is nested, sparse, quantised or of floats of 8 bits or less, which few functions of torch take.
+
+    Examples:
+        >>> import torch
+        >>> from surgeon.images import plain
+        >>> x = torch.zeros(1, 1, 2, 2)
+        >>> plain(x, "images") is x
+        True
+    """
+    if x.is_nested:
+        raise DataError(f"{name} are a nested tensor; give one of a single size: torch.stack(…)")
+    if x.layout != torch.strided:
+        layout = str(x.layout).removeprefix("torch.").removeprefix("_")
+        raise DataError(f"{name} are a tensor of layout {layout}; give a dense one, by .to_dense()")
+    if x.is_quantized:
+        raise DataError(f"{name} are quantised ({x.dtype}); give floats, by .dequantize()")
+    if x.is_floating_point() and x.element_size() == 1:
+        raise DataError(f"{name} are {x.dtype}; give floats of 16 bits or more, by .float()")
+    return x.resolve_conj().resolve_neg()
 
 
 def channels_of(model: nn.Module) -> int | None:
@@ -225,10 +258,11 @@ def shown(value: object) -> str:
 
 
 def _batch(x: object, name: str, dims: tuple[int, ...]) -> Tensor:
-    """`x`, checked to be a tensor with one of these numbers of dimensions."""
+    """`x`, checked to be a tensor of plain numbers with one of these numbers of dimensions."""
     if not isinstance(x, Tensor):
         one = "torch.from_numpy(…)" if type(x).__module__ == "numpy" else "torch.stack(…)"
         raise DataError(f"{name} must be one tensor (N, C, H, W), not a {type(x).__name__}: {one} makes one")
+    plain(x, name)
     if x.dim() not in dims:
         raise DataError(f"{name} must be a batch (N, C, H, W), not {tuple(x.shape)}")
     return x

@@ -195,7 +195,7 @@ def _outputs(model: nn.Module, images: Tensor) -> Tensor:
     """Return the logits in evaluation mode, without gradients."""
     like = next((p for p in model.parameters() if p.is_floating_point()), images)
     with mode(model, False), torch.no_grad():
-        logits = first_tensor(model(*[images.to(like)] * images_of(model)))
+        logits = first_tensor(model(*[images.to(like, copy=True)] * images_of(model)))
     if logits is None:
         raise VerificationError(f"{type(model).__name__} gives no tensor")
     return logits

@@ -15,7 +15,7 @@ from surgeon.cli.settings import load_recipes
 if TYPE_CHECKING:
     from torch import nn
 
-    from surgeon.pipeline.converting import Job
+    from surgeon.pipeline.job import Job
 
 
 @click.command("convert")
@@ -98,20 +98,27 @@ def command(
     from surgeon.cli.results import conversion_table
     from surgeon.cli.tables import console
     from surgeon.disk.folder_kinds import instead
-    from surgeon.pipeline.converting import Job, checkpoints_in, convert
+    from surgeon.pipeline.converting import checkpoints_in, convert
+    from surgeon.pipeline.job import Job
     from surgeon.pipeline.lineage import lineage_of
     from surgeon.progress import progress, shown_by
+    from surgeon.store.hub import folder_of, is_hub
 
     source, folder = Path(checkpoint), Path(output)
+    as_said = network["num_classes"]
     many = source.is_dir() and not (source / "config.json").is_file() and not instead(source)
     files = checkpoints_in(source) if many else [source]
     _demand_model(checkpoint, source, many, network["model"])
     place = networks.usable_device(device)
     name = network.pop("model") or checkpoint
+    if source.is_dir() and not many and data:
+        network["num_classes"] = None  # it permits more outputs than classes, and makes nothing of a folder
 
     def build(path: Path | None) -> nn.Module:
         weights = str(path) if path is not None and path.is_file() else None
-        return networks.load_model(name, weights=weights, pretrained=False, seed=seed, **network).to(place)
+        # A name that is admitted here stands for its own weights, which a repository of timm's gives as pretrained.
+        known = is_hub(name) and folder_of(name) is None
+        return networks.load_model(name, weights=weights, pretrained=known, seed=seed, **network).to(place)
 
     images = {
         "data": data,
@@ -127,12 +134,12 @@ def command(
         **images,
         "recipes": [r.model_dump(mode="json") for r in recipes],
         "model": name,
-        "num_classes": network["num_classes"],
+        "num_classes": as_said,
         "in_chans": network["in_chans"],
         "model_args": dict(network["model_args"]),
         **{k: network[k] for k in ("weights_entry", "mean", "std") if network[k] is not None},
     }
-    job = Job(build, recipes, said, **images, lineage=lineage_of(checkpoint))
+    job = Job(build, recipes, said, **images, lineage=lineage_of(checkpoint), source=checkpoint)
     if many:
         _many(job, files, folder, overwrite, as_json)
         return
@@ -178,3 +185,18 @@ def _demand_model(checkpoint: str, source: Path, many: bool, model: str | None) 
     if not many and not source.is_file() and model:
         what = "a model folder, which fixes its network" if source.is_dir() else "not a file"
         raise ModelError(f"{checkpoint} is {what}: --model is for a file of weights")
+    if not many and not source.exists() and _is_random(checkpoint):
+        raise ModelError(
+            f"{checkpoint} is the name of a network with random weights, and convert cuts trained ones: give a file of "
+            f"weights with --model {checkpoint}, or a model's folder; `surgeon apply` cuts a new network"
+        )
+
+
+def _is_random(name: str) -> bool:
+    """Whether a name makes a network without trained weights; what own code makes is its author's."""
+    from surgeon.models.creating import is_known
+    from surgeon.models.own import is_own
+    from surgeon.models.robustbench import is_robustbench
+    from surgeon.store.hub import is_hub
+
+    return not (is_own(name) or is_robustbench(name) or is_hub(name)) and is_known(name)

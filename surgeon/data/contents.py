@@ -100,7 +100,17 @@ def _bytes(item: Item) -> bytes:
 def _tensor(values: Tensor) -> str:
     digest = xxhash.xxh3_128(f"{values.dtype} {tuple(values.shape)}".encode())
     for part in _parts(values):
-        digest.update(part.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+        digest.update(
+            part.detach()
+            .resolve_conj()
+            .resolve_neg()
+            .cpu()
+            .contiguous()
+            .flatten()
+            .view(torch.uint8)
+            .numpy()
+            .data
+        )
     return digest.hexdigest()
 
 

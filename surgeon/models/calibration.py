@@ -10,12 +10,13 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from surgeon.errors import DataError
-from surgeon.images import check_inputs, shown, times
+from surgeon.images import check_inputs, plain, shown, times
 
 MOST = 2048
 """Largest number of images that are used."""
 FEWEST = 8
 """With fewer images, no image is held out, and `auto` fits no start to them."""
+_NAME = "calibration: images"
 _SHARE, _ENOUGH = 4, 64
 """Hold out 1 image in 4, at most 64."""
 
@@ -102,9 +103,9 @@ def gathered(given: Calibration, dims: int = 3, most: int = MOST) -> Tensor:
         DataError: It is something else, is empty, has images of different sizes, or fails `check_inputs`.
     """
     if isinstance(given, Tensor):
-        images = given
-        if given.dim() and len(given) > most:
-            images = given[torch.linspace(0, len(given) - 1, most).round().long()]
+        images = plain(given, _NAME)
+        if images.dim() and len(images) > most:
+            images = images[torch.linspace(0, len(images) - 1, most).round().long()]
         check_inputs(images, dims)
         return images
     if isinstance(given, (str, bytes)) or hasattr(given, "__fspath__"):
@@ -129,7 +130,7 @@ def _read(items: Iterator[Any], dims: int, most: int) -> Tensor:
     parts: list[Tensor] = []
     number = 0
     for index, item in enumerate(items):
-        batch = _images_in(item, dims, index)
+        batch = plain(_images_in(item, dims, index), _NAME)
         check_inputs(batch, dims)
         if parts and batch.shape[1:] != parts[0].shape[1:]:
             raise DataError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+import torch
 from torch import Tensor, nn
 
 from surgeon.errors import ArtifactError
@@ -24,17 +25,44 @@ def check_finite_weights(model: nn.Module, weights: Mapping[str, Tensor], source
         ArtifactError: some are not; the message names up to three tensors with the number of such values.
     """
     own = model.state_dict()
-    odd = [
-        f"{name} ({number:,} of {tensor.numel():,} values)"
-        for name, tensor in weights.items()
-        if name in own and (number := _odd(tensor)) and not _odd(own[name])
-    ]
-    if odd:
-        more = f", and {len(odd) - _NAMED} more" if len(odd) > _NAMED else ""
-        raise ArtifactError(
-            f"{source} holds weights that are NaN or infinite: {', '.join(odd[:_NAMED])}{more}; a training that "
-            "diverged leaves such weights: take those from before"
-        )
+    if words := _words((n, t) for n, t in weights.items() if n in own and _odd(t) and not _odd(own[n])):
+        raise ArtifactError(f"{source} {words}")
+
+
+def not_finite(model: nn.Module) -> str:
+    """Say that weights of a network are NaN or infinite, in the words of `check_finite_weights`.
+
+    Nothing else tells what is meant in a network by itself, so that infinite buffers count as masks.
+
+    Args:
+        model: the network.
+
+    Returns:
+        "holds weights that are NaN or infinite: …", to be put behind the network's name; "" where none are.
+
+    Examples:
+        >>> import torch
+        >>> not_finite(torch.nn.Linear(1, 1))
+        ''
+    """
+    parameters = dict(model.named_parameters())
+    every = {**dict(model.named_buffers()), **parameters}
+    plain = {
+        n: t for n, t in every.items() if type(t) in (Tensor, nn.Parameter) and t.layout == torch.strided
+    }
+    return _words((n, t) for n, t in plain.items() if _odd(t) and (n in parameters or bool(t.isnan().any())))
+
+
+def _words(odd: Iterable[tuple[str, Tensor]]) -> str:
+    """The words for tensors with values that are not finite; "" without such tensors."""
+    named = [f"{name} ({_odd(tensor):,} of {tensor.numel():,} values)" for name, tensor in odd]
+    if not named:
+        return ""
+    more = f", and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
+    return (
+        f"holds weights that are NaN or infinite: {', '.join(named[:_NAMED])}{more}; a training that "
+        "diverged leaves such weights: take those from before"
+    )
 
 
 def all_finite(tensors: Iterable[Tensor]) -> bool:

@@ -101,7 +101,9 @@ class Normalized(nn.Module):
         Raises:
             DataError: The model was said to give probabilities, and gives something else.
         """
-        output = logits_of(self.model(self.normalize(x)))
+        given = self.normalize(x)
+        # Code may write into its input, and these are the caller's images.
+        output = logits_of(self.model(given.clone() if given is x else given))
         if not self.probabilities:
             return output
         if float(output.detach().min()) < 0 or float((output.detach().sum(1) - 1).abs().max()) > 1e-2:

@@ -23,7 +23,11 @@ class Conversion(BaseModel):
 
     checkpoint: str
     sha256: str = Field(
-        description="of the checkpoint file, or of a folder's weights; empty for a repository"
+        description="of the checkpoint file, or of a folder's weights; of own code, a hash of the weights that it makes"
+    )
+    config: str = Field(
+        default="",
+        description="sha256 of a folder's config.json; of own code, a hash of how it normalises; empty for a file",
     )
     settings: dict[str, Any] = Field(
         description="recipe, starts, images, seeds: what a second call must share"

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from torch import Tensor
+
 from surgeon.data import absolute_source
 from surgeon.errors import ArtifactError, DataError, ModelError, RecipeError, either
 from surgeon.models import naming
@@ -133,6 +135,23 @@ def check_classes(
             f"is for; where output k is meant to be class k and the rest nothing, say so by num_classes={outputs} "
             f"(--num-classes {outputs})"
         )
+
+
+def check_labels(labels: Tensor, outputs: int | None) -> None:
+    """Check that labels are among a network's outputs, which classes without names do not tell.
+
+    Args:
+        labels: (N,), the numbers of the classes.
+        outputs: the network's number of outputs; None if unknown, which passes.
+
+    Raises:
+        DataError: a label is no output.
+    """
+    if outputs is None or not len(labels) or 0 <= int(labels.min()) <= int(labels.max()) < outputs:
+        return
+    raise DataError(
+        f"labels run from {int(labels.min())} to {int(labels.max())}, the model has {outputs} classes"
+    )
 
 
 def check_names(

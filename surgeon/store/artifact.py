@@ -30,7 +30,7 @@ from surgeon.host import in_own_state
 from surgeon.models import own
 from surgeon.models.checkpoints import check_fit, lay_on, read_weights, tensors_in, versioned
 from surgeon.models.creating import create_model
-from surgeon.models.finite import all_finite, check_finite_weights
+from surgeon.models.finite import all_finite, check_finite_weights, not_finite
 from surgeon.models.tensor_files import same_tensors
 from surgeon.ownership import new_folder
 from surgeon.processes import device_named
@@ -94,11 +94,11 @@ def save(
             after its own `eval()`, as where that merges some.
 
     Warns:
-        ArtifactWarning: the network differs from what its name and arguments make (channels pruned, modules
-            exchanged or added, own code without a name), so that `surgeon.load` needs a network with the same
-            changes, before any surgery, as `model=…`; hooks on its modules change its outputs or gradients, which
-            is tried on two images where there are hooks; or a module's extra state (`get_extra_state`) is not a
-            tensor and was left out.
+        ArtifactWarning: weights are NaN or infinite, which `surgeon.load` refuses; the network differs from what its
+            name and arguments make (channels pruned, modules exchanged or added, own code without a name), so that
+            `surgeon.load` needs a network with the same changes, before any surgery, as `model=…`; hooks on its
+            modules change its outputs or gradients, which is tried on two images where there are hooks; or a module's
+            extra state (`get_extra_state`) is not a tensor and was left out.
 
     Examples:
         >>> import tempfile, surgeon
@@ -129,6 +129,8 @@ def save(
         (work / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         for name, text in {**_lineage(model, work), **(beside or {})}.items():
             (work / name).write_text(text + "\n", encoding="utf-8")
+    if words := not_finite(model):
+        warn(f"{folder} {words}; surgeon.load refuses it", ArtifactWarning)
     if hooks := told_of_hooks(model):
         warn(f"{folder} does not hold all of this network: {hooks}", ArtifactWarning)
     if lost := left_out(state):

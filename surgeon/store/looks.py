@@ -66,7 +66,9 @@ def digest_of(tensor: Tensor) -> str:
     Args:
         tensor: the tensor.
     """
-    return xxhash.xxh3_64_hexdigest(tensor.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return xxhash.xxh3_64_hexdigest(
+        tensor.resolve_conj().resolve_neg().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+    )
 
 
 def shown(value: object) -> str:

@@ -83,8 +83,8 @@ def apply(
 
     Raises:
         SurgeryError: The plan was made for another network or is too large; the plan needs calibration images
-            and no images are given; a plan is given together with settings or a warm start; or the rewritten
-            network does not run (the message names the node).
+            and no images are given; the network holds weights that are NaN or infinite; a plan is given together
+            with settings or a warm start; or the rewritten network does not run (the message names the node).
         DataError: The calibration images have the wrong number of channels, size or type, are not finite, or
             are certainly not normalised as the network's training images were.
         RecipeError: As for `surgeon.plan`.

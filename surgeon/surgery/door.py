@@ -26,6 +26,7 @@ from surgeon.graph.paths import has
 from surgeon.images import check_taken, image_size, times
 from surgeon.methods.needs import needs_data
 from surgeon.models.facts import input_size_of
+from surgeon.models.finite import not_finite
 from surgeon.models.norm_statistics import demand_room
 from surgeon.surgery.standing import Finding, changed_sites, demand
 from surgeon.values import has_values
@@ -298,9 +299,12 @@ def check_plan(subject: Subject, made: Plan) -> None:
         made: The plan.
 
     Raises:
-        SurgeryError: The plan is for another network or too large, or the network's tensors have no values.
+        SurgeryError: The plan is for another network or too large, or the network's tensors have no values, or some
+            that are NaN or infinite.
     """
     _refuse_empty(subject.model)
+    if words := not_finite(subject.model):
+        raise SurgeryError(f"this {type(subject.model).__name__} {words}")
     if subject.fingerprint != made.fingerprint:
         raise SurgeryError(
             f"the plan was made for {made.model} (fingerprint {made.fingerprint}), not for this "

@@ -59,11 +59,11 @@ def attacked(
             0, 1
         )
         with torch.no_grad():
-            clean = outputs_of(forward(x))[0] if s.method == "trades" else None
+            clean = outputs_of(forward(x.clone()))[0] if s.method == "trades" else None
         for _ in range(s.number):
             adversarial.requires_grad_(True)
             with torch.enable_grad():
-                logits = outputs_of(forward(adversarial))[0]
+                logits = outputs_of(forward(adversarial.clone()))[0]  # code may write into its input
                 value = (
                     nn.functional.cross_entropy(logits, y, reduction="sum")
                     if clean is None

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from surgeon.data import Images
 from surgeon.errors import DataError
-from surgeon.images import check_stored, check_taken
+from surgeon.images import check_stored, check_taken, plain
 from surgeon.training.randomness import seed_of
 
 Source: TypeAlias = "Images | Dataset"
@@ -226,6 +226,7 @@ def check(name: str, data: Source, model: nn.Module, *, pixels: bool, channels: 
         raise DataError(
             f"{name} has labels in a {type(data.y).__name__}; give a tensor (N,) of class indices: torch.as_tensor(y)"
         )
+    plain(data.y, f"{name}: labels")
     if len(data.x) != len(data.y):
         raise DataError(f"{name} has {len(data.x)} images and {len(data.y)} labels; give one label each")
     labels_of(data.y, name, numbers=torch.arange(len(data.y)))

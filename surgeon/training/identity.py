@@ -154,7 +154,18 @@ def _bytes(value: object) -> bytes:
     if not isinstance(value, Tensor):
         return repr(type(value)).encode()
     head = f"{value.dtype} {tuple(value.shape)}".encode()
-    return head + value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes()
+    return (
+        head
+        + value.detach()
+        .resolve_conj()
+        .resolve_neg()
+        .cpu()
+        .contiguous()
+        .flatten()
+        .view(torch.uint8)
+        .numpy()
+        .tobytes()
+    )
 
 
 def _hash(values: Sequence[Tensor | bytes]) -> str:

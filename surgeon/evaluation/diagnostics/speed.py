@@ -45,8 +45,8 @@ def images_per_second(models: Sequence[nn.Module], images: Tensor, *, repeats: i
         # Who is first changes: what came before it in a cache, or a busy machine, is then no network's own.
         order = range(len(models)) if turn % 2 else range(len(models) - 1, -1, -1)
         for k in order:
-            x = images[:BATCH].to(device_of(models[k]))
-            with held_still(models[k]), torch.no_grad():
+            x = images[:BATCH].to(device_of(models[k]), copy=True)  # code may write into its input
+            with held_still(models[k], copies=False), torch.no_grad():
                 _wait(x)
                 began = time.perf_counter()
                 models[k](x)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from surgeon.arguments import checked_count
 from surgeon.errors import ArgumentError, CalibrationWarning, DataError
 from surgeon.evaluation.engine.scoring import Scores, check_labels, check_model, device_of, score
-from surgeon.images import check_images, check_taken
+from surgeon.images import check_images, check_taken, plain
 from surgeon.models.facts import name_of, normalised_in_words, normalization_of
 from surgeon.models.pixels import Normalized
 from surgeon.models.quiet import held_still
@@ -151,7 +151,7 @@ def on_cpu(name: str, value: object) -> Tensor:
         The tensor.
 
     Raises:
-        DataError: The value is not a tensor, or a tensor without values (meta or fake).
+        DataError: The value is not a tensor, has no values (meta or fake), or is not dense (see `images.plain`).
     """
     if not isinstance(value, Tensor):
         raise DataError(f"{name} are a {type(value).__name__}; give a tensor (torch.as_tensor, torch.stack)")
@@ -159,7 +159,7 @@ def on_cpu(name: str, value: object) -> Tensor:
         raise DataError(
             f"{name} lie on the device meta, or are fake, where tensors have no values; give them on a real one"
         )
-    return value.detach().cpu()
+    return plain(value.detach(), name).cpu()
 
 
 def checked_attacks(attacks: Attack | Iterable[Attack]) -> tuple[Attack, ...]:

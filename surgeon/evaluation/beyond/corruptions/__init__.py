@@ -23,7 +23,7 @@ from surgeon.arguments import checked_seed
 from surgeon.errors import DataError, nearest
 from surgeon.evaluation.beyond.corruptions import blur, digital, sensors, weather
 from surgeon.evaluation.beyond.corruptions.parameters import KINDS, SEVERITIES, Array, Settings, settings
-from surgeon.images import check_images
+from surgeon.images import check_images, plain
 
 __all__ = ["KINDS", "SEVERITIES", "corrupt"]
 
@@ -93,7 +93,7 @@ def corrupt(
         return images.clone()
     severity = int(severity)
     given = settings(kind, severity, min(images.shape[-2:]))
-    pixels = images.detach().permute(0, 2, 3, 1).cpu().numpy()
+    pixels = plain(images.detach(), "images").permute(0, 2, 3, 1).cpu().numpy()
     corrupted = np.empty(pixels.shape, np.float32)
     for i, place in enumerate(places):
         rng = np.random.default_rng([seed, KINDS.index(kind), severity, place])

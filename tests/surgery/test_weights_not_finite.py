@@ -1,0 +1,41 @@
+"""Networks whose weights are NaN or infinite: told when they are cut and saved, in the words of loading."""
+
+import pytest
+import torch
+from torch import nn
+
+import surgeon
+from surgeon.errors import ArtifactError, ArtifactWarning, SurgeryError
+
+WORDS = r"holds weights that are NaN or infinite: fc3\.bias \(1 of 10 values\); a training that diverged leaves such"
+
+
+@pytest.fixture(params=[float("nan"), float("inf")])
+def odd(request):
+    network = surgeon.create_model("zoo/lenet5")
+    with torch.no_grad():
+        network.fc3.bias[1] = request.param
+    return network
+
+
+def test_a_cut_of_weights_that_are_not_finite_is_refused(odd):
+    assert surgeon.plan(odd, "kap").edits  # a plan asks for no value
+    for calibration in (None, torch.rand(16, 1, 28, 28)):
+        with pytest.raises(SurgeryError, match=f"this LeNet5 {WORDS}"):
+            surgeon.apply(odd, "kap", calibration=calibration)
+
+
+def test_saving_tells_that_loading_will_refuse(odd, tmp_path):
+    with pytest.warns(ArtifactWarning, match=WORDS):
+        surgeon.save(odd, tmp_path / "odd")
+    with pytest.raises(ArtifactError, match=WORDS):
+        surgeon.load(tmp_path / "odd")
+
+
+def test_a_mask_is_infinite_on_purpose_and_a_statistic_is_not():
+    network = nn.Sequential(nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(288, 2))
+    network.register_buffer("mask", torch.full((2, 2), -torch.inf).triu(1))
+    surgeon.apply(network, "noise", input_size=(1, 8, 8))
+    network[1].running_var[0] = float("nan")
+    with pytest.raises(SurgeryError, match=r"1\.running_var \(1 of 8 values\)"):
+        surgeon.apply(network, "noise", input_size=(1, 8, 8))
