@@ -22,7 +22,7 @@ from surgeon.pipeline.contents import absolute_model
 from surgeon.pipeline.demands import Source, check_classes, check_labels, check_names, in_order
 from surgeon.pipeline.origin import Lineage, origin_of
 from surgeon.pipeline.own_images import chosen
-from surgeon.pipeline.tested import trained_on, validated_on
+from surgeon.pipeline.tested import calibrated_on, trained_on, validated_on
 from surgeon.pipeline.training import part
 from surgeon.recipe import Recipe
 from surgeon.recipe.starts import WarmStart
@@ -158,6 +158,8 @@ class Job:
             pixels = None if self.calibration else drawn(sets.train, self.calibration_count, seed=self.seed)
         if self.calibration:
             pixels = images(self.calibration, self.calibration_count, size)
+            if test is not None:
+                remarks += calibrated_on(pixels, test.x)
         tested = 0 if test is None else len(test.y)
         source = " and ".join(s for s in (self.data, self.calibration) if s)
         shown_images.of_conversion(Path(self.name).name, source, 0 if pixels is None else len(pixels), tested)

@@ -58,6 +58,17 @@ def validated_on(val: Images | Dataset | None, images: Tensor) -> tuple[str, ...
     return _seen(val, images, "validation images, by which an epoch or settings may have been chosen")
 
 
+def calibrated_on(calibration: Tensor, images: Tensor) -> tuple[str, ...]:
+    """A remark where test images are, pixel by pixel, also among the calibration images.
+
+    Args:
+        calibration: (N, C, H, W), the calibration images.
+        images: (N, C, H, W), the test images.
+    """
+    known = Images(calibration, torch.zeros(len(calibration), dtype=torch.int64))
+    return _seen(known, images, "calibration images, to which the cut is fitted")
+
+
 def _seen(known: Images | Dataset | None, images: Tensor, what: str) -> tuple[str, ...]:
     """A remark where test images are among known ones."""
     again = _among(known, images)

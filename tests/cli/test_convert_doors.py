@@ -160,3 +160,31 @@ def test_a_refused_second_call_leaves_the_conversions_as_they_are(images, tmp_pa
     assert checks["conversions.json"].detail == "2 conversions, 1 refused at the last call"
     weights(many / "a.safetensors")
     assert convert(*command)[0] == 0 and (out / "conversions.json").read_bytes() == before
+
+
+def test_test_images_that_the_cut_was_fitted_to_are_a_remark(images, tmp_path):
+    held = weights(tmp_path / "w.safetensors")
+    told = {}
+    for name in ("test", "train"):
+        out = tmp_path / f"out-{name}"
+        code, said = convert(
+            held, *OF, "--num-classes", "2", "--data", images, "--calibration", f"{images}/{name}", *FEW, "-o", out
+        )
+        assert code == 0, said
+        told[name] = json.loads((out / "conversion.json").read_text())["notes"]
+    assert any("test images are pixel by pixel among the calibration images" in n for n in told["test"])
+    assert not any("calibration images, to which" in n for n in told["train"])
+
+
+def test_without_test_images_the_drift_is_of_those_held_out(images, tmp_path):
+    held = weights(tmp_path / "w.safetensors")
+    code, said = convert(
+        held, *OF, "--num-classes", "2", "--calibration", f"{images}/train", "-o", tmp_path / "out"
+    )
+    assert code == 0, said
+    kept = json.loads((tmp_path / "out" / "conversion.json").read_text())
+    assert (
+        kept["drift"]["images"]
+        == kept["choice"]["held_out"]
+        < kept["calibration"] + kept["choice"]["held_out"]
+    )
