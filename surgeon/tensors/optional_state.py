@@ -30,6 +30,18 @@ class OptionalState(Emptied):
         <All keys matched successfully>
     """
 
+    def takes(self, weights: Mapping, prefix: str) -> set[str]:
+        """Say which keys the layer loads although it has no tensors of such names now: it makes them.
+
+        Args:
+            weights: The state dict.
+            prefix: Prefix of the layer's names in it.
+
+        Returns:
+            The keys, with the prefix. Default: none.
+        """
+        return set()
+
     def _load_from_state_dict(
         self,
         state_dict: Mapping,
