@@ -134,8 +134,8 @@ def save(
         warn(f"{folder} does not hold all of this network: {hooks}", ArtifactWarning)
     if absent := dropped(model, state):
         warn(
-            f"{folder} does not hold {first_of(absent)}: the network's state dict is without, as a hook on it leaves it "
-            "out, and surgeon.load refuses the folder unless the network's own loading can do without; take such "
+            f"{folder} does not hold {first_of(absent)}: the network's state dict is without, as a hook on it leaves "
+            "it out, and surgeon.load refuses the folder unless the network's own loading can do without; take such "
             "hooks off to save",
             ArtifactWarning,
         )

@@ -118,3 +118,45 @@ def test_a_compiled_layer_follows_the_order_that_is_loaded():
     compiled(x)
     other.load_state_dict(one.state_dict())
     assert torch.equal(compiled(x), one(x))
+
+
+def test_weights_of_a_cut_in_fewer_layers_are_told():
+    def depthwise():
+        return nn.Sequential(
+            nn.Conv2d(3, 16, 3),
+            nn.BatchNorm2d(16),
+            nn.ReLU(),
+            nn.Conv2d(16, 16, 3, groups=16),
+            nn.BatchNorm2d(16),
+        )
+
+    trained = depthwise()
+    trained.train()(torch.randn(8, *SIZE))
+    fewer = surgeon.apply(
+        trained, "kap", input_size=SIZE
+    )  # a depthwise one is pooled in fresh networks alone
+    more = surgeon.apply(depthwise(), "kap", input_size=SIZE)
+    with pytest.warns(
+        SurgeryWarning, match=r"tensors of 0\.kap and none of 3\.kap.* depthwise in the recipe"
+    ):
+        more.load_state_dict(fewer.state_dict())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", SurgeryWarning)
+        more.load_state_dict(depthwise().state_dict())  # of the uncut network
+        more.load_state_dict(more.state_dict())
+
+
+def test_maps_of_another_size_with_as_many_positions_are_refused(tmp_path):
+    def bare():
+        return nn.Sequential(nn.Conv2d(3, 4, 3, padding=1, bias=False), nn.BatchNorm2d(4), nn.ReLU())
+
+    wide, high = (
+        surgeon.apply(bare(), "wm-smoothing-all", input_size=(3, *size)) for size in ((4, 8), (8, 4))
+    )
+    torch.save(wide.state_dict(), tmp_path / "wide.pth")
+    with pytest.raises(RuntimeError, match=r"maps is of images of 4x8, and this weight map of 8x4"):
+        high.load_state_dict(torch.load(tmp_path / "wide.pth", weights_only=True))
+    again = surgeon.apply(bare(), "wm-smoothing-all", input_size=(3, 4, 8)).eval()
+    again.load_state_dict(torch.load(tmp_path / "wide.pth", weights_only=True))
+    x = torch.randn(2, 3, 4, 8)
+    assert torch.equal(again(x), wide.eval()(x))

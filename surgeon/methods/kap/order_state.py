@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from surgeon.errors import SurgeryWarning
-from surgeon.warned import warn
+from surgeon.tensors.optional_state import tell
 
 if TYPE_CHECKING:
     from surgeon.methods.kap.module import KernelAveragePool
@@ -61,9 +60,8 @@ def follow(layer: KernelAveragePool, weights: Mapping[str, Any], prefix: str) ->
         layer.order = torch.arange(layer.channels, device=layer.alpha.device)
     elif key not in weights and layer.order is not None and f"{prefix}alpha" in weights:
         layer.order = None
-        warn(
+        tell(
             "kap layers had an order of channels and were given a state dict without it: channels lie row by row "
-            "now, as in the network that it comes from (order='given' in the recipe cuts so from the start)",
-            SurgeryWarning,
+            "now, as in the network that it comes from (order='given' in the recipe cuts so from the start)"
         )
     return ""
