@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable
 from typing import ParamSpec, TypeVar
 
-from surgeon.torch_private import transforms_are_active, without_modes, without_tracing, without_transforms
+from surgeon.torch_private import transforms_are_active, without_modes, without_transforms
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -55,13 +55,13 @@ def one_at_a_time(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def alone(method: Callable[P, R]) -> Callable[P, R]:
-    """One thread at a time, and outside of what a mode of torch's, such as that of fake tensors, a transform of
-    torch.func or torch.jit.trace would make of it."""
+    """One thread at a time, and outside of what a mode of torch's, such as that of fake tensors, or a transform of
+    torch.func would make of it."""
 
     @functools.wraps(method)
     def called(*args: P.args, **kwargs: P.kwargs) -> R:
         outside = without_transforms() if transforms_are_active() else contextlib.nullcontext()
-        with LOCK, without_modes(), without_tracing(), outside:
+        with LOCK, without_modes(), outside:
             return method(*args, **kwargs)
 
     return called
