@@ -7,8 +7,10 @@ the import of this file fails, and its error names what is gone, before any netw
 from __future__ import annotations
 
 import contextlib
+import functools
 import sys
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, ParamSpec, TypeVar
 
 import torch
 from torch import nn
@@ -79,6 +81,9 @@ OF_FAKE_TENSORS = "torch._subclasses.fake_tensor"
 EXPORTER = "torch.export._trace"
 """The module from which torch.export runs a graph. Under another name it runs a rewritten network node by node."""
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
 
 def recorded_by_export() -> bool:
     """Whether code is recorded by torch.export. torch 2.11's own `is_exporting` is true inside torch.compile as well;
@@ -100,6 +105,42 @@ def uncompiled() -> contextlib.AbstractContextManager[Any]:
     """In this block what torch.compile was put on runs as it was written, where it else refuses to be traced."""
     dynamo = sys.modules.get("torch._dynamo")
     return contextlib.nullcontext() if dynamo is None else dynamo.config.patch(error_on_nested_fx_trace=False)
+
+
+@contextlib.contextmanager
+def without_tracing() -> Iterator[None]:
+    """In this block torch.jit.trace records nothing, where one is under way."""
+    inner: Any = torch._C  # whose stubs lack the second of these
+    state = inner._get_tracing_state()
+    inner._set_tracing_state(None)
+    try:
+        yield
+    finally:
+        inner._set_tracing_state(state)
+
+
+def never_compiled(reason: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Mark a function that torch.compile does not look into, nor into what it calls.
+
+    `torch.compiler.disable` does so too, and loads the compiler, which takes seconds: here that happens in a call, and
+    only where the compiler is loaded.
+
+    Args:
+        reason: What torch shows where a whole graph was asked for.
+    """
+
+    def decorated(function: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(function)
+        def called(*args: P.args, **kwargs: P.kwargs) -> R:
+            if not compiler_is_loaded():
+                return function(*args, **kwargs)
+            return torch.compiler.disable(function)(*args, **kwargs)
+
+        marked: Any = called
+        marked._torchdynamo_disable, marked._torchdynamo_disable_msg = True, reason
+        return called
+
+    return decorated
 
 
 def private_backend_name() -> str:
@@ -155,11 +196,13 @@ __all__ = [
     "is_functorch_wrapped_tensor",
     "is_legacy_batchedtensor",
     "is_traceable_wrapper_subclass",
+    "never_compiled",
     "private_backend_name",
     "recorded_by_export",
     "reparametrized",
     "transforms_are_active",
     "tree_leaves",
     "without_modes",
+    "without_tracing",
     "without_transforms",
 ]

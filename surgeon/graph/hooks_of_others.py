@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+from collections.abc import Iterable, Iterator
 from types import MethodType
 from typing import Any
 
@@ -28,6 +30,33 @@ def is_of_others(hook: Any) -> bool:
         return is_of_others(hook.func)
     owner = getattr(hook, "__self__", None)
     return not _is_ours(hook if owner is None else type(owner))
+
+
+@contextlib.contextmanager
+def unheard_in(network: nn.Module, paths: Iterable[str]) -> Iterator[None]:
+    """Take the hooks off containers for the time of a block, all but surgeon's own.
+
+    Graphs that go through a container were made without its hooks; a later one must be too, or the two would differ.
+    """
+    named = dict(nn.Module.named_modules(network, remove_duplicate=False))
+    off = [
+        (hooks, key, hook)
+        for path in paths
+        if path and path in named
+        for hooks in (named[path].__dict__[name] for name in CALLS)
+        for key, hook in hooks.items()
+        if not getattr(hook, "of_surgeon", False)
+    ]
+    before = {id(hooks): (hooks, dict(hooks)) for hooks, _, _ in off}
+    for hooks, key, _ in off:
+        hooks.pop(key, None)
+    try:
+        yield
+    finally:
+        for hooks, as_found in before.values():
+            new = {k: h for k, h in hooks.items() if k not in as_found}
+            hooks.clear()
+            hooks.update(as_found | new)  # in the order in which they are called
 
 
 def without_hooks_of_others(network: nn.Module) -> None:

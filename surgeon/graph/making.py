@@ -17,6 +17,7 @@ from surgeon.graph.anchors import walk
 from surgeon.graph.attention import parts_of
 from surgeon.graph.cuts import cut_graph
 from surgeon.graph.exporting import with_demand_plain
+from surgeon.graph.hooks_of_others import unheard_in
 from surgeon.graph.late_code import late
 from surgeon.graph.modes import follow_modes
 from surgeon.graph.trace import trace
@@ -92,16 +93,17 @@ def traced_anew(
     }
     through = {s for s in sites if (m := walk(view, s)) is not None and parts_of(m, s)}
     came = late(view, network.__dict__.get("_known"), network._points, changed)
-    traced = trace(
-        view,
-        method=method,
-        leaves={*(sites - through), *network._leaves, *came.whole},
-        watched=came.watched,
-        constants=constants,
-        example=example,
-        behind=behind,
-        inputs=inputs,
-    )
+    with unheard_in(view, network.__dict__.get("_opened") or ()):
+        traced = trace(
+            view,
+            method=method,
+            leaves={*(sites - through), *network._leaves, *came.whole},
+            watched=came.watched,
+            constants=constants,
+            example=example,
+            behind=behind,
+            inputs=inputs,
+        )
     for name in came.watched & traced.opaque.keys():
         if any(p.site.startswith(f"{name}.") for p in network._points):
             raise TraceError(f"{name}: {traced.opaque[name]}")

@@ -34,6 +34,7 @@ from surgeon.graph.late_code import code_in
 from surgeon.graph.names_taken import demand_free, lent
 from surgeon.graph.own_attributes import GRAPH_STATE, OWN, RECORD, graph_state
 from surgeon.graph.parameters import grown_biases
+from surgeon.graph.partly_loaded import tell_of_missing
 from surgeon.graph.paths import has
 from surgeon.graph.stock_methods import bound
 from surgeon.graph.traced import Asked, Example, Traced, copied
@@ -321,6 +322,7 @@ class Rewritten(fx.GraphModule):
     def _load_from_state_dict(self, state_dict: Any, prefix: str, local_metadata: Any, *args: Any) -> None:
         """As of any module; assigned tensors bring the constants of the graphs back from the meta device with them."""
         self.anchor(demand=False)
+        tell_of_missing(self, self._points, state_dict, prefix)
         super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
         if local_metadata.get("assign_to_params_buffers"):
             held_tensors.bring_back(self, state_dict)

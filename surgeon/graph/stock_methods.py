@@ -16,7 +16,7 @@ from surgeon.graph.one_at_a_time import alone
 from surgeon.graph.paths import has
 from surgeon.graph.unheard import tell_of_all
 from surgeon.host import own_state
-from surgeon.torch_private import HOOKS_ON_ALL
+from surgeon.torch_private import HOOKS_ON_ALL, never_compiled, without_tracing
 from surgeon.warned import warn
 
 if TYPE_CHECKING:
@@ -70,6 +70,8 @@ def _run(network: Rewritten, method: str, args: tuple[Any, ...], kwargs: dict[st
     return network._code_of[key][0](network, *inputs)
 
 
+@never_compiled("the graph of a method is made in its first call: call it once before torch.compile")
+@without_tracing()
 @alone
 @own_state()
 def _add(network: Rewritten, method: str, constants: tuple[tuple[str, Any], ...]) -> None:

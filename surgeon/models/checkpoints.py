@@ -205,7 +205,8 @@ def check_fit(model: nn.Module, weights: Mapping[str, Tensor], source: str, *, s
     missing = [
         k for k in own if k not in weights and k not in optional and not k.endswith("num_batches_tracked")
     ]
-    unexpected = [k for k in weights if k not in every]
+    made = _made_by_layers(model, weights)
+    unexpected = [k for k in weights if k not in every and k not in made]
     shapes = [
         f"{k} is {tuple(weights[k].shape)}, the model needs {tuple(own[k].shape)}"
         for k in own
@@ -303,6 +304,12 @@ def optional_keys(model: nn.Module, weights: Mapping[str, Tensor]) -> set[str]:
         if isinstance(module, OptionalState)
         for key in module.state_dict()
     }
+
+
+def _made_by_layers(model: nn.Module, weights: Mapping[str, Tensor]) -> set[str]:
+    """The tensors for which inserted layers make a place when they load."""
+    layers = [(f"{n}." if n else "", m) for n, m in model.named_modules() if isinstance(m, OptionalState)]
+    return {key for prefix, layer in layers for key in layer.takes(weights, prefix)}
 
 
 def _some(keys: list[str]) -> str:

@@ -39,6 +39,7 @@ from surgeon.store.after_its_name import after_its_name, for_surgeon_alone
 from surgeon.store.beyond_name import can_be_set
 from surgeon.store.configuration import LINEAGE, ORIGINAL
 from surgeon.store.displaced import displaced_state, restore_displaced
+from surgeon.store.dropped import dropped, first_of, not_loaded
 from surgeon.store.folder import (
     CONFIG,
     WEIGHTS,
@@ -133,6 +134,13 @@ def save(
         warn(f"{folder} {words}; surgeon.load refuses it", ArtifactWarning)
     if hooks := told_of_hooks(model):
         warn(f"{folder} does not hold all of this network: {hooks}", ArtifactWarning)
+    if absent := dropped(model, state):
+        warn(
+            f"{folder} does not hold {first_of(absent)}: the network's state dict is without, as a hook on it leaves "
+            "it out, and surgeon.load refuses the folder unless the network's own loading can do without; take such "
+            "hooks off to save",
+            ArtifactWarning,
+        )
     if lost := left_out(state):
         more = f" (and {len(lost) - 1} more)" if len(lost) > 1 else ""
         warn(
@@ -269,7 +277,10 @@ def load(
         check_finite_weights(network, weights, str(folder / WEIGHTS))
     if mapped or device.type != "cpu":
         weights = lay_on(network, weights)
-    network.load_state_dict(versioned(network, weights))
+    try:
+        network.load_state_dict(versioned(network, weights))
+    except RuntimeError as error:
+        raise not_loaded(network, folder / WEIGHTS, error) from error
     if record and ORIGINAL in hashes:
         restore_displaced(network, read_weights(folder / ORIGINAL), folder / ORIGINAL)
     network.__dict__[_LOADED_FROM] = folder.resolve()

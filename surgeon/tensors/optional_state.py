@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from surgeon.errors import SurgeryWarning
 from surgeon.tensors.emptied import Emptied
+from surgeon.warned import warn
 
 
 class OptionalState(Emptied):
@@ -30,6 +32,22 @@ class OptionalState(Emptied):
         <All keys matched successfully>
     """
 
+    def takes(self, weights: Mapping, prefix: str) -> set[str]:
+        """Say which keys the layer loads although it has no tensors of such names now: it makes them.
+
+        Args:
+            weights: The state dict.
+            prefix: Prefix of the layer's names in it.
+
+        Returns:
+            The keys, with the prefix. Default: none.
+
+        Examples:
+            >>> OptionalState().takes({"0.rank": 1}, "0.")
+            set()
+        """
+        return set()
+
     def _load_from_state_dict(
         self,
         state_dict: Mapping,
@@ -49,3 +67,12 @@ class OptionalState(Emptied):
         if absent:
             own -= {prefix + name for name in self.lacking()}
             missing_keys[:] = [key for key in missing_keys if key not in own]
+
+
+def tell(text: str) -> None:
+    """Warn of what a layer makes of the state dict that it is given.
+
+    Args:
+        text: What it says.
+    """
+    warn(text, SurgeryWarning)

@@ -168,7 +168,17 @@ def test_test_images_that_the_cut_was_fitted_to_are_a_remark(images, tmp_path):
     for name in ("test", "train"):
         out = tmp_path / f"out-{name}"
         code, said = convert(
-            held, *OF, "--num-classes", "2", "--data", images, "--calibration", f"{images}/{name}", *FEW, "-o", out
+            held,
+            *OF,
+            "--num-classes",
+            "2",
+            "--data",
+            images,
+            "--calibration",
+            f"{images}/{name}",
+            *FEW,
+            "-o",
+            out,
         )
         assert code == 0, said
         told[name] = json.loads((out / "conversion.json").read_text())["notes"]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
 from surgeon.errors import LayerError
 from surgeon.methods.blur_pool.maths import blur_filter
 from surgeon.tensors.optional_state import OptionalState
+from surgeon.tensors.recording import exporting
 from surgeon.tensors.traced import Proxy, called
 
 _CONVOLUTIONS = {1: functional.conv1d, 2: functional.conv2d, 3: functional.conv3d}
@@ -73,7 +75,8 @@ class Blur(OptionalState):
             )
         more = self._beyond(x)
         channels, padding = x.shape[-axes - 1], self.padding
-        if self.mode != "zeros" or any(more):
+        beyond = self.ceil is not None and (torch.jit.is_tracing() or exporting() or any(more))
+        if self.mode != "zeros" or beyond:
             ends = [n for p, m in zip(padding[::-1], more[::-1], strict=True) for n in (p, p + m)]
             x, padding = functional.pad(x, ends, _MODES.get(self.mode, self.mode)), (0,) * axes
         weight = self.filter.to(x.dtype).expand(channels, 1, *self.filter.shape)
@@ -84,9 +87,10 @@ class Blur(OptionalState):
         more = [0] * len(self.sizes)
         for axis, margin in enumerate(self.ceil or ()):
             last, step = x.shape[axis - len(self.sizes)] - 1, self.stride[axis]
-            reach = -(-last // step) * step
-            if last < reach < last + 1 + margin:
-                more[axis] = reach - last
+            gap = -(-last // step) * step - last
+            # The gap, or 0 where it is larger than the margin: without a branch, which an export would take for all
+            # sizes. The quotient is 0 or −1, as the gap is smaller than a step.
+            more[axis] = gap * (1 + (min(margin, step - 1) - gap) // step)
         return more
 
     def extra_repr(self) -> str:

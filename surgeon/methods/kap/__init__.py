@@ -25,9 +25,9 @@ the activations. Kernel Max Pooling, the paper's control, is not linear and does
 Files: `operation.py` has what recipes name, `places.py` what a site allows, `starts.py` the modules with the weights
 that they start from, `maths.py` the pooling, `module.py` the layer, `kernels.py` and `weighted.py` windows with other
 weights, `sheet.py` the geometry, `weights.py` the pooling of weights (folding and least-squares starts), `order.py` the
-placement of channels on the sheet, `conv_pool.py` the pooling of a convolution's weights instead of its outputs,
-`prenorm.py` a norm in between, `folding.py` the merging of a pooling into its convolution, `paper.py` the paper's
-tables.
+placement of channels on the sheet, `order_state.py` that placement in state dicts, `conv_pool.py` the pooling of a
+convolution's weights instead of its outputs, `prenorm.py` a norm in between, `folding.py` the merging of a pooling into
+its convolution, `paper.py` the paper's tables.
 """
 
 from surgeon.lazy import lazily

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -9,6 +11,7 @@ from torch import Tensor
 from surgeon.errors import LayerError
 from surgeon.methods.kap.sheet import Divisor, Sheet, pooled_sheet, resolve_sheet, window
 from surgeon.tensors.memory_format import lying, memory_format_of
+from surgeon.tensors.recording import exporting
 
 POOLS = ("mean", "max")
 _FEW = 8
@@ -58,28 +61,30 @@ def kernel_average_pool(
         raise LayerError(f"pool={pool!r} is not known; 'mean' (KAP) and 'max' (KMP) are")
     if x.dim() < 2:
         raise LayerError(f"kernel average pooling needs (N, C, ...) activations, got shape {tuple(x.shape)}")
-    channels, spatial = x.shape[1], x.shape[2:]
-    if torch.jit.is_tracing():  # sizes are tensors there; make all but the batch size constants
-        channels, spatial = int(channels), torch.Size(int(side) for side in spatial)
+    # Where code is recorded, sizes are tensors or symbols: the number of channels alone is a constant.
+    channels, spatial = int(x.shape[1]), x.shape[2:]
     rows, cols = resolve_sheet(channels, dims, sheet)
     pooled = pooled_sheet((rows, cols), kernel_size, stride, dims, even=even)
     shape = (x.shape[0], pooled[0] * pooled[1], *spatial)
-    if 0 in spatial:
+    # What is recorded for other sizes too must not branch on them.
+    any_size = torch.jit.is_tracing() or exporting()
+    if not any_size and 0 in spatial:
         return x.new_zeros(shape)
 
     # The sheet becomes the image of a spatial pooling and the positions its channels. In memory that is
     # (N, rows, cols, positions): channels_last, the pooling's fastest layout, and free for a contiguous x.
     # Where an image has few positions, those of the whole batch are taken together.
     size = window((rows, cols), kernel_size)
-    together = x.shape[0] > 1 and spatial.numel() < _FEW
-    laid = x.contiguous().view(x.shape[0], rows, cols, spatial.numel())
+    positions = math.prod(spatial)  # `spatial.numel()` makes a constant of sizes that are symbols
+    together = not any_size and x.shape[0] > 1 and positions < _FEW
+    laid = x.contiguous().view(x.shape[0], rows, cols, positions)
     if together:
-        laid = laid.permute(1, 2, 0, 3).reshape(1, rows, cols, x.shape[0] * spatial.numel())
+        laid = laid.permute(1, 2, 0, 3).reshape(1, rows, cols, x.shape[0] * positions)
     image = laid.permute(0, 3, 1, 2)
     image = _windows(image, size, stride, pool, divisor)
     out = image.permute(0, 2, 3, 1)
     if together:
-        out = out.reshape(shape[1], shape[0], spatial.numel()).transpose(0, 1).contiguous()
+        out = out.reshape(shape[1], shape[0], positions).transpose(0, 1).contiguous()
     out = out.reshape(shape).to(x.dtype)
     memory = memory_format_of(x)
     return out if memory == torch.contiguous_format else lying(out, memory)

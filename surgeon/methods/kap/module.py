@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Self
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from surgeon.errors import LayerError
 from surgeon.methods.kap.conv_pool import convolve, pools_weights
 from surgeon.methods.kap.maths import POOLS, kernel_average_pool
+from surgeon.methods.kap.order_state import follow, takes_order
 from surgeon.methods.kap.sheet import (
     Divisor,
     Sheet,
@@ -366,16 +367,24 @@ class KernelAveragePool(Drawing, Blending, OptionalState):
         self._buffers.pop("_place", None)  # which was one
         self.__dict__.setdefault("_share", KnownValue(1.0))
 
+    def takes(self, weights: Mapping[str, Any], prefix: str) -> set[str]:
+        return {f"{prefix}order"} if takes_order(self, weights, prefix) else set()
+
     def _load_from_state_dict(self, state_dict: Any, prefix: str, *args: Any) -> None:
+        errors: list[str] = args[-1]
+        had, fault = self.order is not None, follow(self, state_dict, prefix)
+        errors += [fault] if fault else []
         super()._load_from_state_dict(state_dict, prefix, *args)
+        if self.order is None:
+            self._turned = None
+            self._made_with = (self._made_with[0], None) if had else self._made_with
         if self.order is None or "order" in self.lacking():
             return
         made_with = self._made_with
         try:
             self.set_order(self.order)
-        except LayerError as fault:
-            errors: list[str] = args[-1]
-            errors.append(f"{prefix}order: {fault}")
+        except LayerError as refused:
+            errors.append(f"{prefix}order: {refused}")
         self._made_with = made_with
 
 

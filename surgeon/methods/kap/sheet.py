@@ -90,19 +90,21 @@ def resolve_sheet(channels: int, dims: int = 2, sheet: Sheet | None = None) -> S
     Raises:
         LayerError: The sheet does not hold exactly these channels.
     """
-    default = sheet_shape(channels, dims)
-    if sheet is None:
-        return default
+    if sheet is None or dims not in (1, 2) or not _is_int(channels) or channels < 1:
+        return sheet_shape(channels, dims)
+    # The default is looked for in messages alone: a compiler that takes sizes as symbols cannot record the search.
     sheet = tuple(sheet)  # type: ignore[assignment]  # its length is checked next
     if len(sheet) != 2 or not all(_is_int(side) and side >= 1 for side in sheet):
         raise LayerError(f"sheet={sheet!r} must be two positive integers (rows, columns)")
     if sheet[0] * sheet[1] != channels:
-        shown = _show(sheet)
+        fits = _show(sheet_shape(channels, dims))
         raise LayerError(
-            f"sheet {shown} has {sheet[0] * sheet[1]} places for {channels} channels; {_show(default)} fits"
+            f"sheet {_show(sheet)} has {sheet[0] * sheet[1]} places for {channels} channels; {fits} fits"
         )
     if dims == 1 and sheet[0] != 1:
-        raise LayerError(f"sheet {_show(sheet)} is two-dimensional but dims=1; {_show(default)} fits")
+        raise LayerError(
+            f"sheet {_show(sheet)} is two-dimensional but dims=1; {_show(sheet_shape(channels, dims))} fits"
+        )
     return sheet
 
 

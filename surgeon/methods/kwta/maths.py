@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
+import torch
 from torch import Tensor
+
+from surgeon.tensors.recording import exporting
 
 
 def winners(share: float, numbers: int) -> int:
@@ -21,6 +25,9 @@ def winners(share: float, numbers: int) -> int:
         >>> winners(0.1, 30), winners(0.1, 31), winners(0.1, 1)
         (3, 4, 1)
     """
+    count: Any = numbers
+    if isinstance(count, Tensor):  # as torch.jit.trace has sizes: the result must be one too, and as exact
+        return (count.double() * share * (1 - 1e-12)).ceil().long()  # type: ignore[return-value]
     return math.ceil(share * numbers * (1 - 1e-12))
 
 
@@ -40,7 +47,8 @@ def k_winners(x: Tensor, k: int) -> Tensor:
         tensor([[0., 0., 2., 1.]])
     """
     flat = x.detach().flatten(1)
-    if k == flat.shape[1]:
+    # What is recorded for other sizes too must not branch on them; the rest computes the same.
+    if not (torch.jit.is_tracing() or exporting()) and k == flat.shape[1]:
         return x
     least = flat.topk(k, dim=1, sorted=False).values.amin(1)
     return x.masked_fill(x < least.view(-1, *[1] * (x.dim() - 1)), 0)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from torch import Tensor, nn
 
 from surgeon.errors import LayerError
@@ -37,7 +39,7 @@ class KWinners(nn.Module):
             raise LayerError(
                 f"this layer needs a batch (N, *any) of images; got an input of shape {tuple(x.shape)}"
             )
-        return k_winners(x, winners(self.share, x.shape[1:].numel()))
+        return k_winners(x, winners(self.share, math.prod(x.shape[1:])))
 
     def extra_repr(self) -> str:
         return f"share={self.share:g}"

@@ -217,6 +217,13 @@ class WeightMap2d(Instead):
         warn_resized("weight map layer", old, self.input_size)
         return self
 
+    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
+        """As of any module, and the size of the image beside the version: maps have one axis for both sides."""
+        super()._save_to_state_dict(destination, prefix, keep_vars)
+        beside = getattr(destination, "_metadata", {}).get(prefix[:-1])
+        if beside is not None:
+            beside["input_size"] = self.input_size
+
     def _load_from_state_dict(
         self,
         state_dict: Any,
@@ -227,7 +234,14 @@ class WeightMap2d(Instead):
         unexpected: list[str],
         errors: list[str],
     ) -> None:
-        """Say what works for the weights of a network with a convolution there."""
+        """Say what works for the weights of a network with a convolution there, and of maps that lie otherwise."""
+        saved = local_metadata.get("input_size", self.input_size)
+        if f"{prefix}maps" in state_dict and tuple(saved) != self.input_size:
+            errors.append(  # also where both have as many positions, which no shape shows
+                f"{prefix}maps is of images of {saved[0]}x{saved[1]}, and this weight map of {self.input_size[0]}x"
+                f"{self.input_size[1]}: cut for that size (input_size), or resize({saved[0]}, {saved[1]}) before"
+            )
+            return
         super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing, unexpected, errors)
         if reason := self.unfit(state_dict, prefix):
             errors.append(reason)  # an error even with strict=False, like a wrong size
