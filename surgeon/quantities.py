@@ -7,7 +7,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, WithJsonSchema, model_validator
 
-from surgeon.told_settings import Told
+from surgeon.settings_faults import OneLineErrors
 
 LEAST = 2.0**-24
 """Distance of neighbouring 32-bit numbers from 1/2 to 1: what adds less leaves such a pixel as it is."""
@@ -92,7 +92,7 @@ Smoothing = Annotated[Quantity, AfterValidator(_deviation), Field(gt=0)]
 """The same for randomized smoothing, which needs noise above 0."""
 
 
-class WithinPixels(BaseModel, metaclass=Told):
+class WithinPixels(BaseModel, metaclass=OneLineErrors):
     """A model with an eps and a norm. In linf, eps is at most 1: more would allow any image."""
 
     @model_validator(mode="after")

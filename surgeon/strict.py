@@ -8,10 +8,10 @@ from typing import Annotated, ClassVar, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from surgeon.errors import RecipeError, SurgeonError
-from surgeon.told_settings import Told
-from surgeon.told_settings import faults as faults
-from surgeon.told_settings import shown as shown
-from surgeon.told_settings import where as where
+from surgeon.settings_faults import OneLineErrors
+from surgeon.settings_faults import faults as faults
+from surgeon.settings_faults import shown as shown
+from surgeon.settings_faults import where as where
 
 LONGEST = 10_000
 """The most characters of a text."""
@@ -29,7 +29,7 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", str_max_length=LONGEST)
 
 
-class Strict(BaseModel, metaclass=Told):
+class Strict(BaseModel, metaclass=OneLineErrors):
     """Frozen settings without unknown keys or converted types; numbers are finite.
 
     A text is not accepted as a number, nor a number as a boolean. An integer is accepted as a float, and a

@@ -11,7 +11,7 @@ RANKS = (
     ("errors", "lazy", "torch_private", "warned", "conditions"),
     ("namesake",),
     # text and numbers from outside, and how they are written
-    ("told_settings",),
+    ("settings_faults",),
     ("strict",),
     (
         "strict_yaml",
@@ -65,7 +65,7 @@ NO_TORCH = (
     "errors",
     "lazy",
     "namesake",
-    "told_settings",
+    "settings_faults",
     "conditions",
     "strict",
     "strict_yaml",

@@ -26,7 +26,7 @@ def command(output: str | None, overwrite: bool, seed: int, quick: bool, as_json
     from surgeon.demo import EPS, SIGMA, STEPS, run
 
     folder = output or "runs/demo"
-    with options.told_apart(as_json):
+    with options.json_alone(as_json):
         rows = run(folder, seed=seed, quick=quick, overwrite=overwrite)
     if as_json:
         click.echo(json.dumps([r.model_dump() for r in rows], indent=2))

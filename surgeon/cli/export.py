@@ -47,7 +47,7 @@ def command(
     """
     from surgeon import export
 
-    with options.told_apart(as_json):
+    with options.json_alone(as_json):
         done = export(
             networks.load_folder(folder, allow_code),
             output,

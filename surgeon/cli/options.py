@@ -201,6 +201,6 @@ def output_option(*, required: bool) -> Callable[..., Any]:
     )
 
 
-def told_apart(as_json: bool) -> contextlib.AbstractContextManager[object]:
+def json_alone(as_json: bool) -> contextlib.AbstractContextManager[object]:
     """With --json, what is printed on the way goes to standard error: standard output has the JSON alone."""
     return contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext()

@@ -96,7 +96,7 @@ def run(protocol: str, output: str, rows: tuple[str, ...], as_json: bool, **give
     from surgeon.pipeline import reproduce
 
     with processes() as first:
-        with options.told_apart(as_json):
+        with options.json_alone(as_json):
             result = reproduce(protocol, output, rows=rows or None, tell=_told, **given)
         if first:
             _shown(result, as_json)

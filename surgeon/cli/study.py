@@ -59,7 +59,7 @@ def command(
     given["model_args"] = dict(given["model_args"])
     networks.code_lies_here(model, given["allow_code"])
     with processes() as first:
-        with options.told_apart(as_json):
+        with options.json_alone(as_json):
             result = study(recipes, model, given.pop("output"), evaluation=evaluation, **given)
         if first and as_json:
             click.echo(result.model_dump_json(indent=2))

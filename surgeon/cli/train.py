@@ -34,7 +34,7 @@ def command(recipe: str, model: str, settings: tuple[str, ...], as_json: bool, *
     given["model_args"] = dict(given["model_args"])
     networks.code_lies_here(model, given["allow_code"])
     with processes() as first:
-        with options.told_apart(as_json):
+        with options.json_alone(as_json):
             done = train(recipes, model, given.pop("output"), **given)
         if not first:
             return

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import torch
 
 from surgeon.errors import SurgeryError, TraceError, either
-from surgeon.graph import coding, copying, held_tensors, making, told_places
+from surgeon.graph import coding, copying, held_tensors, making, places_of_calls
 from surgeon.graph.asked import of_types, types_of
 from surgeon.graph.compiled import compiled, numbers
 from surgeon.graph.exporting import with_demand_plain
@@ -85,10 +85,10 @@ def _recorded(network: Rewritten, inputs: list[Any]) -> Any:
     """`forward` in a tracer of torch.fx: by the code of its graph, or by the graph itself, which knows the modules
     of its calls, where the tracer writes those down."""
     key = ("forward", network.training, ())
-    tracer = told_places.writer(inputs)
+    tracer = places_of_calls.writer(inputs)
     if tracer is None:
         return network._code_of[key][0](network, *inputs)
-    return told_places.run_told(network, network._programs[key], inputs, tracer)
+    return places_of_calls.run_placed(network, network._programs[key], inputs, tracer)
 
 
 def more_than_traced(network: Rewritten, rest: tuple[Any, ...]) -> NoReturn:

@@ -23,8 +23,8 @@ from pydantic import ValidationError
 from surgeon.errors import RecipeError, SurgeonError, nearest
 from surgeon.methods.base import Operation
 from surgeon.results.paper import Paper
+from surgeon.settings_faults import describe as describe
 from surgeon.strict import shown
-from surgeon.told_settings import describe as describe
 
 GROUP = "surgeon.operations"
 

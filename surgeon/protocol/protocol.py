@@ -12,7 +12,7 @@ from surgeon.protocol.column import TIMES, VALUES, Column
 from surgeon.recipe import Data, Evaluation, Recipe, Training, load_recipe, with_parts
 from surgeon.strict import Prose, Strict
 
-Told = Annotated[Prose, Field(max_length=2000)]
+Text = Annotated[Prose, Field(max_length=2000)]
 BUDGETS = ("paper", "small", "gpu", "smoke")
 """As the paper has it; hours on two processor cores; half an hour on one graphics card; a minute."""
 BASELINE = "plain"
@@ -40,7 +40,7 @@ class Line(Strict):
     model_args: dict[str, Any] = Field(default_factory=dict)
     training: dict[str, Any] = Field(default_factory=dict)
     paper: dict[str, float | None] = Field(default_factory=dict)
-    note: Told = ""
+    note: Text = ""
 
 
 class Claim(Strict):
@@ -60,7 +60,7 @@ class Claim(Strict):
         ('PGD', 'PGD')
     """
 
-    text: Told
+    text: Text
     row: str
     against: str
     column: str
@@ -97,7 +97,7 @@ class Budget(Strict):
         1
     """
 
-    note: Told = ""
+    note: Text = ""
     model: str | None = None
     model_args: dict[str, Any] = Field(default_factory=dict)
     models: dict[str, str] = Field(default_factory=dict)
@@ -153,9 +153,9 @@ class Protocol(Strict):
     """
 
     name: str
-    title: Told
-    paper: Told
-    place: Told
+    title: Text
+    paper: Text
+    place: Text
     model: str
     model_args: dict[str, Any] = Field(default_factory=dict)
     prepared: tuple[str, ...] = ()

@@ -16,9 +16,9 @@ from surgeon.recipe.images import Data
 from surgeon.recipe.training import Training
 from surgeon.strict import Prose, Strict
 
-TOLD = 1000
+TEXT_LENGTH = 1000
 """The most characters of a title, of a paper and of a source."""
-Told = Annotated[Prose, Field(max_length=TOLD)]
+Text = Annotated[Prose, Field(max_length=TEXT_LENGTH)]
 NAME = r"^[\w(][\w .,+#()\-]*$"
 """Characters of a recipe's name."""
 PARTS = ("training", "data", "evaluation")
@@ -45,9 +45,9 @@ class Recipe(Strict):
     """
 
     name: str = Field(max_length=400, pattern=NAME)
-    title: Told = ""
-    paper: Told = ""
-    source: Told = Field(
+    title: Text = ""
+    paper: Text = ""
+    source: Text = Field(
         default="", description="where the settings come from: table, section, or this project"
     )
     surgery: tuple[SerializeAsAny[Operation], ...] = Field(

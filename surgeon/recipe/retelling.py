@@ -10,7 +10,7 @@ from surgeon.markdown import plain
 from surgeon.merging import merge
 from surgeon.recipe.evaluation import Evaluation
 from surgeon.recipe.images import Data
-from surgeon.recipe.recipe import PARTS, TOLD, Recipe
+from surgeon.recipe.recipe import PARTS, TEXT_LENGTH, Recipe
 from surgeon.recipe.training import Training
 
 _MOST, _LONGEST = 6, 60
@@ -56,7 +56,9 @@ def retold(before: Mapping[str, Any], now: Mapping[str, Any]) -> dict[str, str]:
         "source": source and f"{listed}; all else: {source}",
     }
     return {
-        key: plain(text, TOLD - 1) for key, text in words.items() if text and now.get(key) == before.get(key)
+        key: plain(text, TEXT_LENGTH - 1)
+        for key, text in words.items()
+        if text and now.get(key) == before.get(key)
     }
 
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from surgeon.errors import ArgumentError
-from surgeon.told_settings import shown
+from surgeon.settings_faults import shown
 
 
 def checked_rights(name: str, values: object) -> list[bool]:

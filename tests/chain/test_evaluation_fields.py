@@ -1,4 +1,4 @@
-"""An evaluation from before its subject named the uncut network's weights fits; one that names others does not."""
+"""An evaluation whose subject names another uncut network, or lacks it, does not fit its chain."""
 
 import pytest
 import torch
@@ -12,7 +12,7 @@ pytest.importorskip("torchattacks")
 pytest.importorskip("pyarrow")
 
 
-@pytest.mark.parametrize(("named", "fits"), [(None, True), ("0" * 16, False)])
+@pytest.mark.parametrize(("named", "fits"), [("its own", True), (None, False), ("0" * 16, False)])
 def test_the_hash_of_the_uncut_network(tmp_path, named, fits):
     from surgeon.data import HeldOut
     from surgeon.evaluation import assess
@@ -26,6 +26,7 @@ def test_the_hash_of_the_uncut_network(tmp_path, named, fits):
     images, labels = torch.rand(8, 3, 8, 8), torch.arange(8) % 3
     settings = Evaluation(suite="basic", attacks=["fgsm"], pictures=False)
     found = assess(cut, images, labels, settings, tmp_path)
+    named = found.subject.uncut_weights if named == "its own" else named
     other = found.model_copy(update={"subject": found.subject.model_copy(update={"uncut_weights": named})})
     shown = [HeldOut(images, labels, tuple(range(8)), "test", ("a", "b", "c"))]
     if fits:

@@ -96,7 +96,7 @@ PLAIN = {
             "spelling",
             "strict",
             "strict_yaml",
-            "told_settings",
+            "settings_faults",
             "torch_private",
             "values",
             "__main__",

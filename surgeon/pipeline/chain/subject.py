@@ -110,9 +110,7 @@ def _prepared(assessment: Assessment, models: list[nn.Module], shown: list[HeldO
 
 def _said(folder: Path, assessment: Assessment, models: list[nn.Module], shown: list[HeldOut]) -> str:
     subject, described = _prepared(assessment, models, shown)
-    # Evaluations from before the field was written have no hash of the uncut network to compare.
-    left = _MEASURED | ({"uncut_weights"} if assessment.subject.uncut_weights is None else set())
-    pair = [s.model_dump(mode="json", exclude=left) for s in (assessment.subject, described)]
+    pair = [s.model_dump(mode="json", exclude=_MEASURED) for s in (assessment.subject, described)]
     demand_equal(pair[0], pair[1], "the network is not what was evaluated: subject")
     rows = [Verdict(**r) for r in read_parquet(folder / VERDICTS) if r["attack"] == "none"]
     draws = DRAWS if described.mode == "random" else 1

@@ -20,7 +20,7 @@ _MOST = 8
 _PLAIN = re.compile(r"[\w\-]{1,80}")
 
 
-class Told(_Metaclass):
+class OneLineErrors(_Metaclass):
     """The metaclass of settings: a call with values that do not fit raises an error of surgeon, in one line.
 
     Reading (`model_validate`) and settings inside others raise pydantic's own, which knows their place.

@@ -27,12 +27,12 @@ def writer(values: Iterable[Any]) -> TracerBase | None:
     return next((t for t in tracers if isinstance(getattr(t, _WHERE, None), str)), None)
 
 
-def run_told(network: nn.Module, graph: fx.Graph, inputs: Iterable[Any], tracer: TracerBase) -> Any:
+def run_placed(network: nn.Module, graph: fx.Graph, inputs: Iterable[Any], tracer: TracerBase) -> Any:
     """Run a graph of a network under another tracer, which is told of each function in which module it was called."""
-    return _Told(network, graph, tracer).run(*inputs)
+    return _Placing(network, graph, tracer).run(*inputs)
 
 
-class _Told(fx.Interpreter):
+class _Placing(fx.Interpreter):
     def __init__(self, network: nn.Module, graph: fx.Graph, tracer: TracerBase) -> None:
         super().__init__(network, graph=graph)
         self.tracer = tracer
