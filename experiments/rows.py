@@ -33,6 +33,8 @@ def collect(
     rows: Mapping[str, Callable[[int, Path], dict[str, float]]], given: argparse.Namespace
 ) -> dict[str, dict[str, list[float]]]:
     """The figures of every row by seed: of those that have been run before, from their files."""
+    if unknown := sorted(set(given.only or ()) - set(rows)):
+        raise SystemExit(f"--only: there is no row {unknown[0]!r}; rows: {'; '.join(rows)}")
     collected: dict[str, dict[str, list[float]]] = {}
     for seed in range(given.seeds):
         for row, run in rows.items():

@@ -141,7 +141,12 @@ def _check_plan(
         _finite(carried_out(), x, training)
     cut.eval()
     wanted = _output(cut, x)
-    for name, twin in (("deepcopy", copy.deepcopy(cut)), ("pickle", pickle.loads(pickle.dumps(cut)))):
+    for name, made_again in (
+        ("deepcopy", copy.deepcopy),
+        ("pickle", lambda c: pickle.loads(pickle.dumps(c))),
+    ):
+        with _naming(f"a {name} of the network"):
+            twin = made_again(cut)
         _demand(torch.equal(_output(twin, x), wanted), f"a {name} gives other outputs")
     # In float64, where folding differs by rounding alone: float32 would hide an error of 1e-6.
     _check_fold(cut, made, x, {k: before[k].shape for k in untouched}, model)
@@ -169,6 +174,8 @@ def _check_fold(
     except FoldError:
         _demand(not made.folds, "the plan says it folds, and it does not")
         return
+    except Exception as error:  # a method of another package may raise anything
+        raise VerificationError(f"fold: {line_of(error)}") from error
     _demand(made.folds, "the plan says it does not fold, and it does")
     error = relative(_output(folded, x.double()), _output(double, x.double()))
     _demand(error <= FOLD_TOLERANCE, f"the folded network differs by {error:.1e}")
@@ -328,9 +335,9 @@ def _naming(what: str) -> Iterator[None]:
 
 def _finite(network: nn.Module, x: Tensor, training: bool) -> None:
     """Check that outputs and gradients are finite in one mode."""
-    network.train(training)
-    output = first_tensor(network(x))
     mode = "training" if training else "evaluation"
+    with _naming(f"the network in {mode} mode"):
+        output = first_tensor(network.train(training)(x))
     _demand(
         output is not None and bool(torch.isfinite(output).all()), f"the output in {mode} mode is not finite"
     )

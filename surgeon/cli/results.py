@@ -60,7 +60,8 @@ def assessment_table(assessment: Assessment) -> RenderableType:
         )
     together = f"image by image, {main.norm}" if main and parts_of_union else "image by image"
     table.add("worst case", *_share(assessment.summary.worst), together)
-    gain = [Text(assessment.gain.text, "bold")] if assessment.gain else []
+    gain = [Text(assessment.gain.text, "bold"), Text(assessment.gain.trial)] if assessment.gain else []
+    gain = [sentence for sentence in gain if sentence.plain]
     parts: list[RenderableType] = [*gain, _verdict(assessment), table]
     parts += [part for one in assessment.smallest for part in _distances(one)]
     parts += [part for one in assessment.certified for part in _certified(one)]

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
+from surgeon.errors import either
 from surgeon.recipe.adversary import Adversary
 from surgeon.recipe.limits import LARGEST
 from surgeon.recipe.weights import WeightAverage, WeightPerturbation
@@ -103,7 +104,10 @@ class Training(Strict):
         if 0 < self.epochs <= self.warmup_epochs:
             raise ValueError(
                 f"warmup_epochs={self.warmup_epochs:g} leaves nothing of "
-                f"epochs={self.epochs}: the full rate is never reached"
+                f"epochs={self.epochs}: the full rate is never reached; give more epochs, or "
+                + either(
+                    "a smaller warmup_epochs", "--set training.warmup_epochs=0 or another smaller number"
+                )
             )
         if self.accumulate > self.batch_size:
             raise ValueError(

@@ -89,8 +89,8 @@ def findings(
             Finding(
                 code="few-images",
                 severity="info",
-                text=f"{n} images; the protocol is {SAMPLES['standard']}: the "
-                f"interval of the worst case is {span(worst.low, worst.high)}",
+                text=f"{n} images; {'protocols take' if group in ('basic', BY_DISTANCE) else 'the protocol is'} "
+                f"{SAMPLES['standard']}: the interval of the worst case is {span(worst.low, worst.high)}",
             )
         )
     if random or (traits is not None and traits.stochastic == "always"):

@@ -71,6 +71,17 @@ class Gain(BaseModel):
         )
 
     @property
+    def trial(self) -> str:
+        """What each network that the record makes left on the images of the trial; "" where none was tried."""
+        if not self.tried:
+            return ""
+        left = ", ".join(f"{t.source} {t.share.k}" for t in self.tried)
+        return (
+            f"What the record knows, tried on {self.tried[0].share.n} images; of these stand: {left} (the first is run "
+            "at full strength)"
+        )
+
+    @property
     def warning(self) -> str:
         """Say that what the surgery seems to add is not there under the attacker who knows it; "" otherwise."""
         if self.uncut is None or self.difference is None or not self.itself.k > self.uncut.k >= self.worst.k:

@@ -106,8 +106,8 @@ def _without_effect(attempt: Attempt) -> list[Note]:
             continue
         dearer = searched.curve[1:]
         why = (
-            f"{searched.setting} = {dearer[0][0]:g} already changes {100 * dearer[0][1]:.1f} % of the predictions, "
-            f"more than the budget, {100 * searched.budget:g} %"
+            f"{searched.setting} = {dearer[0][0]:g} already changes {round(dearer[0][1] * searched.images)} of "
+            f"{searched.images} predictions, more than the budget, {100 * searched.budget:g} %"
             if dearer
             else "no other value was tried"
         )

@@ -196,6 +196,7 @@ def test_a_surgery_that_hides_gradients_adds_nothing_under_the_attacker_who_know
     }  # surrogates in both passes compute the uncut network
     assert [t.share.k for t in gain.tried] == sorted(t.share.k for t in gain.tried)
     assert f"the attacker who knows the cut leaves {100 * gain.worst.value:.1f} %" in gain.text
+    assert f"; of these stand: {gain.chosen} {gain.tried[0].share.k}, " in gain.trial
     row = next(r for r in found.summary.rows if r.attack == "adaptive-pgd")
     assert row.source == gain.chosen and row.group == "basic"
     assert assess(cut_of(model), x, y, BASIC, tmp_path / "e") == found

@@ -237,7 +237,7 @@ def test_files_of_the_published_size_are_mapped_and_not_read(tmp_path):
     [
         (lambda p: None, "set is not there; expected is one of: CIFAR-10-C and CIFAR-100-C"),
         (lambda p: p.write_bytes(b""), "is a file: archives are not unpacked"),
-        (lambda p: p.mkdir(), "is not a published shifted set; Expected is one of"),
+        (lambda p: p.mkdir(), "is not a published shifted set; expected is one of"),
         (lambda p: (p / "sketch/n01440764").mkdir(parents=True), r"did you mean .*set/sketch\?"),
     ],
 )

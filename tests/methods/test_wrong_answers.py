@@ -84,6 +84,20 @@ class Raising(nn.Module):
         raise ValueError("boom")
 
 
+class RaisingInTraining(Mixed):
+    def forward(self, x):
+        if self.training:
+            raise ValueError("boom")
+        return super().forward(x)
+
+
+def of_function(channels):
+    class Local(Mixed):
+        """A layer whose class no pickle finds again."""
+
+    return Local(channels)
+
+
 @pytest.fixture
 def network():
     torch.manual_seed(0)
@@ -148,6 +162,31 @@ WRONG = {
         {"anneal": Operation.anneal},
         {"start": "anneal"},
         "anneal of mixing: NotImplementedError",
+    ),
+    "a layer that only evaluates": (
+        {
+            "build": lambda self, edit, module, generator: Cut(
+                layer=RaisingInTraining(edit.settings["channels"])
+            )
+        },
+        {},
+        "the network in training mode: .*boom",
+    ),
+    "a layer of a class in a function": (
+        {"build": lambda self, edit, module, generator: Cut(layer=of_function(edit.settings["channels"]))},
+        {},
+        "a pickle of the network: .*Local",
+    ),
+    "folds without fold": (
+        {
+            "propose": lambda self, sites, context: Proposal(
+                tuple(
+                    e.model_copy(update={"folds": True}) for e in Mixing.propose(self, sites, context).edits
+                )
+            )
+        },
+        {},
+        "fold: Mixing says that it folds, and has no method fold",
     ),
     "tables: arguments": (
         {"paper": classmethod(lambda cls: Paper("mixing", "linf", 0.1, lambda sources: []))},

@@ -76,6 +76,16 @@ def test_a_card_has_the_number_its_size_and_its_images(page, runs):
             assert "as an upper bound; diagnostics: " in card.whole
 
 
+def test_a_card_of_a_surgery_tells_what_the_attacker_who_knows_it_tried(pages, runs):
+    from surgeon.evaluation import read_assessment
+
+    text = pages["all"].read_text(encoding="utf-8")
+    for name in ("kap", "defective"):
+        gain = read_assessment(runs[name]).gain
+        assert len(gain.tried) > 0 and all(f"{t.source} {t.share.k}" in gain.trial for t in gain.tried)
+        assert f"{gain.text}. {gain.trial}." in text, name
+
+
 def test_no_number_where_diagnostics_failed_or_were_not_made(page, runs):
     (card,) = page("refused").of(class_="card")
     reasons = found(runs["rounded"])["summary"]["refused"]

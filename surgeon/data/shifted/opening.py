@@ -44,10 +44,8 @@ def open_shift(path: str | Path) -> ShiftSet:
         opener = _opener(folder)
         if opener is None:
             inner = next((f for f in folders(folder) if _opener(folder / f)), None)
-            hint = f"did you mean {shown(folder / inner)}? " if inner else ""
-            raise DataError(
-                f"{shown(path)} is not a published shifted set; {hint}Expected is one of: {LAYOUTS}"
-            )
+            hint = f"did you mean {shown(folder / inner)}? Expected" if inner else "expected"
+            raise DataError(f"{shown(path)} is not a published shifted set; {hint} is one of: {LAYOUTS}")
         return opener(folder)
 
 
