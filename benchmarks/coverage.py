@@ -98,7 +98,11 @@ def _reach(rows: Sequence[Row]) -> str:
     whole = sum(a == b for a, b in by_model.values())
     return (
         f"**{reached:,} of {layers:,} convolutions and linear layers are sites{share}**, in {len(by_model):,} models; "
-        f"all of them in {whole:,}. [Reach](reach.md) names those that are not sites.\n\n"
+        f"all of them in {whole:,}. These are the models of this page; [reach](reach.md) has one of each family "
+        "of timm and torchvision, the first by name, and names the layers that are not sites.\n\n"
+        "Recipes stand at convolutions, linear layers, norms, activations, poolings and the input. No recipe stands at "
+        "residual sums, attention, stems and heads: operations there are held by `tests/graph/test_kinds.py` and "
+        "`test_functions_as_sites.py`, and not swept.\n\n"
     )
 
 

@@ -174,8 +174,8 @@ def _check_fold(
     except FoldError:
         _demand(not made.folds, "the plan says it folds, and it does not")
         return
-    except Exception as error:  # a method of another package may raise anything
-        raise VerificationError(f"fold: {line_of(error)}") from error
+    except Exception as raised:  # a method of another package may raise anything
+        raise VerificationError(f"fold: {line_of(raised)}") from raised
     _demand(made.folds, "the plan says it does not fold, and it does")
     error = relative(_output(folded, x.double()), _output(double, x.double()))
     _demand(error <= FOLD_TOLERANCE, f"the folded network differs by {error:.1e}")

@@ -177,6 +177,19 @@ def test_attention_is_a_site_with_the_names_of_its_layers(kind, how):
     assert site.channel_axis == -1 and site.out_shape == site.in_shape
 
 
+@pytest.mark.parametrize("fused", [True, False])
+def test_the_names_of_attentions_layers_do_not_hang_on_how_it_is_computed(fused):
+    model = made("vit").eval()
+    for module in model.modules():
+        if hasattr(module, "fused_attn"):
+            module.fused_attn = fused
+    sites = [s for s in surgeon.sites(model, input_size=SIZE) if s.kind == "attention"]
+    assert [s.name for s in sites] == [f"{b}.attn" for b in blocks(model)]
+    for site in sites:
+        assert site.parts.query == site.parts.key == site.parts.value == f"{site.name}.qkv"
+        assert site.parts.projection == f"{site.name}.proj"
+
+
 def test_layers_inside_of_attention_and_behind_it_stand_together():
     model = made("vit").double().eval()
     stock, x = copy.deepcopy(model), torch.randn(2, *SIZE, dtype=torch.float64)

@@ -1,6 +1,7 @@
 """Statistics by channel and least-squares starts come from one pass over the calibration images."""
 
 import warnings
+from typing import ClassVar
 
 import pytest
 import torch
@@ -8,7 +9,9 @@ from torch import nn
 
 import surgeon
 from surgeon.graph.pairs import run_side_by_side, run_stock
+from surgeon.methods import Wanted, registry
 from surgeon.methods.mean_sparse.operation import MeanSparse
+from surgeon.models.calibration import halves
 from surgeon.surgery import fitting, refit
 
 SIZE = (3, 8, 8)
@@ -142,3 +145,37 @@ def test_the_stock_network_alone_gives_what_it_gives_beside_the_other(kind):
     run_stock(found, stock.train(), images, lambda name, value: alone.append((name, value)))
     assert [n for n, _ in beside] == [n for n, _ in alone] and stock.training
     assert all(torch.equal(a, b) for (_, a), (_, b) in zip(beside, alone, strict=True))
+
+
+class Observing(MeanSparse):
+    """Asks for all that can be asked for, and keeps what it is given."""
+
+    given: ClassVar[dict] = {}
+
+    def observe(self, edit):
+        return Wanted(edit.settings["channels"], edit.settings["axis"], covariance=True, quantiles=True)
+
+    def calibrate(self, edit, layer, statistics):
+        self.given[edit.site] = statistics
+        super().calibrate(edit, layer, statistics)
+
+
+def test_covariances_and_quantiles_come_where_an_operation_asks_for_them(monkeypatch):
+    monkeypatch.setitem(registry._shipped(), "meansparse", Observing)
+    torch.manual_seed(0)
+    network, x = Plain().eval(), torch.rand(64, *SIZE)
+    surgeon.apply(network, {"op": "meansparse", "alpha": 0.1}, input_size=SIZE, calibration=x)
+    kept = fitted_part(x, 0)
+    with torch.no_grad():
+        values = network.bn1(network.conv1(kept)).double().transpose(0, 1).flatten(1)
+    given = Observing.given["act1"]
+    torch.testing.assert_close(
+        given.covariance.double(), torch.cov(values, correction=0), rtol=1e-4, atol=1e-6
+    )
+    torch.testing.assert_close(
+        given.quantile(0.9).double(), values.quantile(0.9, dim=1), rtol=0.05, atol=0.05
+    )
+
+
+def fitted_part(images, seed):
+    return halves(images, seed).fitted
