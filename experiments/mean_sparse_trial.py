@@ -18,6 +18,7 @@ import surgeon
 from benchmarks.page import between
 from experiments.rows import arguments, collect
 from surgeon.data import held_out, load_sets
+from surgeon.data.images import pixels
 from surgeon.evaluation import assess
 from surgeon.recipe import Adversary, Data, Evaluation, Training
 from surgeon.training import fit
@@ -43,7 +44,7 @@ def main() -> None:
                 epochs=1, lr=0.01, batch_size=128, adversary=Adversary(method="fgsm-rs", eps=8 / 255)
             )
             fit(network, sets.train, None, how)
-            made["network"], made["images"] = network.eval(), sets.train.x[:256]
+            made["network"], made["images"] = network.eval(), pixels(sets.train.x[:256])
         return made["network"], made["images"]
 
     def row(alpha: float) -> Any:
