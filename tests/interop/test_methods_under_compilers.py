@@ -72,7 +72,7 @@ def test_a_wrapper_that_calls_a_method_is_compiled_and_then_stays(model):
 
 @pytest.mark.skipif(
     tuple(map(int, torch.__version__.split(".")[:2])) < (2, 10),
-    reason="torch 2.9 compiles no itertools.starmap, which each call of a method asks by whether modules still hang there",
+    reason="torch 2.9 compiles no itertools.starmap, which each call of a method takes",
 )
 def test_a_whole_graph_is_refused_in_words_until_the_method_was_called(model):
     torch._dynamo.reset()
