@@ -1,6 +1,6 @@
 """MeanSparse in a network trained adversarially: what stands against it alone, and against who knows it.
 
-The CIFAR-10 ResNet-20, trained on for an epoch of fast adversarial training (FGSM from a random start, Linf 8/255) on
+The CIFAR-10 ResNet-20, after four more epochs of fast adversarial training (FGSM from a random start, Linf 4/255) on
 500 JPEG images a class; then MeanSparse; 160 test images, Linf 2/255, suite quick. Resumable. Writes the table of
 docs/evaluation.md.
 """
