@@ -41,7 +41,7 @@ def main() -> None:
             network = surgeon.create_model("zoo/cifar_resnet20", weights=str(weights))
             sets = load_sets(str(data), Data(per_class=500), input_size=SIZE)
             how = Training(
-                epochs=1, lr=0.01, batch_size=128, adversary=Adversary(method="fgsm-rs", eps=8 / 255)
+                epochs=4, lr=0.05, batch_size=128, adversary=Adversary(method="fgsm-rs", eps=4 / 255)
             )
             fit(network, sets.train, None, how)
             made["network"], made["images"] = network.eval(), pixels(sets.train.x[:256])
@@ -54,8 +54,8 @@ def main() -> None:
             cut = surgeon.apply(network, {"op": "meansparse", "alpha": alpha}, calibration=calibration)
             test = held_out(str(data), SIZE, count=given.count)
             settings = Evaluation(suite="quick", eps=2 / 255, diagnostics=64, pictures=False)
-            found = assess(cut, test.x, test.y, settings, folder / "evaluation")
-            gain: Any = found.gain
+            outcome = assess(cut, test.x, test.y, settings, folder / "evaluation")
+            gain: Any = outcome.gain
             return {
                 "clean": gain.clean.value,
                 "itself": gain.itself.value,
@@ -64,7 +64,7 @@ def main() -> None:
                 "adds": gain.difference.difference,
                 "low": gain.difference.low,
                 "high": gain.difference.high,
-                "headline": float(found.summary.headline is not None),
+                "headline": float(outcome.summary.headline is not None),
                 "hides gradients": float(bool(gain.warning)),
             }
 

@@ -107,7 +107,7 @@ def _measured(
     wanted: set[str],
     training: bool,
     pretended: Pretence,
-    joined: Sequence[Edit],
+    joined: Sequence[Edit] = (),
 ) -> Measured:
     seen = Measured()
     kept = Kept(model)

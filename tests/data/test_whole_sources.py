@@ -237,7 +237,7 @@ def test_gray_of_16_bits_by_torchvisions_name_is_that_of_its_path(tmp_path):
 
 def test_values_of_32_bits_that_fit_8_have_no_range(tmp_path):
     (tmp_path / "gray.tif").write_bytes(tiff(32, numpy.full((4, 4), 200)))
-    with pytest.raises(DataError, match="whether white is 255 or 65535 is not told"):
+    with pytest.raises(DataError, match="whether white is 255 or 65535 is not known"):
         read(tmp_path / "gray.tif", None)
 
 

@@ -173,7 +173,11 @@ def test_noise_behind_a_layer_norm_of_tokens_is_the_papers():
     y = torch.arange(5) % 4
     seen = {}
     model.train()
-    model.fc2.register_forward_pre_hook(lambda _, args: seen.setdefault(len(seen), args[0].detach().clone()))
+
+    def note(_, args):
+        seen[len(seen)] = args[0].detach().clone()  # a hook that returned it would cut off the gradient
+
+    model.fc2.register_forward_pre_hook(note)
     with surgeon.training.adversarial_noise(model, x, y, nn.functional.cross_entropy):
         model(x)
     first, second = seen[0], seen[1]
