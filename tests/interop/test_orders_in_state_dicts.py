@@ -17,10 +17,16 @@ SIZE = (3, 8, 8)
 
 def fresh():
     return nn.Sequential(
-        nn.Conv2d(3, 9, 3, padding=1), nn.BatchNorm2d(9), nn.ReLU(),
-        nn.Conv2d(9, 16, 3, padding=1), nn.BatchNorm2d(16), nn.ReLU(),
-        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 5),
-    )  # fmt: skip
+        nn.Conv2d(3, 9, 3, padding=1),
+        nn.BatchNorm2d(9),
+        nn.ReLU(),
+        nn.Conv2d(9, 16, 3, padding=1),
+        nn.BatchNorm2d(16),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(16, 5),
+    )
 
 
 def cut(trained):
