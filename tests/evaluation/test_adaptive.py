@@ -22,6 +22,7 @@ from surgeon.evaluation.engine.subject import of_pixels
 from surgeon.evaluation.unread import unread
 from surgeon.methods import registry
 from surgeon.methods.base import Cut, Proposal
+from surgeon.numerals import points_with_interval
 from surgeon.recipe import Evaluation
 from surgeon.results.from_record import GRADIENT, SURROGATES, UNCUT
 from surgeon.results.gain import Tried, gained
@@ -375,3 +376,8 @@ def test_mean_sparse_is_compared_with_its_base_as_that_stands_by_itself(shared, 
     assert (gain.uncut_clean, gain.uncut) == (base.clean, base.worst)
     assert row.source == gain.chosen == gain.tried[0].source and found.summary.worst == gain.worst
     assert gain.difference.difference == pytest.approx((gain.worst.k - base.worst.k) / 32)
+    # What stands under the attacker who knows it is not above the base by more than the interval, or the page says so.
+    assert (
+        gain.difference.low <= 0 or f"the surgery adds {points_with_interval(gain.difference)}" in gain.text
+    )
+    assert gain.difference.low <= 0 or not gain.warning
