@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-import torch
 import xxhash
 from torch import Tensor
 from torch.utils.data import Dataset
 
 from surgeon.data.images import Images
 from surgeon.data.lazy_images import Borrowed, Item, Records
+from surgeon.values import raw
 
 WHOLE = 256 * 2**20
 """Up to so many bytes all files are hashed; of a larger set, a sample."""
@@ -100,17 +100,7 @@ def _bytes(item: Item) -> bytes:
 def _tensor(values: Tensor) -> str:
     digest = xxhash.xxh3_128(f"{values.dtype} {tuple(values.shape)}".encode())
     for part in _parts(values):
-        digest.update(
-            part.detach()
-            .resolve_conj()
-            .resolve_neg()
-            .cpu()
-            .contiguous()
-            .flatten()
-            .view(torch.uint8)
-            .numpy()
-            .data
-        )
+        digest.update(raw(part).data)
     return digest.hexdigest()
 
 

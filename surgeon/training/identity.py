@@ -15,6 +15,7 @@ from surgeon.recipe import Training
 from surgeon.training.anneal import annealed
 from surgeon.training.batches import Seeded, Source
 from surgeon.training.two_rounds import noise_by_name
+from surgeon.values import raw
 
 SAMPLE = 32
 """So many images of a Dataset of one's own, evenly spaced, are read to know it again."""
@@ -154,18 +155,7 @@ def _bytes(value: object) -> bytes:
     if not isinstance(value, Tensor):
         return repr(type(value)).encode()
     head = f"{value.dtype} {tuple(value.shape)}".encode()
-    return (
-        head
-        + value.detach()
-        .resolve_conj()
-        .resolve_neg()
-        .cpu()
-        .contiguous()
-        .flatten()
-        .view(torch.uint8)
-        .numpy()
-        .tobytes()
-    )
+    return head + raw(value).tobytes()
 
 
 def _hash(values: Sequence[Tensor | bytes]) -> str:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from surgeon.torch_private import is_traceable_wrapper_subclass
+from surgeon.values import raw
 
 
 def weights_hash(model: nn.Module) -> str:
@@ -90,14 +91,4 @@ def _bytes(value: Tensor) -> bytes:
     if is_traceable_wrapper_subclass(value):  # quantised weights: several tensors and how to combine them
         names, how = value.__tensor_flatten__()
         return b"".join([*(_bytes(getattr(value, n)) for n in names), repr(how).encode()])
-    return (
-        value.detach()
-        .resolve_conj()
-        .resolve_neg()
-        .cpu()
-        .contiguous()
-        .flatten()
-        .view(torch.uint8)
-        .numpy()
-        .tobytes()
-    )
+    return raw(value).tobytes()
