@@ -149,3 +149,16 @@ def pace(done: float, seconds: float) -> str:
     if rate >= 10:
         return f"{rate:,.0f} a second"
     return f"{rate:.1f} a second" if rate >= 1 else f"{duration(1 / rate)} each"
+
+
+def vanishes(text: str) -> bool:
+    """Whether the text of a decimal number is not that of 0, though it may be read as 0, such as 1e-400.
+
+    Args:
+        text: the number as written.
+
+    Examples:
+        >>> vanishes("1e-400"), vanishes("0.0e3")
+        (True, False)
+    """
+    return any(digit in "123456789" for digit in text.lower().partition("e")[0])

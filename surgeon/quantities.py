@@ -7,6 +7,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, WithJsonSchema, model_validator
 
+from surgeon.numerals import vanishes
 from surgeon.settings_faults import OneLineErrors
 
 LEAST = 2.0**-24
@@ -37,6 +38,10 @@ def number(value: Any) -> Any:
         quotient = parts[0] / (parts[1] if slash else 1.0) if all(map(math.isfinite, parts)) else math.nan
     except (ValueError, ZeroDivisionError):
         quotient = math.nan
+    if not quotient and vanishes(above):
+        raise ValueError(
+            f"{value!r} is closer to 0 than any number that can be stored; write 0 if that is meant"
+        )
     if not math.isfinite(quotient):
         raise ValueError(f"{value!r} is not a number; write for instance 8/255 or 0.5")
     return quotient + 0.0  # −0 is written as 0

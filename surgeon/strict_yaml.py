@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from surgeon.errors import RecipeError, SurgeonError
+from surgeon.numerals import vanishes
 
 LONGEST, DEEPEST, MOST = 2**20, 32, 20_000
 """The most characters of a text, levels of nesting, and values."""
@@ -179,7 +180,13 @@ def resolved(word: str, line: int = 1) -> Any:
             f"{word[:80]!r} can be read in two ways; write a plain decimal number, or put it in quotes", line
         )
     if _NUMBER.fullmatch(word):
-        return float(word)
+        value = float(word)
+        if not value and vanishes(word):
+            raise YamlError(
+                f"{word[:80]!r} is closer to 0 than any number that can be stored; write 0 if that is meant",
+                line,
+            )
+        return value
     special = _NO_NUMBER.fullmatch(word)
     if special:
         return float(word.replace(".", "").lower())

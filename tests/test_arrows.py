@@ -11,14 +11,13 @@ RANKS = (
     ("errors", "lazy", "torch_private", "warned", "conditions"),
     ("namesake",),
     # text and numbers from outside, and how they are written
-    ("settings_faults",),
+    ("settings_faults", "numerals"),
     ("strict",),
     (
         "strict_yaml",
         "reading",
         "markdown",
         "merging",
-        "numerals",
         "quantities",
         "arguments",
         "spelling",

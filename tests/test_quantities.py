@@ -38,6 +38,13 @@ def test_a_text_is_a_number_or_a_fraction():
             number(wrong)
 
 
+def test_what_is_too_small_to_be_stored_is_no_zero():
+    for text in ("1e-400", "1e-400/255", "-0.1e-500", "1e-300/1e300"):
+        with pytest.raises(ValueError, match="closer to 0 than any number that can be stored; write 0 if"):
+            number(text)
+    assert number("0e9") == number("0.00/255") == 0
+
+
 def test_zero_has_no_sign():
     for given in ("-0", "-0/255", "0/-255", -0.0):
         assert str(TypeAdapter(Quantity).validate_python(given)) == "0.0"

@@ -191,6 +191,7 @@ def test_a_recipe_of_awkward_words_survives_being_dumped(tmp_path):
         ("training.flip=1", "training.flip: Input should be a valid boolean"),
         ("training.lr='0.1'", "training.lr: Input should be a valid number"),
         ("training.lr=.nan", "finite"),
+        ("training.lr=1e-400", "closer to 0 than any number"),
         ("training.lr=.inf", "finite"),
         ("training.lr=1e300", "training.lr: Input should be less than or equal to 1000000"),
         ("training.min_lr=1e7", "training.min_lr: "),

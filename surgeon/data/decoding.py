@@ -13,6 +13,7 @@ from torch import Tensor
 
 from surgeon.data.names import shown
 from surgeon.errors import DataError
+from surgeon.warned import warn
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -25,6 +26,9 @@ FORMATS = ("PNG", "JPEG", "BMP", "WEBP", "PPM", "TIFF", "GIF")
 programs for some of them."""
 PIXELS = 89_478_485
 """The most pixels of one image: Pillow's own limit, at which it only warns (it raises at twice as many)."""
+
+_DARK = 2**12
+"""Values of 16 bits that are all below are those of fewer bits, or of a very dark picture."""
 
 
 def read(item: Item, input_size: tuple[int, ...] | None) -> Tensor:
@@ -131,6 +135,11 @@ def _eight_bits(picture: Image) -> Image:
         raise ValueError(
             f"its values of {bits} bits run to {wide.max():g}: whether white is 255 or 65535 is not known; write 8 or "
             "16 bits"
+        )
+    if bits >= 16 and 0 < wide.max() < _DARK:
+        warn(
+            f"a gray image of 16 bits has no value of {_DARK} or more: white is taken as 65535, so that it comes out "
+            "nearly black; where a camera gave 8, 10 or 12 bits, scale them to 16 first"
         )
     if getattr(picture, "tag_v2", {}).get(262) == 0:  # WhiteIsZero: Pillow turns 8 bits round, and no more
         if bits > 16:

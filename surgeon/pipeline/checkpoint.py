@@ -11,6 +11,7 @@ from torch import nn
 from surgeon.disk.hashes import sha256_of
 from surgeon.evaluation.engine.fingerprints import joined, weights_hash
 from surgeon.models.facts import normalization_of
+from surgeon.models.source_code import code_of
 from surgeon.store.artifact import folder_of
 from surgeon.store.folder import CONFIG, WEIGHTS, network_in
 
@@ -19,7 +20,8 @@ class Held(NamedTuple):
     """Hashes of a checkpoint.
 
     Attributes:
-        weights: of the file of weights; of a network by name, such as own code, of its weights in memory.
+        weights: of the file of weights; of a network by name, such as own code, of its weights in memory and its
+            source.
         config: of a folder's config.json; of a network by name, of how it normalises images; "" for a file.
     """
 
@@ -41,21 +43,22 @@ def held(checkpoint: str | Path, network: Callable[[], nn.Module]) -> Held:
         weights, config = (sha256_of(inside / n) if (inside / n).is_file() else "" for n in (WEIGHTS, CONFIG))
         return Held(weights, config)
     model = network()
-    return Held(weights_hash(model), joined([str(normalization_of(model))]))
+    own = joined([weights_hash(model), str(code_of(model))])
+    return Held(own, joined([str(normalization_of(model))]))
 
 
 def differing_in(before: Held, now: Held) -> str:
     """Say what of a checkpoint is not what it was.
 
     Args:
-        before: its hashes as recorded; an empty one, of a record without it, matches everything.
+        before: its hashes as recorded.
         now: its hashes.
 
     Returns:
         "the checkpoint itself", "the checkpoint's config.json" or the like; "" where nothing differs.
     """
-    if before.weights and before.weights != now.weights:
+    if before.weights != now.weights:
         return "the checkpoint itself"
-    if before.config and before.config != now.config:
+    if before.config != now.config:
         return "the checkpoint's configuration"
     return ""

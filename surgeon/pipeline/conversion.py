@@ -23,7 +23,8 @@ class Conversion(BaseModel):
 
     checkpoint: str
     sha256: str = Field(
-        description="of the checkpoint file, or of a folder's weights; of own code, a hash of the weights that it makes"
+        description="of the checkpoint file, or of a folder's weights; of own code, a hash of its source and of the "
+        "weights that it makes"
     )
     config: str = Field(
         default="",

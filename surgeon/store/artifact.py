@@ -31,6 +31,7 @@ from surgeon.models import own
 from surgeon.models.checkpoints import check_fit, lay_on, read_weights, tensors_in, versioned
 from surgeon.models.creating import create_model
 from surgeon.models.finite import all_finite, check_finite_weights, not_finite
+from surgeon.models.source_code import changed_code, code_of
 from surgeon.models.tensor_files import same_tensors
 from surgeon.ownership import new_folder
 from surgeon.processes import device_named
@@ -127,6 +128,7 @@ def save(
         config |= _implants(model, Path(folder))
         config |= hashed_entries(model, work, bool(displaced))
         config |= for_surgeon_alone(model, config)
+        config |= {"code": code} if (code := code_of(model)) else {}
         (work / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         for name, text in {**_lineage(model, work), **(beside or {})}.items():
             (work / name).write_text(text + "\n", encoding="utf-8")
@@ -234,7 +236,7 @@ def load(
 
     Warns:
         ArtifactWarning: nothing states a hash of the weights, as where another program wrote the folder: whether
-            they were changed is not known.
+            they were changed is not known; or the source of the network's own classes has changed since.
 
     Examples:
         >>> import tempfile, surgeon, torch
@@ -283,6 +285,12 @@ def load(
         raise not_loaded(network, folder / WEIGHTS, error) from error
     if record and ORIGINAL in hashes:
         restore_displaced(network, read_weights(folder / ORIGINAL), folder / ORIGINAL)
+    if code := changed_code(config.code, code_of(network)):
+        warn(
+            f"the code of {', '.join(code)} has changed since {folder} was written: the network computes what its code "
+            "says now, with the weights of then; put the code back, or measure the network anew",
+            ArtifactWarning,
+        )
     network.__dict__[_LOADED_FROM] = folder.resolve()
     return network.to(device).eval()
 

@@ -132,6 +132,11 @@ class Configuration(Strict):
         default=None,
         description="fingerprint without the surgery, where code changed the network's structure after it",
     )
+    code: dict[Word, Word] = Field(
+        default_factory=dict,
+        max_length=65_536,
+        description="hashes of the source that the network's classes are written in, of no installed package",
+    )
     format: Literal[1] | None = None
     hashes: Hashes = Field(default_factory=dict, description="of a stock network; of a cut one, in surgery")
     surgery: Surgery | None = None

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
 from surgeon.data import Images, Records, contents_of, differing
+from surgeon.models.source_code import changed_code, code_of
 from surgeon.recipe import Training
 from surgeon.training.anneal import annealed
 from surgeon.training.batches import Seeded, Source
@@ -34,7 +35,8 @@ def identity_of(
 
     Images in memory and Records are known by `contents_of`, a TensorDataset by all of its values, another Dataset by
     its length and a sample of its images and labels, a stream by its length. The network is known by its layers, in
-    the words that they print, and by which parameters are frozen; the weights that it begins with do not count.
+    the words that they print, by the source of its own classes, and by which parameters are frozen; the weights that
+    it begins with do not count.
 
     Args:
         settings: Settings of the training.
@@ -55,6 +57,7 @@ def identity_of(
     identity |= {k: v for k, v in _known(train).items() if k != "read"}
     identity["validation"] = None if val is None else _known(val)
     identity["network"] = layers_of(model)
+    identity["code"] = code_of(model)
     identity["frozen"] = sorted(n for n, p in model.named_parameters() if not p.requires_grad)
     return identity
 
@@ -116,6 +119,10 @@ def other(before: dict[str, Any], now: dict[str, Any]) -> list[str]:
         there, here = before.get(name), now.get(name)
         if name == "validation":
             differences.append(f"validation images: {differing(there, here)}")
+        elif name == "code":
+            changed = changed_code(there or {}, here or {})
+            if changed:
+                differences.append(f"the code of {', '.join(changed)} has changed; put it back to go on")
         elif name == "network":
             old, new = dict(there or {}), dict(here or {})
             layer = next(k for k in [*old, *new] if old.get(k) != new.get(k))

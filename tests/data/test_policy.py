@@ -162,6 +162,12 @@ def test_a_palette_with_transparency_is_its_colours(tmp_path):
     assert float(images(tmp_path, 1, SIZE).min()) == 1
 
 
+def test_sixteen_bits_that_hold_twelve_are_warned_of(tmp_path):
+    write(tmp_path / "x.png", 4095, mode="I;16")
+    with pytest.warns(UserWarning, match="16 bits has no value of 4096 or more: white is taken as 65535"):
+        assert float(images(tmp_path, 1, SIZE).max()) == pytest.approx(16 / 255)
+
+
 @pytest.mark.parametrize("value", [70_000, -1])
 def test_whole_numbers_that_are_no_sixteen_bits_are_refused_and_not_cut_off(tmp_path, value):
     write(tmp_path / "x.tiff", value, mode="I")
