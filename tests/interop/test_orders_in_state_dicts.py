@@ -6,6 +6,7 @@ import warnings
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 import surgeon
@@ -162,6 +163,13 @@ def test_maps_of_another_size_with_as_many_positions_are_refused(tmp_path):
     torch.save(wide.state_dict(), tmp_path / "wide.pth")
     with pytest.raises(RuntimeError, match=r"maps is of images of 4x8, and this weight map of 8x4"):
         high.load_state_dict(torch.load(tmp_path / "wide.pth", weights_only=True))
+    save_file(wide.state_dict(), tmp_path / "wide.safetensors")  # a file of shapes and numbers alone
+    with pytest.raises(
+        ArtifactError, match=r"another shape: 0.maps is \(4, 24, 4\), the model needs \(8, 12, 4\)"
+    ):
+        surgeon.load_weights(high, tmp_path / "wide.safetensors")
+    with pytest.raises(RuntimeError, match=r"maps is of images of 4x8, and this weight map of 8x4"):
+        high.load_state_dict(load_file(tmp_path / "wide.safetensors"), strict=False)
     again = surgeon.apply(bare(), "wm-smoothing-all", input_size=(3, 4, 8)).eval()
     again.load_state_dict(torch.load(tmp_path / "wide.pth", weights_only=True))
     x = torch.randn(2, 3, 4, 8)

@@ -308,7 +308,7 @@ def test_many_weights_at_once(mode):
 
 def test_weights_lie_as_products_read_them_whatever_the_network_is_told():
     layer = WeightMap2d(6, 4, (5, 3), 3, padding=1).to(memory_format=torch.channels_last)
-    assert layer.maps.is_contiguous() and layer.maps.shape == (15, 6, 4)
+    assert layer.maps.is_contiguous() and layer.maps.shape == (5, 3 * 6, 4)
     assert layer.by_channels().data_ptr() == layer.maps.data_ptr()
 
 
@@ -348,7 +348,7 @@ def test_another_weight_is_refused_with_what_works(kind):
     layer = WeightMap2d(2, 4, (5, 6), 3, padding=1)
     maps = layer.maps.detach().clone()
     with pytest.raises(
-        LayerError, match=r"its parameter is maps \(30, 2, 4\), and by_channels\(\) .*\(4, 2, 5, 6\)"
+        LayerError, match=r"its parameter is maps \(5, 12, 4\), and by_channels\(\) .*\(4, 2, 5, 6\)"
     ):
         layer.weight = kind(torch.zeros(4, 2, 3, 3))
     assert torch.equal(layer.maps, maps) and set(dict(layer.named_parameters())) == {"maps", "bias"}

@@ -21,7 +21,7 @@ STARTS = ("mean", "projection")
 class WeightMap2d(Instead):
     """A weight for every input position, then a fixed filter of ones ("Weight Map Layer ...", eq. 1-4).
 
-    Parameters are `maps` (H·W, C_in/groups, C_out), laid out as the matrix products read it, and `bias`
+    Parameters are `maps` (H, W · C_in/groups, C_out), laid out as the matrix products read it, and `bias`
     (C_out, H_out, W_out) or None; `by_channels()` shows the maps in the equations' order of axes. There is no
     `weight`, since other code would take the layer for a convolution. Here: the paper does not define a_in;
     `fan_in` defaults to that of the convolution, C_in/groups · K².
@@ -50,7 +50,7 @@ class WeightMap2d(Instead):
         >>> layer(torch.zeros(2, 3, 16, 16)).shape, layer.output_size(16, 16)
         (torch.Size([2, 8, 16, 16]), (16, 16))
         >>> layer.by_channels().shape, layer.resize(8, 8).maps.shape
-        (torch.Size([8, 3, 16, 16]), torch.Size([64, 3, 8]))
+        (torch.Size([8, 3, 16, 16]), torch.Size([8, 24, 8]))
     """
 
     as_convolution = True
@@ -96,7 +96,9 @@ class WeightMap2d(Instead):
         self.fan_in = in_channels // groups * math.prod(self.kernel_size) if fan_in is None else fan_in
         if self.fan_in <= 0:
             raise LayerError(f"fan_in={fan_in} must be positive; None takes C_in/groups * K^2")
-        self.maps = nn.Parameter(torch.empty(math.prod(self.input_size), in_channels // groups, out_channels))
+        height, width = self.input_size
+        # Three axes, since torch lays a weight of four out anew for channels_last; two of them show the size.
+        self.maps = nn.Parameter(torch.empty(height, width * (in_channels // groups), out_channels))
         out_size = self.output_size(*self.input_size)
         self.register_parameter("bias", nn.Parameter(torch.empty(out_channels, *out_size)) if bias else None)
         self.reset_parameters()
@@ -109,7 +111,7 @@ class WeightMap2d(Instead):
         Returns:
             (C_out, C_in/groups, H, W).
         """
-        return self.maps.unflatten(0, self.input_size).permute(3, 2, 0, 1)
+        return self.maps.unflatten(1, (self.input_size[1], -1)).permute(3, 2, 0, 1)
 
     def __setattr__(self, name: str, value: Any) -> None:
         """Refuse to set a `weight`, as code does that fuses norms into convolutions, and padding other than zeros.
@@ -217,13 +219,6 @@ class WeightMap2d(Instead):
         warn_resized("weight map layer", old, self.input_size)
         return self
 
-    def _save_to_state_dict(self, destination: Any, prefix: str, keep_vars: bool) -> None:
-        """As of any module, and the size of the image beside the version: maps have one axis for both sides."""
-        super()._save_to_state_dict(destination, prefix, keep_vars)
-        beside = getattr(destination, "_metadata", {}).get(prefix[:-1])
-        if beside is not None:
-            beside["input_size"] = self.input_size
-
     def _load_from_state_dict(
         self,
         state_dict: Any,
@@ -234,27 +229,32 @@ class WeightMap2d(Instead):
         unexpected: list[str],
         errors: list[str],
     ) -> None:
-        """Say what works for the weights of a network with a convolution there, and of maps that lie otherwise."""
-        saved = local_metadata.get("input_size", self.input_size)
-        if f"{prefix}maps" in state_dict and tuple(saved) != self.input_size:
-            errors.append(  # also where both have as many positions, which no shape shows
-                f"{prefix}maps is of images of {saved[0]}x{saved[1]}, and this weight map of {self.input_size[0]}x"
-                f"{self.input_size[1]}: cut for that size (input_size), or resize({saved[0]}, {saved[1]}) before"
-            )
-            return
+        """Say what works for the weights of a network with a convolution there, and for maps of another size."""
         super()._load_from_state_dict(state_dict, prefix, local_metadata, strict, missing, unexpected, errors)
         if reason := self.unfit(state_dict, prefix):
             errors.append(reason)  # an error even with strict=False, like a wrong size
 
     def unfit(self, state: Mapping[str, Tensor], prefix: str) -> str:
-        old, height, width = f"{prefix}weight", *self.input_size
-        if old not in state or f"{prefix}maps" in state:
+        old, new, (height, width) = f"{prefix}weight", f"{prefix}maps", self.input_size
+        if (there := self._size_of(state.get(new))) not in (None, self.input_size):
+            return (
+                f"{new} is of images of {there[0]}x{there[1]}, and this weight map of {height}x{width}: cut for that "
+                f"size (input_size), or resize({there[0]}, {there[1]}) before"
+            )
+        if old not in state or new in state:
             return ""
         return (
             f"{old}, {tuple(state[old].shape)}, is not that of a weight map of {height}x{width}, "
             f"which is {prefix}maps: weights of a "
             "network with a convolution there load into it before surgeon.apply"
         )
+
+    def _size_of(self, maps: Tensor | None) -> Pair | None:
+        """The (H, W) of maps of this layer's channels; None of other ones."""
+        inside = self.in_channels // self.groups
+        if maps is None or maps.dim() != 3 or maps.shape[1] % inside or maps.shape[2] != self.out_channels:
+            return None
+        return maps.shape[0], maps.shape[1] // inside
 
     def extra_repr(self) -> str:
         names = ("input_size", "kernel_size", "stride", "padding", "dilation", "groups", "mode", "normalize")
@@ -264,7 +264,7 @@ class WeightMap2d(Instead):
 
 def _as_maps(weight: Tensor) -> Tensor:
     """Turn a weight in the equations' order into the layout of `maps`."""
-    return weight.permute(2, 3, 1, 0).flatten(0, 1).contiguous()
+    return weight.permute(2, 3, 1, 0).flatten(1, 2).contiguous()
 
 
 @torch.no_grad()
