@@ -156,6 +156,7 @@ class Plan(Record):
     Attributes:
         model: Name that the model was created by, or its class.
         fingerprint: Hash of class, tensor names and shapes before the surgery.
+        layers: Hash of the classes and plain settings of all modules before the surgery.
         input_size: (C, H, W) or (C, T, H, W), or None if unknown.
         seed: Seed of every random choice.
         recipe: Names of the recipes, joined by '+'.
@@ -182,6 +183,9 @@ class Plan(Record):
 
     model: Line = Field(description="name the model was asked for by, or its class")
     fingerprint: Line = Field(description="hash of class, tensor names and shapes before the surgery")
+    layers: Line = Field(
+        default="", description="hash of classes and plain settings of all modules before it"
+    )
     input_size: tuple[Side, ...] | None = Field(default=None, description="(C, H, W) or (C, T, H, W)")
     seed: Seed = 0
     recipe: str = Field(default="", pattern=r"^[\w .,+#()\-]*$", description="names of recipes, joined by +")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from torch import nn
 
@@ -96,6 +96,10 @@ def check_normalization(mean: Sequence[float], std: Sequence[float]) -> None:
     Raises:
         DataError: they are not finite, not as many, std is not above 0, or they are of pixels up to 255.
     """
+    if not (isinstance(mean, Iterable) and isinstance(std, Iterable)):
+        raise DataError(
+            f"mean={mean!r} and std={std!r} must be one number a channel each, as in (0.5,) and (0.25,)"
+        )
     numbers = [*mean, *std]
     if len(mean) != len(std) or not all(map(math.isfinite, numbers)) or min(std, default=0) <= 0:
         raise DataError(

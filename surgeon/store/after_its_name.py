@@ -11,13 +11,14 @@ from torch import nn
 
 from surgeon.edits import Plan
 from surgeon.errors import ArtifactWarning, SurgeonError
+from surgeon.graph.fingerprints import fingerprint
 from surgeon.models import own
 from surgeon.store import unnamed
 from surgeon.store.beyond_name import Beyond, beyond_name
 from surgeon.store.configuration import FOR_SURGEON, Configuration
 from surgeon.store.rebuilding import folded_again, listed, stock_of
 from surgeon.surgery.before import as_before
-from surgeon.surgery.door import changed_by_fold, fingerprint, surgery_of
+from surgeon.surgery.door import changed_by_fold, surgery_of
 from surgeon.warned import warn
 
 

@@ -10,6 +10,7 @@ from torch import nn
 
 from surgeon.edits import Plan
 from surgeon.errors import ArtifactError, ModelError, SurgeonError, either
+from surgeon.graph.fingerprints import fingerprint
 from surgeon.graph.module_tree import bare
 from surgeon.graph.own_modes import in_evaluation
 from surgeon.methods.registry import names
@@ -28,7 +29,6 @@ from surgeon.store.folder import (
 from surgeon.store.model_arguments import check_taken
 from surgeon.strict import shown
 from surgeon.surgery import fold, replay
-from surgeon.surgery.door import fingerprint
 
 _ALWAYS_RECORDED = ("surgeon", "python", "torch", "timm", "torchvision")
 """The versions of every record; others are those of packages whose operations were used."""

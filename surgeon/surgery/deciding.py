@@ -13,6 +13,7 @@ from surgeon.conditions import matches
 from surgeon.edits import Edit, Growth, Note, Plan
 from surgeon.errors import SelectionError
 from surgeon.graph.distinct_calls import mixed_up
+from surgeon.graph.fingerprints import layers_hash
 from surgeon.graph.followed import seen_of
 from surgeon.graph.function_modules import hang_functions
 from surgeon.graph.measure import measure
@@ -68,6 +69,7 @@ def decide(
     return Plan(
         model=name_of(model),
         fingerprint=subject.fingerprint,
+        layers=layers_hash(subject.model),
         input_size=size,
         seed=seed,
         recipe=title,

@@ -6,7 +6,6 @@ What is known of a network is one value, `Subject`, made here and only passed on
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -16,7 +15,7 @@ from torch.nn.parameter import is_lazy
 
 from surgeon.edits import Note, Plan
 from surgeon.errors import SurgeryError, either
-from surgeon.extra_state import without_extra
+from surgeon.graph.fingerprints import fingerprint, layers_hash
 from surgeon.graph.fitness import refuse_unfit
 from surgeon.graph.measure import measure
 from surgeon.graph.names_taken import demand_free
@@ -275,22 +274,6 @@ def _refuse_second(model: nn.Module, record: Plan | None, *, stack: bool) -> Non
     )
 
 
-def fingerprint(model: nn.Module) -> str:
-    """Hash a network's structure: its class name, and the names and shapes of its tensors.
-
-    Args:
-        model: The network.
-
-    Returns:
-        16 hexadecimal digits; values of tensors do not matter.
-    """
-    digest = hashlib.sha256(type(model).__name__.encode())
-    # torch's own: a class may give another form
-    for name, tensor in sorted(without_extra(nn.Module.state_dict(model)).items()):
-        digest.update(f"{name}{tuple(tensor.shape)}".encode())
-    return digest.hexdigest()[:16]
-
-
 def check_plan(subject: Subject, made: Plan) -> None:
     """Check that a plan can be carried out on a network.
 
@@ -309,6 +292,11 @@ def check_plan(subject: Subject, made: Plan) -> None:
         raise SurgeryError(
             f"the plan was made for {made.model} (fingerprint {made.fingerprint}), not for this "
             f"{type(subject.model).__name__} (fingerprint {subject.fingerprint}); make it anew with surgeon.plan"
+        )
+    if made.layers and layers_hash(subject.model) != made.layers:
+        raise SurgeryError(
+            f"the plan was made for this {type(subject.model).__name__} with other layers, or with other settings of "
+            "them, such as a stride; make it anew with surgeon.plan"
         )
     _refuse_large(made)
 

@@ -122,8 +122,8 @@ class Batches:
 class Seeded(Dataset):
     """A dataset whose random transforms are functions of (seed, epoch, image), independent of the worker."""
 
-    def __init__(self, data: Dataset, seed: int, epoch: int) -> None:
-        self.data, self.seed, self.epoch = data, seed, epoch
+    def __init__(self, data: Dataset, seed: int, epoch: int, name: str = "train") -> None:
+        self.data, self.seed, self.epoch, self.name = data, seed, epoch, name
 
     def __getitem__(self, index: int) -> Any:
         import numpy
@@ -135,11 +135,27 @@ class Seeded(Dataset):
         # Not torch.manual_seed, which would seed the GPUs too, whose state is not given back here.
         torch.random.default_generator.manual_seed(seed)
         try:
-            return self.data[index]
+            return _pair(self.data[index], self.name, index)
         finally:
             random.setstate(old_states[0])
             numpy.random.set_state(old_states[1])
             torch.set_rng_state(old_states[2])
+
+
+def _pair(sample: Any, name: str, index: int) -> Any:
+    """Check that a sample of a Dataset is an image and its label."""
+    if not isinstance(sample, (tuple, list)) or len(sample) != 2:
+        form = f"{len(sample)} values" if isinstance(sample, (tuple, list)) else f"a {type(sample).__name__}"
+        raise DataError(
+            f"{name}: sample {index} is {form}; a Dataset gives (image, label), so wrap it in one that does"
+        )
+    image = sample[0]
+    if not hasattr(image, "shape") or not hasattr(image, "dtype"):
+        remedy = ": torchvision.transforms.functional.to_tensor(image)" if hasattr(image, "getbands") else ""
+        raise DataError(
+            f"{name}: the image of sample {index} is a {type(image).__name__}; give a tensor (C, H, W){remedy}"
+        )
+    return sample
 
 
 def in_order(
@@ -168,7 +184,7 @@ def in_order(
         yield from ((data.x[i], data.y[i]) for i in own)
     else:
         # An epoch that no training has: validation repeats no draws of one.
-        items = Seeded(data, 0, -1)
+        items = Seeded(data, 0, -1, "val")
         yield from _read(items, "val", batch_sampler=[i.tolist() for i in own if len(i)], num_workers=workers)
 
 
@@ -178,6 +194,9 @@ def _read(data: Dataset, name: str, **how: Any) -> Iterator[Any]:
     Training images that are not finite are left to the loss: it stops every process, and says in which step.
     """
     for batch in DataLoader(data, **how):
+        if not isinstance(batch, (tuple, list)) or len(batch) != 2:  # of a stream: `_pair` has seen others
+            form = f"{len(batch)} values" if isinstance(batch, (tuple, list)) else f"a {type(batch).__name__}"
+            raise DataError(f"{name}: samples are {form}; a stream gives (image, label)")
         x = batch[0]
         if isinstance(x, Tensor) and (name == "val" or bool(x.isfinite().all())):
             check_stored(x, name, pixels=False)
@@ -198,8 +217,8 @@ def check(name: str, data: Source, model: nn.Module, *, pixels: bool, channels: 
         channels: So many channels a normalisation has; 1 without a normalisation, or with one number for all.
 
     Raises:
-        DataError: The data are of another kind; images are invalid or do not fit the model, or labels are missing or
-            not class indices.
+        DataError: The data are of another kind, or validation images are missing; images are invalid or do not fit the
+            model, or labels are missing or not class indices.
     """
     if isinstance(data, DataLoader):
         raise DataError(f"{name} is a DataLoader; give its dataset, as fit makes the batches: {name}.dataset")
@@ -209,8 +228,12 @@ def check(name: str, data: Source, model: nn.Module, *, pixels: bool, channels: 
         raise DataError(
             f"{name} is a {type(data).__name__}; give surgeon.data.Images(x, y), or a Dataset of (image, label)"
         )
+    if name == "val" and not _length(data):
+        raise DataError("val has no images; give None to train without validation")
     if not isinstance(data, Images):
-        first = None if isinstance(data, IterableDataset) or not _length(data) else Seeded(data, 0, 0)[0][0]
+        first = (
+            None if isinstance(data, IterableDataset) or not _length(data) else Seeded(data, 0, 0, name)[0][0]
+        )
         if isinstance(first, Tensor):
             check_stored(first.unsqueeze(0), name, pixels=pixels)
             _check_shape(first.unsqueeze(0), name, model, channels)
@@ -257,7 +280,13 @@ def labels_of(y: object, name: str, classes: int | None = None, *, numbers: Tens
     Raises:
         DataError: They are of another type or shape, below 0, or not below `classes`.
     """
-    y = torch.as_tensor(y)
+    try:
+        y = torch.as_tensor(y)
+    except (TypeError, ValueError, RuntimeError):
+        first = y[0] if isinstance(y, (tuple, list)) and y else y
+        raise DataError(
+            f"{name} has labels such as {first!r:.80}; give class indices, whole numbers from 0"
+        ) from None
     if y.dim() != 1:
         remedy = (
             "labels.argmax(1) of one-hot labels" if y.dim() == 2 and y.shape[1] > 1 else "labels.flatten()"

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
 from surgeon.data import Images, Records, contents_of, differing
+from surgeon.graph.caches_of_code import made_while_running
+from surgeon.graph.implants import settings_of
 from surgeon.models.source_code import changed_code, code_of
 from surgeon.recipe import Training
 from surgeon.training.anneal import annealed
@@ -81,8 +83,19 @@ def layers_of(model: nn.Module) -> dict[str, str]:
         settings = "…" if name in changing else module.extra_repr()
         if name in noise:
             settings = settings.removesuffix(", disabled")
-        by_name[name] = f"{type(module).__qualname__.rpartition('.')[2]}({settings})"
+        own = _own_settings(module)
+        words = ", ".join(filter(None, (settings, *own)))
+        by_name[name] = f"{type(module).__qualname__.rpartition('.')[2]}({words})"
     return by_name
+
+
+def _own_settings(module: nn.Module) -> list[str]:
+    """The plain settings of own code, which it need not print, but for what that code sets while it runs."""
+    kind = type(module)
+    if kind.__module__.partition(".")[0] in ("torch", "surgeon"):
+        return []
+    later = made_while_running(kind)  # type: ignore[arg-type]  # a class has a hash
+    return [f"{k}={v!r}" for k, v in settings_of(module) if k not in later and not callable(v)]
 
 
 def hash_of(weights: Mapping[str, Any]) -> str:

@@ -41,7 +41,7 @@ def make_accelerator(
         The accelerator.
 
     Raises:
-        ArgumentError: The precision is unknown, or the device does not exist.
+        ArgumentError: The precision is unknown or not to be had on the device, or the device does not exist.
     """
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState, PartialState
@@ -64,6 +64,10 @@ def make_accelerator(
         raise ArgumentError(
             f"device={str(device)!r} is not there; accelerate finds {accelerator.device.type}"
         )
+    if mixed_precision == "fp16" and accelerator.device.type == "cpu":
+        raise ArgumentError(  # accelerate would leave it out without a word
+            "mixed_precision='fp16' is not done on a CPU: give 'bf16', which is, or 'no', or another device"
+        )
     return accelerator
 
 
@@ -78,7 +82,7 @@ def make_optimizer(model: nn.Module, settings: Training) -> Optimizer:
         The optimizer.
 
     Raises:
-        RecipeError: The optimizer is unknown, or has no betas and is given some.
+        RecipeError: The optimizer is unknown, or has no betas or no momentum and is given some.
     """
     from timm.optim import create_optimizer_v2
 
@@ -88,6 +92,8 @@ def make_optimizer(model: nn.Module, settings: Training) -> Optimizer:
     try:
         if settings.betas is not None:
             _demand_betas(settings)
+        if settings.momentum != Training.model_fields["momentum"].default:
+            _demand_momentum(settings)
         return create_optimizer_v2(
             model,
             opt=settings.optimizer,
@@ -106,6 +112,17 @@ def make_optimizer(model: nn.Module, settings: Training) -> Optimizer:
         raise RecipeError(
             f"optimizer={settings.optimizer!r} is not known ({error}); {nearest(settings.optimizer, known)}"
         ) from None
+
+
+def _demand_momentum(settings: Training) -> None:
+    """Raise an error for the momentum of an optimizer without one."""
+    from timm.optim import get_optimizer_info
+
+    if not get_optimizer_info(settings.optimizer.rpartition("_")[2]).has_momentum:
+        raise RecipeError(
+            f"momentum={settings.momentum} and optimizer={settings.optimizer!r}, which takes no momentum: leave "
+            "momentum out, or set optimizer=sgd"
+        )
 
 
 def _demand_betas(settings: Training) -> None:
