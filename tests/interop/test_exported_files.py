@@ -103,6 +103,7 @@ def test_what_is_refused(tiny_cut, tiny, tmp_path, monkeypatch):
         ({}, "m.pt2", ArtifactError, "does not end in .onnx.*m.onnx, or export as torch-export"),
         ({}, "there.onnx", ArtifactError, "exists already; choose another file, or pass overwrite=True"),
         ({"opset": 9}, "m.onnx", SurgeonError, "opset=9 is older than what torch exports; 18"),
+        ({"opset": 999}, "m.onnx", SurgeonError, "opset=999 is newer than what the installed onnx knows"),
         ({"opset": 18, "format": "torch-export"}, "m.pt2", SurgeonError, "torch-export has no opset"),
     ]
     for settings, name, kind, text in refused:

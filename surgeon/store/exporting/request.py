@@ -18,6 +18,15 @@ SUFFIXES = {"onnx": ".onnx", "torch-export": ".pt2"}
 """How the name of an exported file ends, by its kind."""
 
 
+def _newest() -> int | None:
+    """The newest opset of the installed onnx; None without it, which is told elsewhere."""
+    try:
+        from onnx.defs import onnx_opset_version
+    except ImportError:
+        return None
+    return int(onnx_opset_version())
+
+
 def check_request(path: Path, format: str, *, opset: int | None) -> None:
     """Check format, path and opset of an export.
 
@@ -27,7 +36,7 @@ def check_request(path: Path, format: str, *, opset: int | None) -> None:
         opset: version of ONNX's operators, 18 or later; None for torch's choice.
 
     Raises:
-        ArgumentError: the format is unknown, or the opset does not apply or is too old.
+        ArgumentError: the format is unknown, or the opset does not apply, or is not between 18 and the newest that onnx knows.
         ArtifactError: the path has another format's ending, or is a folder.
     """
     if format not in FORMATS:
@@ -46,6 +55,10 @@ def check_request(path: Path, format: str, *, opset: int | None) -> None:
         raise ArgumentError(f"opset={opset} is of ONNX's operators; {format} has no opset")
     if opset is not None and opset < 18:
         raise ArgumentError(f"opset={opset} is older than what torch exports; 18 is the oldest")
+    if opset is not None and (newest := _newest()) is not None and opset > newest:
+        raise ArgumentError(
+            f"opset={opset} is newer than what the installed onnx knows; {newest} is the newest"
+        )
 
 
 def need(packages: Sequence[str], format: str) -> None:

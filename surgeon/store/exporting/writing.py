@@ -84,6 +84,8 @@ def _write_onnx(
     )
     assert program is not None
     number = int(program.model.opset_imports[""])
+    if opset is not None and number != opset:
+        raise ExportError(f"torch gives this network in opset {number} and not in {opset}: leave opset out")
     flat = {k: v if isinstance(v, str) else json.dumps(v) for k, v in known.items() if v is not None}
     program.model.metadata_props.update({**flat, "opset": str(number), "surgeon": json.dumps(known)})
     program.save(path, external_data=False)
