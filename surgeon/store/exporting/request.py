@@ -36,7 +36,8 @@ def check_request(path: Path, format: str, *, opset: int | None) -> None:
         opset: version of ONNX's operators, 18 or later; None for torch's choice.
 
     Raises:
-        ArgumentError: the format is unknown, or the opset does not apply, or is not between 18 and the newest that onnx knows.
+        ArgumentError: the format is unknown, or the opset does not apply or is not between 18 and the newest one that
+            onnx knows.
         ArtifactError: the path has another format's ending, or is a folder.
     """
     if format not in FORMATS:
