@@ -352,10 +352,20 @@ def _pickled(path: Path) -> Any:
                 f"{path} holds pickled code or objects ({what}) beside tensors; it was not executed. Save the state "
                 f"dict alone, as tensors"
             ) from error
-        raise ArtifactError(f"{path} is damaged or no checkpoint: {text[:160]}") from error
+        raise ArtifactError(_unreadable(path)) from error
     except Exception as error:  # on damaged bytes torch's reader raises almost anything
-        text = " ".join(str(error).split())
-        raise ArtifactError(f"{path} is damaged or no checkpoint: {text[:160]}") from error
+        raise ArtifactError(_unreadable(path)) from error
+
+
+def _unreadable(path: Path) -> str:
+    """Say what is wrong with a file that torch cannot read, by its size and how it begins."""
+    with path.open("rb") as file:
+        begins = file.read(2)
+    if not begins:
+        return f"{path} is empty"
+    if begins[:1] == b"\x80" or begins == b"PK":
+        return f"{path} is damaged or no checkpoint: it begins as one of torch, and cannot be read to its end"
+    return f"{path} is damaged or no checkpoint: it begins as no file of torch.save"
 
 
 def _tell_of_others(path: Path, choice: Taken) -> None:

@@ -112,7 +112,8 @@ def new_file(
             raise ArtifactError(f"{path} exists already; choose another file, or {replace}")
         if target.exists() and not ours(target):
             raise ArtifactError(
-                f"{path} is a file that surgeon did not write, and is not replaced; choose another file"
+                f"{path} is a file that surgeon did not write, or that was changed since, and is not replaced; choose "
+                "another file"
             )
         with written(target) as work:
             yield work

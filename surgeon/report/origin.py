@@ -29,6 +29,19 @@ def is_page(path: Path) -> bool:
     return path.is_file() and GENERATOR in path.read_bytes()[:_HEAD]
 
 
+def is_unchanged_page(path: Path) -> bool:
+    """Return whether a file is a page as surgeon wrote it.
+
+    Args:
+        path: The file.
+    """
+    try:
+        origin_of(path)
+    except (ArtifactError, UnicodeDecodeError):
+        return False
+    return True
+
+
 def hashes_of(runs: Sequence[Run]) -> str:
     """Return the hashes of the runs' evaluation.json.
 

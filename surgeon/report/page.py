@@ -15,7 +15,7 @@ from surgeon.ownership import new_file
 from surgeon.report import curves, overview, shifts, tables
 from surgeon.report.charts import mark
 from surgeon.report.comparing import comparisons
-from surgeon.report.origin import hashes_of, is_page, signed
+from surgeon.report.origin import hashes_of, is_unchanged_page, signed
 from surgeon.report.reading import Run, read_runs, unique
 from surgeon.report.words import attack_words, check_words, size_words
 from surgeon.results.acceptance import acceptance
@@ -73,7 +73,7 @@ def report(folders: Sequence[str | Path], path: str | Path, *, overwrite: bool =
         check_words=check_words,
     )
     page = environment.get_template("page.html.j2").render(**_content(runs))
-    with new_file(path, overwrite=overwrite, ours=is_page, inputs=folders) as work:
+    with new_file(path, overwrite=overwrite, ours=is_unchanged_page, inputs=folders) as work:
         work.write_bytes(signed(page).encode("utf-8"))
     return Path(path)
 

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from surgeon.disk.files import read_parquet
 from surgeon.disk.folder_kinds import NETWORK, WEIGHTS
+from surgeon.disk.hashes import own_hash
 from surgeon.errors import ArtifactError, SurgeonError, either
 from surgeon.evaluation.suites import asked_for
 from surgeon.evaluation.untouched import check_untouched
@@ -70,11 +71,18 @@ class Run:
 
         Returns:
             The URL; '' if the file is missing.
+
+        Raises:
+            ArtifactError: The file is not the picture that was drawn.
         """
         path = self.folder / PICTURES / Path(drawn.file).name
-        return (
-            "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode() if path.is_file() else ""
-        )
+        if not path.is_file():
+            return ""
+        if drawn.hash and own_hash(path) != drawn.hash:
+            raise ArtifactError(
+                f"{path} is not the picture that was drawn; put it back, or delete it to leave it out"
+            )
+        return "data:image/png;base64," + base64.b64encode(path.read_bytes()).decode()
 
 
 def read_runs(folder: str | Path) -> list[Run]:

@@ -170,6 +170,7 @@ class Drawn(_Frozen):
     title: str
     caption: str
     alt: str
+    hash: str = Field(default="", description="of the file")
 
 
 class Subject(_Frozen):

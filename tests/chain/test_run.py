@@ -5,6 +5,8 @@ import shutil
 import pytest
 import torch
 
+from surgeon.errors import ArtifactError
+from surgeon.report import report
 from surgeon.results.statistics import wilson
 from tests.chain.changes import (
     SIZE,
@@ -273,6 +275,16 @@ def test_a_picture_that_is_gone(run_folder):
         checks = verified(run_folder)
         assert failures(checks) == {"evaluation/pictures"}
         assert path.name in checks["evaluation/pictures"].detail
+
+
+def test_a_picture_that_is_another(run_folder, tmp_path):
+    one, other, *_ = sorted((run_folder / "evaluation" / "pictures").glob("*.png"))
+    with changed(one, other.read_bytes()):
+        checks = verified(run_folder)
+        assert failures(checks) == {"evaluation/pictures"}
+        assert f"not as they were drawn: {one.name}" in checks["evaluation/pictures"].detail
+        with pytest.raises(ArtifactError, match=rf"{one.name} is not the picture that was drawn"):
+            report([run_folder / "evaluation"], tmp_path / "page.html")
 
 
 def test_a_block_of_verdicts_that_is_changed(run_folder):

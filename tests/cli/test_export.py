@@ -1,6 +1,7 @@
 """`surgeon export`."""
 
 import json
+import zipfile
 
 import pytest
 import torch
@@ -32,6 +33,10 @@ def test_a_program_of_torch(folder, tmp_path):
     program = torch.export.load(tmp_path / "m.pt2").module()
     x = torch.randn(3, 1, 32, 32)
     assert torch.allclose(program(x), surgeon.load(folder)(x), atol=1e-5)
+    with zipfile.ZipFile(tmp_path / "m.pt2", "a") as archive:
+        archive.writestr("m/extra/mine", "notes")
+    code, _, err = invoke(*args, "--overwrite")
+    assert code == 2 and "or that was changed since, and is not replaced" in err
 
 
 def test_onnx(folder, tmp_path):
@@ -40,6 +45,15 @@ def test_onnx(folder, tmp_path):
     code, out, err = invoke("export", folder, "-o", tmp_path / "m.onnx", "--opset", 18)
     assert code == 0, err
     assert "opset 18" in out and (tmp_path / "m.onnx").is_file()
+    again = ["export", folder, "-o", tmp_path / "m.onnx", "--overwrite"]
+    assert invoke(*again)[0] == 0
+    import onnx
+
+    edited = onnx.load(tmp_path / "m.onnx")
+    edited.doc_string = "mine"
+    onnx.save(edited, tmp_path / "m.onnx")
+    code, _, err = invoke(*again)
+    assert code == 2 and "or that was changed since, and is not replaced" in err
 
 
 @pytest.mark.parametrize(

@@ -47,6 +47,9 @@ def test_a_page_that_exists_stays_unless_it_may_be_overwritten(evaluation, tmp_p
     for more in ([], ["--overwrite"]):
         assert invoke("report", evaluation, evaluation, "-o", page, *more)[0] == 0
         assert "Robustness of" in page.read_text(encoding="utf-8")
+    page.write_text(page.read_text(encoding="utf-8") + "<!-- my notes -->", encoding="utf-8")
+    code, _, err = invoke("report", evaluation, "-o", page, "--overwrite")
+    assert code == 2 and "or that was changed since" in err and "my notes" in page.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from surgeon.disk.files import write_bytes, write_json
+from surgeon.disk.hashes import own_hash
 from surgeon.disk.writing import make_folder
 from surgeon.evaluation.attacks.pgd import pgd
 from surgeon.evaluation.engine.scoring import device_of, score, spread
@@ -78,10 +79,10 @@ def draw(
     make_folder(folder)
     drawn = []
     for picture in made:
-        write_bytes(folder / f"{picture.name}.png", picture.png)
-        drawn.append(
-            Drawn(file=f"{picture.name}.png", title=picture.title, caption=picture.caption, alt=picture.alt)
-        )
+        path = folder / f"{picture.name}.png"
+        write_bytes(path, picture.png)
+        words = {"title": picture.title, "caption": picture.caption, "alt": picture.alt}
+        drawn.append(Drawn(file=path.name, hash=own_hash(path), **words))
     write_json(index, {"pictures": [d.model_dump() for d in drawn], "skipped": list(skipped)})
     tell(1)
     return tuple(drawn), tuple(skipped)

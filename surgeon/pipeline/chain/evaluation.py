@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from torch import nn
 
 from surgeon.data import HeldOut
+from surgeon.disk.hashes import own_hash
 from surgeon.errors import ArtifactError
 from surgeon.evaluation.finished import read_assessment
 from surgeon.evaluation.parts import PICTURES
@@ -110,6 +111,9 @@ def _pictures(folder: Path, drawn: Sequence[Any]) -> str:
     missing = [d.file for d in drawn if not (folder / PICTURES / Path(d.file).name).is_file()]
     if missing:
         raise Misfit(f"missing: {some(missing)}")
+    other = [d.file for d in drawn if d.hash and d.hash != own_hash(folder / PICTURES / Path(d.file).name)]
+    if other:
+        raise Misfit(f"not as they were drawn: {some(other)}")
     return f"{len(drawn)} pictures"
 
 

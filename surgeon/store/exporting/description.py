@@ -15,6 +15,7 @@ from surgeon.models.facts import name_of, normalization_of, num_classes_of
 from surgeon.models.preparation import resizing_of
 from surgeon.reading import parse_json
 from surgeon.store.exporting.request import SUFFIXES, need
+from surgeon.store.exporting.seal import intact
 from surgeon.surgery.door import Subject
 
 METADATA = "surgeon.json"
@@ -96,7 +97,7 @@ def metadata(path: str | Path) -> dict[str, Any]:
 
 
 def is_export(path: Path) -> bool:
-    """Whether `export` wrote a file.
+    """Whether `export` wrote a file, and it is still what was written.
 
     Args:
         path: the file.
@@ -105,7 +106,7 @@ def is_export(path: Path) -> bool:
         metadata(path)
     except SurgeonError:
         return False
-    return True
+    return intact(path)
 
 
 def line(error: BaseException) -> str:

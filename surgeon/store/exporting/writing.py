@@ -17,6 +17,7 @@ from surgeon.errors import ExportError, SurgeonError, either
 from surgeon.extra_state import without_extra
 from surgeon.store.exporting.description import METADATA, line
 from surgeon.store.exporting.request import Format
+from surgeon.store.exporting.seal import OPEN, SEAL, seal
 
 _LARGEST_ONNX = 2**31 - 2**20  # bytes: protobuf's 2 GiB, less room for the graph
 
@@ -48,15 +49,18 @@ def write(
     Raises:
         ExportError: the weights exceed ONNX's 2 GiB, or torch cannot export the network.
     """
+    number = None
     if format == "onnx":
         _check_weight(network)
     with _told(format, network, dynamic), torch.no_grad():
         exported, single = _exported(network, size, dynamic)
         if format == "onnx":
-            return _write_onnx(exported, path, single, opset, known)
-        with patient(path) as file:
-            torch.export.save(exported, file, extra_files={METADATA: json.dumps(known)})
-    return None
+            number = _write_onnx(exported, path, single, opset, known)
+        else:
+            with patient(path) as file:
+                torch.export.save(exported, file, extra_files={METADATA: json.dumps(known)})
+    seal(path)
+    return number
 
 
 def _check_weight(network: nn.Module) -> None:
@@ -87,7 +91,9 @@ def _write_onnx(
     if opset is not None and number != opset:
         raise ExportError(f"torch gives this network in opset {number} and not in {opset}: leave opset out")
     flat = {k: v if isinstance(v, str) else json.dumps(v) for k, v in known.items() if v is not None}
-    program.model.metadata_props.update({**flat, "opset": str(number), "surgeon": json.dumps(known)})
+    program.model.metadata_props.update(
+        {**flat, "opset": str(number), "surgeon": json.dumps(known), SEAL: OPEN}
+    )
     program.save(path, external_data=False)
     return number
 
