@@ -227,3 +227,27 @@ def test_what_a_networks_code_makes_again_for_another_size_is_no_change_of_it(tm
     wanted = outputs(model)
     again = surgeon.load(surgeon.save(model, tmp_path / "out"))
     assert torch.equal(outputs(again), wanted)
+
+
+def test_what_forward_fills_in_at_its_first_call_is_no_change():
+    """As torchvision's pooling of regions does with the scales of its pyramid."""
+
+    class Filled(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.scales, self.width, self.limit = None, None, 1.0
+
+        def forward(self, x):
+            if self.scales is None:
+                self.scales = [1 / side for side in x.shape[2:]]
+            self.limit = 2.0
+            return x * self.scales[0]
+
+        def set_width(self, width):
+            self.width = width
+
+    model = Filled()
+    model(torch.rand(1, 3, 4, 4))
+    model.set_width(3)
+    beyond = beyond_name(model, Filled())
+    assert set(beyond.exchanged) == {"width"} and beyond.settings == {"limit": 2.0}

@@ -139,6 +139,8 @@ def _takes(recipe: str, module: nn.Module) -> bool:
     recipe, *settings = VARIANTS.get(recipe, (recipe,))
     if settings:
         return is_norm(module)
+    if recipe == "soft-pool":
+        return type(module).__name__.startswith("MaxPool")
     if needs_norm(recipe):
         return is_norm(module) and "BatchNorm" in type(module).__name__
     at_the_stem = recipe in kinds()["behind input"] or any(o.reshapes for o in load_recipe(recipe).surgery)

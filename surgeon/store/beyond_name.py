@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from surgeon.errors import ArtifactError
-from surgeon.graph.caches_of_code import made_while_running
+from surgeon.graph.caches_of_code import made_by_forward, made_while_running
 from surgeon.graph.implants import FUNCTIONS, same_setting, settings_of
 from surgeon.store.added import added_modules, added_tensors
 from surgeon.store.looks import digest_of, held_apart, looks, shown
@@ -63,9 +63,11 @@ def beyond_name(model: nn.Module, made: nn.Module) -> Beyond:
             continue
         for key, shape, old_shape in _shapes(now, stock):  # type: ignore[arg-type]  # a module, as `_alike` found
             beyond.exchanged[f"{name}.{key}" if name else key] = f"{shape}, not {old_shape}"
-        there = dict(settings_of(stock))
+        there, kind = dict(settings_of(stock)), type(stock)
+        # A class has a hash, which mypy doubts.
+        filled = {k for k in made_by_forward(kind) if there.get(k, 0) is None}  # type: ignore[arg-type]
         for key, value in settings_of(now):  # type: ignore[arg-type]  # a module, as above
-            if key in there and not same_setting(value, there[key]):
+            if key in there and key not in filled and not same_setting(value, there[key]):
                 place = f"{name}.{key}" if name else key
                 if can_be_set(value, there[key]):
                     beyond.settings[place] = list(value) if isinstance(value, tuple) else value
