@@ -13,6 +13,7 @@ from surgeon.models import own
 from surgeon.models.creating import ZOO
 from surgeon.models.libraries import TORCHVISION
 from surgeon.models.robustbench import SCHEME
+from surgeon.models.source_code import changed_code, code_of
 from surgeon.ownership import read_manifest, strangers
 from surgeon.pipeline.chain.checking import Misfit, Unknown, checked, some, unknown
 from surgeon.store.artifact import load
@@ -48,6 +49,8 @@ def network_checks(
         return [*checks, unknown("loads", "not tried: the files have changed")], None
     checks.append(checked("loads", lambda: _loaded(folder, allowed, networks)))
     network = networks[0] if networks else None
+    if network is not None and (code := read_config(folder).code):
+        checks.append(checked("code", lambda: _same_code(network, code)))
     if network is not None and surgery_of(network) is not None:
         checks.append(checked("record", lambda: _agrees(network, fresh)))
     return checks, network
@@ -104,6 +107,12 @@ def _loaded(folder: Path, allowed: tuple[str, ...], networks: list[nn.Module]) -
         raise Unknown(f"no name rebuilds it: {name} is a class of its own")
     networks.append(load(folder, allow_code=allowed))
     return name
+
+
+def _same_code(network: nn.Module, before: dict[str, str]) -> str:
+    if changed := changed_code(before, code_of(network)):
+        raise Misfit(f"the code of {some(changed)} has changed since: the network computes what it says now")
+    return f"{some(list(before))} as at saving"
 
 
 def _agrees(network: nn.Module, fresh: bool) -> str:
