@@ -124,7 +124,7 @@ def test_code_is_imported_where_it_is_allowed_alone(tmp_path, monkeypatch):
     assert failures(checks) == set()
     assert checks["loads"].detail == "it imports own_net: allow it by --allow-code own_net"
     code, out, _ = invoke("verify", tmp_path / "own", "--allow-code", "own_net")
-    assert code == 0 and "all 3 links fit" in out
+    assert code == 0 and "all 4 links fit" in out
 
 
 def test_an_evaluation_that_stands_alone(evaluation, network, images):
