@@ -136,6 +136,8 @@ class Seeded(Dataset):
         torch.random.default_generator.manual_seed(seed)
         try:
             return _pair(self.data[index], self.name, index)
+        except StopIteration as error:  # it would end the loop over the batches
+            raise DataError(f"{self.name}: sample {index} raised StopIteration") from error
         finally:
             random.setstate(old_states[0])
             numpy.random.set_state(old_states[1])
@@ -193,7 +195,7 @@ def _read(data: Dataset, name: str, **how: Any) -> Iterator[Any]:
 
     Training images that are not finite are left to the loss: it stops every process, and says in which step.
     """
-    for batch in DataLoader(data, **how):
+    for batch in _collated(data, name, how):
         if not isinstance(batch, (tuple, list)) or len(batch) != 2:  # of a stream: `_pair` has seen others
             form = f"{len(batch)} values" if isinstance(batch, (tuple, list)) else f"a {type(batch).__name__}"
             raise DataError(f"{name}: samples are {form}; a stream gives (image, label)")
@@ -201,6 +203,18 @@ def _read(data: Dataset, name: str, **how: Any) -> Iterator[Any]:
         if isinstance(x, Tensor) and (name == "val" or bool(x.isfinite().all())):
             check_stored(x, name, pixels=False)
         yield batch
+
+
+def _collated(data: Dataset, name: str, how: dict[str, Any]) -> Iterator[Any]:
+    try:
+        yield from DataLoader(data, **how)
+    except RuntimeError as error:
+        if "equal size" not in str(error):
+            raise
+        sizes = str(error).strip().rpartition("equal size, but ")[2]
+        raise DataError(
+            f"{name} has images of several sizes in one batch ({sizes}); give all one size"
+        ) from error
 
 
 def check(name: str, data: Source, model: nn.Module, *, pixels: bool, channels: int = 1) -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from surgeon import interrupts
-from surgeon.arguments import checked_seed
+from surgeon.arguments import checked_count, checked_seed
 from surgeon.data import pixels
 from surgeon.disk.writing import make_folder
 from surgeon.errors import DataError, WritingError
@@ -127,6 +127,7 @@ def fit(
         [0, 1]
     """
     settings, seed = Training() if settings is None else settings, checked_seed(seed)
+    workers = checked_count("workers", workers, least=0)
     check_call(model, train, settings, normalize)
     for name, data in (("train", train), ("val", val)):
         if data is not None:

@@ -68,6 +68,34 @@ def test_samples_of_another_form_are_named(item, message):
         fit(network(), Items(item), None, Training(epochs=1, batch_size=4), device="cpu")
 
 
+class Odd(Items):
+    def __getitem__(self, index):
+        if index == 5:
+            return self.item()
+        return IMAGE, 0
+
+
+def ended():
+    raise StopIteration
+
+
+@pytest.mark.parametrize(
+    ("item", "message"),
+    [
+        (lambda: (torch.rand(1, 9, 9), 0), r"train has images of several sizes in one batch \(.*\[1, 9, 9\]"),
+        (ended, "train: sample 5 raised StopIteration"),
+    ],
+)
+def test_one_sample_that_is_unlike_the_others_is_told(item, message):
+    with pytest.raises(DataError, match=message):
+        fit(network(), Odd(item), None, Training(epochs=1, batch_size=8), device="cpu")
+
+
+def test_a_number_of_workers_below_zero_is_refused():
+    with pytest.raises(ArgumentError, match="workers"):
+        fit(network(), images(), None, Training(epochs=1), workers=-1)
+
+
 def test_a_normalisation_of_single_numbers_is_named():
     with pytest.raises(DataError, match=r"mean=0\.5 and std=0\.5 must be one number a channel each"):
         fit(network(), images(), None, Training(epochs=1), normalize=(0.5, 0.5))

@@ -114,6 +114,8 @@ def _pictures(folder: Path, drawn: Sequence[Any]) -> str:
     other = [d.file for d in drawn if d.hash and d.hash != own_hash(folder / PICTURES / Path(d.file).name)]
     if other:
         raise Misfit(f"not as they were drawn: {some(other)}")
+    if any(not d.hash for d in drawn):
+        raise Unknown(f"{len(drawn)} pictures are there, and nothing states what they held")
     return f"{len(drawn)} pictures"
 
 
