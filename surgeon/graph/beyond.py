@@ -141,7 +141,7 @@ class _Reached:
         self.cells: list[Any] = []
         self._spared: set[int] = set()
         self._seen: dict[tuple[int, bool], Any] = {}
-        self._own_way = functools.cache(copies_its_own_way)
+        self._own_way: dict[type, bool] = {}
         classes: dict[type, None] = {}
         for module in network.modules():
             self._attributes(module, _DEEPEST, False)
@@ -232,7 +232,10 @@ class _Reached:
         elif isinstance(value, (functools._lru_cache_wrapper, functools.cached_property)):
             self._walk(getattr(value, "__wrapped__", None) or value.func, depth, True)  # type: ignore[union-attr]
         elif not _of_library(type(value)):
-            beyond = beyond or self._own_way(type(value))
+            kind = type(value)
+            if kind not in self._own_way:
+                self._own_way[kind] = copies_its_own_way(kind)
+            beyond = beyond or self._own_way[kind]
             own = getattr(value, "__dict__", None)
             if type(own) is dict:
                 if beyond:
