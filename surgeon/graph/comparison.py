@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import functools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from surgeon.graph.apart import demand_apart
 from surgeon.graph.bound_hooks import bound_in, rebind
 from surgeon.graph.differing import Difference, difference
 from surgeon.graph.faults import one_line
@@ -19,6 +19,7 @@ from surgeon.graph.hooks_of_others import without_hooks_of_others
 from surgeon.graph.measure import Shape, images_of
 from surgeon.graph.region import Region, assembled
 from surgeon.graph.side_by_side import SERIES, CallFailed, Noted, Seen, TrialCall, attributes, run, takes
+from surgeon.graph.twin import twin
 
 
 @dataclass(frozen=True)
@@ -142,7 +143,8 @@ def copied(network: nn.Module, share: bool = False) -> nn.Module:
     for _, value in _held(network):
         if isinstance(value, torch.Tensor) and value.grad_fn is not None:
             memo.setdefault(id(value), value.detach().clone())
-    new = copy.deepcopy(network, memo)
+    new = twin(network, memo)
+    demand_apart(new, network, tensors=not share)
     rebind(new, bound_in(network))
     return new
 

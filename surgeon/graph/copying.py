@@ -19,6 +19,7 @@ from surgeon.graph import checkpointing, tree
 from surgeon.graph.compiled import same_code
 from surgeon.graph.kinship import slots_of
 from surgeon.graph.own_attributes import GRAPH_STATE, OWN, RECORD
+from surgeon.graph.twin import children
 from surgeon.graph.variants import same_argument
 
 if TYPE_CHECKING:
@@ -57,6 +58,9 @@ def fill(new: Rewritten, network: Rewritten, memo: dict[int, Any]) -> None:
         ours = {k: v for k, v in ours.items() if k in _OURS}
     for key, value in ours.items():
         if key in _OF_ONE or key in network._rebound:
+            continue
+        if key == "_modules":  # blocks with slots keep them, which nn.Module leaves out of a copy
+            new.__dict__[key] = children(value, memo)
             continue
         new.__dict__[key] = value if key == "_stock_class" else copy.deepcopy(value, memo)
     for key, value in slots_of(network) if ours is network.__dict__ else ():

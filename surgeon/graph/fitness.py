@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn.modules.lazy import LazyModuleMixin
 
 from surgeon.errors import SurgeryError
+from surgeon.graph.apart import demand_copies
 
 _WRAPPERS = {
     "DataParallel": "module",
@@ -27,8 +28,8 @@ def refuse_unfit(model: object) -> None:
 
     Raises:
         SurgeryError: It is not a module; it is wrapped (DDP, compiled), scripted or quantised; it has lazy
-            modules without shapes or weights under the old weight_norm and spectral_norm; or an object's
-            `forward` was replaced.
+            modules without shapes or weights under the old weight_norm and spectral_norm; an object's
+            `forward` was replaced; or a module's copy is not apart from it (`apart.py`).
     """
     if not isinstance(model, nn.Module):
         raise SurgeryError(f"surgery is for a torch.nn.Module, not for a {type(model).__name__}")
@@ -36,6 +37,7 @@ def refuse_unfit(model: object) -> None:
         problem = _problem(module, root=not name)
         if problem:
             raise SurgeryError(f"{name or 'the model'}: {problem}")
+    demand_copies(model)
 
 
 def _problem(module: nn.Module, root: bool) -> str:

@@ -37,6 +37,35 @@ WEIGHTS = "model.safetensors"
 CONFIGURATION = "config.json"
 _REWRITTEN = "surgeon: a rewritten"
 
+_WITHOUT = {
+    "prune_intermediate_layers": (
+        "features come without it: model.forward_intermediates(images, indices=[...]) has the surgery in effect, "
+        "timm's FeatureGetterNet takes prune=False, and what timm.create_model(..., features_only=True) gives is cut"
+    )
+}
+"""Methods that are refused, each with another way to what it is called for."""
+
+_BEFORE = "call it before surgeon.apply, or on surgeon.fold(model) or surgeon.revert(model)"
+
+
+def instead_of(stock: type[nn.Module], name: str) -> str:
+    """What to do instead of calling a method that is refused, in words.
+
+    stock: the network's class, which may have the method from a library that calls it itself.
+    """
+    libraries = {c.__module__.partition(".")[0] for c in stock.__mro__ if name in vars(c)}
+    if libraries & {"lightning", "pytorch_lightning"}:
+        return (
+            "it is a LightningModule, whose Trainer calls that: cut the network inside of one, "
+            "module.net = surgeon.apply(module.net, …), and train the module"
+        )
+    if "huggingface_hub" in libraries:
+        return (
+            "surgeon.save(model, folder) keeps the surgery, and `surgeon push` uploads that folder; "
+            f"surgeon.fold(model).{name} is for the stock network that it folds to"
+        )
+    return f"{_BEFORE}{f'; {_WITHOUT[name]}' if name in _WITHOUT else ''}"
+
 
 def writes_weights(name: str, member: Any) -> bool:
     """Whether a method is transformers' way to write a network into a folder."""

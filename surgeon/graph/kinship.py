@@ -29,14 +29,6 @@ REBUILDING_METHODS = ("reset_classifier",)
 FLAGGING_METHODS = ("set_grad_checkpointing",)
 """Methods that set flags alone: run on the stock class, then the code of the graphs is made anew."""
 
-WITHOUT = {
-    "prune_intermediate_layers": (
-        "features come without it: model.forward_intermediates(images, indices=[...]) has the surgery in effect, "
-        "timm's FeatureGetterNet takes prune=False, and what timm.create_model(..., features_only=True) gives is cut"
-    )
-}
-"""Methods that are refused, each with another way to what it is called for."""
-
 _READ = ("__len__", "__contains__", "__repr__", "__str__", "__eq__", "__hash__", "__bool__")
 _TORCHS = (nn.Module, object)
 _RUNS = ("forward", "compile", "_call_impl", "_wrapped_call_impl", "_slow_forward")

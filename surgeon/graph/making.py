@@ -5,7 +5,6 @@ There is a graph for each mode, since Python branches on `self.training` and a g
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,7 @@ from surgeon.graph.late_code import late
 from surgeon.graph.modes import follow_modes
 from surgeon.graph.trace import trace
 from surgeon.graph.traced import Example, Traced
+from surgeon.graph.twin import twin
 from surgeon.graph.variants import with_demand
 from surgeon.host import own_state
 
@@ -125,6 +125,6 @@ def apart(view: nn.Module, network: nn.Module) -> nn.Module:
     memo: dict[int, Any] = {id(t): t for t in (*view.parameters(), *view.buffers())}
     memo[id(network)] = network
     try:
-        return copy.deepcopy(view, memo)
+        return twin(view, memo)
     except Exception:  # something hangs on it that cannot be copied, such as a hook's connection
         return view

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from surgeon.edits import Edit
 from surgeon.errors import SurgeryError
+from surgeon.graph.apart import demand_apart
 from surgeon.graph.bound_hooks import bound_in, rebind
 from surgeon.graph.caches import throw_away
 from surgeon.graph.cuts import Point
@@ -59,13 +60,14 @@ def bare(model: nn.Module, *, share: bool = False) -> tuple[nn.Module, Displaced
         The copy, and what earlier surgery took out of it.
 
     Raises:
-        SurgeryError: The network cannot be copied.
+        SurgeryError: The network cannot be copied, or its copy is not apart from it.
     """
     memo = {id(t): t for t in (*model.parameters(), *model.buffers())} if share else {}
     # Tensors with an autograd history cannot be deep-copied; the memo provides their copies.
     memo |= {id(t): t.detach().clone() for m in model.modules() for t in _kept(_own_values(m))}
     try:
         tree = twin(model, memo)
+        demand_apart(tree, model, tensors=not share)
         if not share:
             out = model.__dict__.get("displaced") or Displaced()
             for known in (model, *out.modules.values()):

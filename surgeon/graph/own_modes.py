@@ -7,7 +7,6 @@ what such a method does cannot be undone bit for bit; so a network that would ch
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Iterator, Mapping
 from types import MethodType
 from typing import Any
@@ -18,6 +17,7 @@ from torch import nn
 from surgeon.errors import SurgeryError
 from surgeon.graph.own_attributes import GRAPH_STATE, OWN, RECORD
 from surgeon.graph.paths import has
+from surgeon.graph.twin import twin
 from surgeon.kept_modes import METHODS, has_own
 from surgeon.values import has_values
 
@@ -34,7 +34,7 @@ def demand_settled(model: nn.Module) -> None:
     if not any(m.training and has_own(m) for m in model.modules()):
         return
     try:
-        tried = copy.deepcopy(model)
+        tried = twin(model, {})
         _without_functions(tried)
         before = _looks(tried)
         tried.eval()
@@ -64,7 +64,7 @@ def _whose(model: nn.Module, name: str) -> str:
 
 def in_evaluation(model: nn.Module) -> nn.Module:
     """Return a network whose own `eval()` was called, which is a copy if a class in it has one of its own."""
-    return copy.deepcopy(model).eval() if any(map(has_own, model.modules())) else model
+    return twin(model, {}).eval() if any(map(has_own, model.modules())) else model
 
 
 def _without_functions(network: nn.Module) -> None:

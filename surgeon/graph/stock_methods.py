@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from surgeon.errors import SurgeryError
 from surgeon.graph import copying, making
 from surgeon.graph.bound_hooks import is_called_back, rebind
-from surgeon.graph.hosts import save_weights
+from surgeon.graph.hosts import instead_of, save_weights
 from surgeon.graph.indexed import by_index
-from surgeon.graph.kinship import WITHOUT, How
+from surgeon.graph.kinship import How
 from surgeon.graph.one_at_a_time import alone
 from surgeon.graph.paths import has
 from surgeon.graph.unheard import tell_of_all
@@ -48,10 +48,9 @@ def bound(
             return result
     if is_called_back(network):
         return inspect.getattr_static(network._stock_class, name).__get__(network)(*args, **given)
-    way = f"; {WITHOUT[name]}" if name in WITHOUT else ""
     raise SurgeryError(
-        f"{network._stock_class.__name__}.{name} runs code from before the surgery and was not run; call it before "
-        f"surgeon.apply, or on surgeon.fold(model) or surgeon.revert(model){way}"
+        f"{network._stock_class.__name__}.{name} runs code from before the surgery and was not run; "
+        f"{instead_of(network._stock_class, name)}"
     )
 
 

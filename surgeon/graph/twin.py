@@ -44,13 +44,31 @@ def twin(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
     memo[id(module)] = new
     for key, value in module.__dict__.items():
         if key == "_modules":
-            inner = {n: None if m is None else twin(m, memo) for n, m in value.items()}
-            # A dict or an OrderedDict, by torch's version and by how the module was made.
-            new.__dict__[key] = type(value)(inner)
+            new.__dict__[key] = children(value, memo)
         elif key != "_compiled_call_impl":  # torch's own copies leave it out
             new.__dict__[key] = _copied(value, memo)
     for key, value in slots_of(module):  # which nn.Module leaves out of a copy
         object.__setattr__(new, key, _copied(value, memo))
+    return new
+
+
+def children(held: dict[str, nn.Module | None], memo: dict[int, Any]) -> dict[str, nn.Module | None]:
+    """Copy what a module has as `_modules`.
+
+    Args:
+        held: The children by name.
+        memo: As for `twin`.
+
+    Returns:
+        The copies.
+    """
+    done = memo.get(id(held))
+    if done is not None:
+        return done
+    # A dict or an OrderedDict, by torch's version and by how the module was made.
+    memo[id(held)] = new = type(held)()
+    for name, module in held.items():
+        new[name] = None if module is None else twin(module, memo)
     return new
 
 

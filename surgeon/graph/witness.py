@@ -17,6 +17,7 @@ from surgeon.errors import TraceError
 from surgeon.graph.comparison import Comparison
 from surgeon.graph.measure import Shape
 from surgeon.graph.region import Region, innermost_first
+from surgeon.graph.suspects import with_suspect
 from surgeon.graph.unchecked import unchecked
 from surgeon.torch_private import ConvNd
 from surgeon.values import has_values
@@ -55,11 +56,13 @@ class Witness:
         whole = comparison.differ(suspects)
         if not whole:
             return {}
+        refused = {r.name: f"beside graphs of other parts, {whole}" for r in suspects}
         for one in suspects:
             why = whole if len(suspects) == 1 else comparison.differ([one])
             if why:
-                return self._inside(comparison, one, region) or {one.name: why}
-        return {r.name: f"beside graphs of other parts, {whole}" for r in suspects}
+                refused = self._inside(comparison, one, region) or {one.name: why}
+                break
+        return {n: with_suspect(why, comparison.tree.get_submodule(n)) for n, why in refused.items()}
 
     def _inside(
         self, comparison: Comparison, region: Region, traced: Callable[[str], Region]

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from surgeon.arguments import checked_seed
 from surgeon.edits import Note, Plan
 from surgeon.errors import SurgeonError, SurgeryError
+from surgeon.graph.beyond import leaves_alone
 from surgeon.graph.followed import regions_of
 from surgeon.graph.one_at_a_time import one_at_a_time
 from surgeon.graph.survey import Survey
@@ -33,6 +34,7 @@ from surgeon.surgery.rewritten import RewrittenModule
 
 @one_at_a_time
 @in_own_state()
+@leaves_alone
 def apply(
     model: nn.Module,
     recipe: RecipeLike | Plan,

@@ -9,6 +9,7 @@ from torch import nn
 
 from surgeon.edits import Edit, Note, Plan
 from surgeon.errors import FoldError, SurgeryWarning, either
+from surgeon.graph.beyond import leaves_alone
 from surgeon.graph.bound_hooks import bound_in, rebind
 from surgeon.graph.late_code import called_as_written
 from surgeon.graph.lifting import unlift
@@ -32,6 +33,7 @@ FOLDED = "folded"
 
 @one_at_a_time
 @in_own_state()
+@leaves_alone
 def fold(model: nn.Module, *, partial: bool = False) -> nn.Module:
     """Return a network of the stock class and of plain layers that equals the rewritten one in evaluation mode.
 

@@ -11,6 +11,7 @@ from torch import nn
 
 from surgeon.edits import Edit, Note, Plan
 from surgeon.errors import SurgeryError, either
+from surgeon.graph.beyond import leaves_alone
 from surgeon.graph.fitness import refuse_unfit
 from surgeon.graph.followed import seen_of
 from surgeon.graph.module_tree import bare
@@ -47,6 +48,7 @@ class Looked:
 
 @one_at_a_time
 @in_own_state()
+@leaves_alone
 def sites(model: nn.Module, *, input_size: tuple[int, ...] | None = None) -> tuple[Site, ...]:
     """List every place of a network where an operation can cut, in execution order.
 
@@ -71,6 +73,7 @@ def sites(model: nn.Module, *, input_size: tuple[int, ...] | None = None) -> tup
 
 @one_at_a_time
 @in_own_state()
+@leaves_alone
 def look(model: nn.Module, *, input_size: tuple[int, ...] | None = None) -> Survey:
     """Return what `plan` and `apply` see of a network; pass it to both as `seen`, so that they look once.
 

@@ -9,6 +9,7 @@ from torch import nn
 
 from surgeon.arguments import checked_seed
 from surgeon.edits import Note, Plan
+from surgeon.graph.beyond import leaves_alone
 from surgeon.graph.one_at_a_time import one_at_a_time
 from surgeon.graph.survey import Survey
 from surgeon.host import in_own_state
@@ -24,6 +25,7 @@ from surgeon.surgery.replaying import replay
 
 @one_at_a_time
 @in_own_state()
+@leaves_alone
 def plan(
     model: nn.Module,
     recipe: RecipeLike,
