@@ -23,9 +23,20 @@ from surgeon.errors import TraceError
 from surgeon.graph import tree
 from surgeon.graph.anchors import walk
 from surgeon.graph.exchanged import Change
-from surgeon.graph.leaves import is_leaf
+from surgeon.graph.kept_elsewhere import WHOLE, Given, Grown, kept_elsewhere
+from surgeon.graph.leaves import CONTAINERS, is_leaf
 from surgeon.graph.left_by_hooks import LeftByHooks
-from surgeon.graph.settings import MISSING, Settings, objects, settings
+from surgeon.graph.own_attributes import OURS
+from surgeon.graph.settings import REGISTERED, Settings, objects, settings
+from surgeon.graph.slots import (
+    MISSING,
+    by_descriptor,
+    gets,
+    in_slots,
+    member_of,
+    reads_around,
+    slots_of_class,
+)
 from surgeon.graph.traced import Asked, Example
 
 _LIBRARIES = ("torch", "surgeon")
@@ -58,18 +69,29 @@ class Asking:
         named = dict(root.named_modules())
         self._leaves = {id(m): n for n, m in named.items() if n and (n in whole or is_leaf(m))}
         self._modules = {id(m): n for n, m in named.items()}
-        self._objects = {id(o): (path, name) for path, name, o in objects(root)}
-        self._kinds = {type(m) for m in named.values()} | {type(o) for _, _, o in objects(root)}
+        held = list(objects(root))
+        self._objects = {id(o): (path, name) for path, name, o in held}
+        self._held = [o for _, _, o in held]
+        self._kinds = {type(o) for o in (*named.values(), *self._held)}
         self._hooks = LeftByHooks(root)
         self._tensors = {id(t): n for n, t in (*root.named_parameters(), *root.named_buffers())}
         self._settings: set[tuple[str, str]] = set()
         self._types: set[str] = set()
+        self._looked_into: set[str] = set()
+        # Asked before `on` patches them.
+        self._own = {k for k in self._kinds if gets(k, "__getattribute__")}
+        self._around = {k for k in self._kinds if reads_around(k)}
         self.by_type = False
 
     @property
     def found(self) -> Asked:
         """What was asked for so far."""
-        return Asked(tuple(sorted(self._settings)), tuple(sorted(self._types)), self.by_type)
+        return Asked(
+            tuple(sorted(self._settings)),
+            tuple(sorted(self._types)),
+            self.by_type,
+            tuple(sorted(self._looked_into)),
+        )
 
     @contextlib.contextmanager
     def on(self) -> Iterator[None]:
@@ -85,11 +107,14 @@ class Asking:
                 except (TypeError, AttributeError):  # a class that takes no attributes
                     continue
                 stack.callback(_put_back, kind, "__getattribute__", before)
+            for owner in self._read_around():
+                self._note_whole(owner, sys._getframe())
             yield
 
     def followed(self, path: str) -> None:
         """The trace goes into the code of a module below the root, which an object may have exchanged."""
         self._settings.add((path, "forward"))
+        self._looked_into.add(path)
 
     def computed_with(self, names: Iterable[str]) -> None:
         """The graphs hold what the code computed of these buffers and attributes, whose values may change."""
@@ -121,29 +146,75 @@ class Asking:
                 if self._by_the_network(sys._getframe(1)):
                     self._absent(owner, name)
                 raise
-            if (
+            if name == WHOLE:
+                frame = sys._getframe(1)
+                # functools looks there for what a cached property keeps, which its own code says
+                if self._by_the_network(frame) and frame.f_globals.get("__name__") != "functools":
+                    self._note_whole(owner, frame)
+            elif name in REGISTERED and isinstance(owner, nn.Module):
+                if self._by_the_network(sys._getframe(1)):
+                    self._note_names(owner, name)
+            elif (
                 name not in _OF_TORCH
                 and not name.startswith("__")
-                and not issubclass(type(value), (fx.Proxy, nn.Module))
-                and not (isinstance(value, torch.Tensor) and isinstance(owner, nn.Module))  # graphs read it
+                and _is_setting(owner, name, value)
                 and self._by_the_network(sys._getframe(1))
             ):
                 self._note(owner, name, value, sys._getframe(1))
             return value
 
+        read.__wrapped__ = known  # type: ignore[attr-defined]  # for whoever asks what the class has
         return read
 
     def _absent(self, owner: Any, name: str) -> None:
-        """Write down a parameter or a buffer that the network's code found to be None."""
+        """Write down an attribute that the network's code did not find, or found to be None, in a module or in an
+        object: it may be set later. What a module has as a parameter, a buffer or a child, the graphs read and call."""
         path = self._modules.get(id(owner))
-        for kind in ("_parameters", "_buffers"):
-            if path is not None and owner.__dict__.get(kind, {}).get(name, owner) is None:
-                self._settings.add((path, f"{kind}.{name}"))
+        in_class = member_of(type(owner), name) is not MISSING and not in_slots(type(owner), name)
+        if path is None:
+            held = self._objects.get(id(owner))
+            if held is not None and not in_class and not name.startswith("__"):
+                self._settings.add((held[0], f"{held[1]}.{name}"))
+            return
+        own = _dict_of(owner)
+        there = {kind: own[kind][name] for kind in REGISTERED if name in own.get(kind, {})}
+        value = next((v for v in there.values() if v is not None), None)
+        if there and value is None:
+            self._settings |= {(path, f"{kind}.{name}") for kind in there}
+        elif not there and not in_class and not name.startswith("__") and (path or name not in OURS):
+            self._settings |= {(path, name), *((path, f"{kind}.{name}") for kind in REGISTERED)}
+        elif isinstance(value, nn.Module) and _holds_alone(value) and id(value) in self._modules:
+            self._looked_into.add(self._modules[id(value)])
+
+    def _read_around(self) -> Iterator[Any]:
+        """The modules and objects whose code reads attributes in a way that is not heard."""
+        modules = [m for m in self._root.modules() if id(m) not in self._leaves]
+        yield from (o for o in (*modules, *self._held) if type(o) in self._around)
+
+    def _note_whole(self, owner: Any, frame: Any) -> None:
+        """Write down all attributes that a module or an object has, and that further ones may count."""
+        own = _dict_of(owner)
+        for name, value in list(own.items()):
+            if name not in _OF_TORCH and name != "training" and _is_setting(owner, name, value):
+                self._note(owner, name, value, frame)
+        for name in slots_of_class(type(owner)):
+            self._note(owner, name, MISSING, frame)
+        self._note(owner, WHOLE, own, frame)
+
+    def _note_names(self, owner: nn.Module, kind: str) -> None:
+        """Write down that further parameters, buffers or children of a module may count."""
+        path = self._modules.get(id(owner))
+        if path is not None and kind == "_modules":
+            self._looked_into.add(path)
+        elif path is not None:
+            self._settings.add((path, f"{kind}.{WHOLE}"))
 
     def _note(self, owner: Any, name: str, value: Any, frame: Any) -> None:
         """Write down an attribute that the network's code read."""
-        own = object.__getattribute__(owner, "__dict__")
-        if name not in own and not _may_be_exchanged(type(owner), name):
+        own, kind = _dict_of(owner), type(owner)
+        by_code = kind in self._own and not (isinstance(owner, nn.Module) and hasattr(nn.Module, name))
+        elsewhere = name == WHOLE or by_code or in_slots(kind, name) or by_descriptor(kind, name)
+        if name not in own and not elsewhere and not _may_be_exchanged(kind, name):
             return
         path = self._modules.get(id(owner))
         if path is None:
@@ -153,7 +224,7 @@ class Asking:
         elif name == "training":
             if id(owner) in self._leaves or (path and _of_another(frame, owner)):
                 self._settings.add((path, name))
-        elif name not in own or self._as_found(owner, name, value):
+        elif name not in own or by_code or self._as_found(owner, name, value):
             if self._hooks.has(name, value):
                 raise TraceError(f"it reads {name} as a hook leaves it, which a graph would keep")
             self._settings.add((path, name))
@@ -166,9 +237,33 @@ class Asking:
 
 def _may_be_exchanged(kind: type, name: str) -> bool:
     """Whether a class has an attribute that an object may replace by its own: a plain value, or a method."""
-    member = next((vars(c)[name] for c in kind.__mro__ if name in vars(c)), MISSING)
+    member = member_of(kind, name)
     descriptor = hasattr(type(member), "__set__") or isinstance(member, functools.cached_property)
     return member is not MISSING and not descriptor and not hasattr(nn.Module, name)
+
+
+def _dict_of(owner: Any) -> dict[str, Any]:
+    try:
+        own: dict[str, Any] = object.__getattribute__(owner, "__dict__")
+    except AttributeError:  # an object with slots alone
+        return {}
+    return own
+
+
+def _is_setting(owner: Any, name: str, value: Any) -> bool:
+    """Whether a value that code read is one that a graph would hold: modules it calls, and tensors of modules, but for
+    those in slots, it reads."""
+    if issubclass(type(value), (fx.Proxy, nn.Module)):
+        return False
+    read = isinstance(value, torch.Tensor) and isinstance(owner, nn.Module)
+    return not read or in_slots(type(owner), name)
+
+
+def _holds_alone(module: nn.Module) -> bool:
+    """Whether a module has children for other code to go through, and none that calls them itself."""
+    if isinstance(module, (nn.ParameterList, nn.ParameterDict)):
+        return False
+    return isinstance(module, CONTAINERS) or type(module).forward is nn.Module.forward
 
 
 def _of_another(frame: Any, module: nn.Module) -> bool:
@@ -231,13 +326,15 @@ class TensorTypes:
         return None
 
 
-def watched(network: nn.Module, asked: Asked) -> tuple[Settings | TensorTypes, ...]:
+def watched(network: nn.Module, asked: Asked) -> tuple[Settings | Given | Grown | TensorTypes, ...]:
     """What stands now of all that the graphs' code asked for, to be compared at each call."""
-    observed: list[Settings | TensorTypes] = []
+    observed: list[Settings | Given | Grown | TensorTypes] = []
     # of modes a graph says so itself (`modes.py`)
-    read = settings(network, [(path, name) for path, name in asked.settings if name != "training"])
+    names = [(path, name) for path, name in asked.settings if name != "training"]
+    read = settings(network, [one for one in names if not one[1].endswith(WHOLE)])
     if read is not None:
         observed.append(read)
+    observed += kept_elsewhere(network, names)
     named = dict(asked_tensors(network, asked))
     if named:
         places = tuple((own, name.rpartition(".")[2]) for name, own in named.items())

@@ -10,7 +10,17 @@ from typing import TYPE_CHECKING
 
 from torch import fx
 
-from surgeon.graph import anchors, asked, checkpointing, classes, exchanged, geometry, ties, unheard
+from surgeon.graph import (
+    anchors,
+    asked,
+    checkpointing,
+    classes,
+    exchanged,
+    geometry,
+    looked_into,
+    ties,
+    unheard,
+)
 from surgeon.graph.compiled import Code, compiled
 from surgeon.graph.dispatch import dispatcher
 from surgeon.graph.joined import joined
@@ -62,6 +72,9 @@ def listen(network: Rewritten) -> None:
     network.__dict__["_read"] = (
         *exchanged.read(network, network._programs.values()),
         *asked.watched(network, network._asked),
+        *looked_into.watched(
+            network, network._asked.looked_into, network._opened, network._programs.values()
+        ),
         classes.watched(network, network._opened, network._stock_class),
         *geometry.watched(network),
         unheard.watched(network._opened),

@@ -18,7 +18,7 @@ from surgeon.errors import SurgeryError
 from surgeon.graph import checkpointing, tree
 from surgeon.graph.compiled import same_code
 from surgeon.graph.kinship import slots_of
-from surgeon.graph.own_attributes import GRAPH_STATE, OWN, RECORD
+from surgeon.graph.own_attributes import GRAPH_STATE, OURS, OWN
 from surgeon.graph.twin import children
 from surgeon.graph.variants import same_argument
 
@@ -44,8 +44,6 @@ _OF_ONE = (
 )
 """What of a network is its own, and made anew for a copy of it."""
 
-_OURS = frozenset({*OWN, *GRAPH_STATE, *RECORD})
-
 
 def fill(new: Rewritten, network: Rewritten, memo: dict[int, Any]) -> None:
     """Make an empty network a deep copy of another, and one of its class where both run the same code."""
@@ -55,7 +53,7 @@ def fill(new: Rewritten, network: Rewritten, memo: dict[int, Any]) -> None:
         view = copy.deepcopy(network.stock_view(), memo)
         _demand_layers(view, network)
         _take_over(new, view)
-        ours = {k: v for k, v in ours.items() if k in _OURS}
+        ours = {k: v for k, v in ours.items() if k in OURS}
     for key, value in ours.items():
         if key in _OF_ONE or key in network._rebound:
             continue
@@ -173,7 +171,7 @@ def state(network: Rewritten) -> tuple[Any, ...]:
     kept = {k: v for k, v in network.__dict__.items() if k not in left_out}
     if has_own_way(network._stock_class):
         own = network.stock_view().__getstate__()
-        return {k: v for k, v in kept.items() if k in _OURS}, {}, own
+        return {k: v for k, v in kept.items() if k in OURS}, {}, own
     return kept, dict(slots_of(network))
 
 

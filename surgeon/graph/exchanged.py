@@ -161,7 +161,7 @@ def changes(network: nn.Module, before: Mapping[str, Opened], points: Iterable[P
         names = _names(now, path, layers)
         if now is old.module and names == old.names:
             continue
-        text = _children(now, old.names, names)
+        text = children(now, old.names, names)
         exchanged = now is not old.module
         another = type(now) is not type(old.module)
         if exchanged:
@@ -174,7 +174,7 @@ def changes(network: nn.Module, before: Mapping[str, Opened], points: Iterable[P
     return result
 
 
-def _children(module: nn.Module, before: tuple[str, ...], now: tuple[str, ...]) -> str:
+def children(module: nn.Module, before: tuple[str, ...], now: tuple[str, ...]) -> str:
     new = [f"{n} ({type(module._modules[n]).__name__})" for n in now if n not in before]
     gone = [n for n in before if n not in now]
     parts = [

@@ -56,6 +56,10 @@ GRAPH_STATE = tuple(k for k in _FRESH.__dict__ if k not in nn.Module().__dict__ 
 """What torch.fx keeps in every GraphModule."""
 
 
+OURS = frozenset((*OWN, *RECORD, *GRAPH_STATE))
+"""All of these names."""
+
+
 def graph_state() -> dict[str, Any]:
     """What torch.fx keeps in every GraphModule, for a new network: its values can be written to."""
     fresh = fx.GraphModule({}, fx.Graph())

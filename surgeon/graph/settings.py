@@ -12,7 +12,7 @@ import itertools
 import numbers
 import operator
 import sys
-from collections import UserDict, UserList, deque
+from collections import ChainMap, UserDict, UserList, deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -24,11 +24,13 @@ from torch import nn
 from surgeon.graph import tree
 from surgeon.graph.anchors import inner_of, walk
 from surgeon.graph.exchanged import Change
+from surgeon.graph.slots import MISSING, in_slots, slots_of_class
 
-MISSING: Any = object()
-_IN_ORDER = (list, tuple, deque)
-_WITHOUT_ORDER = (set, frozenset)
+IN_ORDER = (list, tuple, deque)
+WITHOUT_ORDER = (set, frozenset)
 _MUTABLE = (list, deque, set, dict)
+REGISTERED = ("_parameters", "_buffers", "_modules")
+"""The dicts of a module that its attributes may be in beside its own."""
 _DEEP = 5
 """How many names may lead from a module to an object, as in `self.config.model.stages[0]`."""
 
@@ -69,12 +71,13 @@ class Settings:
             if not same(now, old):
                 if now is MISSING and key in held.get("_modules", {}):
                     now = held["_modules"][key]
-                name = name.removeprefix("_buffers.").removeprefix("_parameters.")
-                return _change(network, path, name, old, now)
+                for kind in REGISTERED:
+                    name = name.removeprefix(f"{kind}.")
+                return changed(network, path, name, old, now)
         return None
 
 
-def _change(network: nn.Module, path: str, name: str, old: Any, now: Any) -> Change:
+def changed(network: nn.Module, path: str, name: str, old: Any, now: Any) -> Change:
     """Describe an attribute that changed; MISSING stands for what the object has from its class alone."""
     whole = f"{path}.{name}" if path else name
     module = walk(network, path) if path else network
@@ -123,26 +126,33 @@ def settings(network: nn.Module, names: Iterable[tuple[str, str]]) -> Settings |
         tuple(held for _, _, held in held_at),
         keys,
         values,
-        tuple((i, _copied(v)) for i, v in enumerate(values) if _may_change(v)),
+        tuple((i, copied(v)) for i, v in enumerate(values) if may_change(v)),
     )
 
 
 def holder(network: nn.Module, path: str, name: str) -> dict[str, Any] | None:
     """The dict that has an attribute, of a module or of an object that one holds; None where that is gone."""
+    owner = owner_of(network, path, name)
+    return owner if isinstance(owner, dict) else getattr(owner, "__dict__", None)
+
+
+def owner_of(network: nn.Module, path: str, name: str) -> Any:
+    """The module, the object or the dict that has an attribute; None where that is gone."""
     module = walk(network, path) if path else network
     owner: Any = None if module is None else inner_of(module)
     for part in name.split(".")[:-1]:
         owner = _within(owner, part)
-    return owner if isinstance(owner, dict) else getattr(owner, "__dict__", None)
+    return owner
 
 
 def _within(owner: Any, part: str) -> Any:
     """What an object has under a name, or a list or a dict at a place; None where there is nothing."""
     if isinstance(owner, dict):
         return owner.get(part)
-    if isinstance(owner, _IN_ORDER):
+    if isinstance(owner, IN_ORDER):
         return owner[int(part)] if part.isdigit() and int(part) < len(owner) else None
-    return getattr(owner, "__dict__", {}).get(part)
+    inner = getattr(owner, "__dict__", {}).get(part)
+    return getattr(owner, part, None) if inner is None and in_slots(type(owner), part) else inner
 
 
 def objects(network: nn.Module, depth: int = _DEEP) -> Iterator[tuple[str, str, Any]]:
@@ -159,7 +169,7 @@ _OF_TORCH = frozenset(nn.Module().__dict__)
 _HEAP = 1 << 9  # a class that Python code made
 _LIBRARIES = sys.stdlib_module_names | {"torch", "surgeon", "numpy"}
 """Whose objects are no settings of a network's, but for `_SETTINGS`."""
-_SETTINGS = (argparse.Namespace, UserDict, UserList)
+_SETTINGS = (argparse.Namespace, ChainMap, UserDict, UserList)
 
 
 def _objects(
@@ -171,12 +181,13 @@ def _objects(
         inner: Iterable[tuple[Any, Any]]
         if isinstance(value, dict):
             inner = ((k, v) for k, v in value.items() if isinstance(k, str))
-        elif isinstance(value, _IN_ORDER):
+        elif isinstance(value, IN_ORDER):
             inner = enumerate(value)
         elif isinstance(value, SimpleNamespace):
             inner = vars(value).items()
         elif _is_of_settings(value):
-            inner = vars(value).items()
+            slots = ((k, getattr(value, k)) for k in slots_of_class(type(value)) if hasattr(value, k))
+            inner = itertools.chain(getattr(value, "__dict__", {}).items(), slots)
             yield path, f"{prefix}{key}", value
         else:
             continue
@@ -192,7 +203,8 @@ def _is_of_settings(value: Any) -> bool:
         return False
     if kind.__module__.partition(".")[0] in _LIBRARIES and not isinstance(value, _SETTINGS):
         return False
-    return type(getattr(value, "__dict__", None)) is dict
+    own = getattr(value, "__dict__", None)
+    return type(own) is dict or (own is None and any(slots_of_class(kind)))
 
 
 class _Seen:
@@ -243,11 +255,11 @@ def same(now: Any, old: Any) -> bool:
     if isinstance(now, dict) or isinstance(old, dict):
         both = isinstance(now, dict) and isinstance(old, dict) and now.keys() == old.keys()
         return both and all(same(now[k], old[k]) for k in old)
-    if isinstance(old, _IN_ORDER):
-        alike = isinstance(now, _IN_ORDER) and len(now) == len(old)
+    if isinstance(old, IN_ORDER):
+        alike = isinstance(now, IN_ORDER) and len(now) == len(old)
         return alike and all(map(same, now, old))
-    if isinstance(old, _WITHOUT_ORDER):
-        return isinstance(now, _WITHOUT_ORDER) and now == old
+    if isinstance(old, WITHOUT_ORDER):
+        return isinstance(now, WITHOUT_ORDER) and now == old
     if type(now) is not type(old):
         return False
     if isinstance(old, functools.partial):
@@ -255,41 +267,41 @@ def same(now: Any, old: Any) -> bool:
     # A bound method is a new object at each access, so that identity says nothing.
     if hasattr(old, "__func__") and hasattr(old, "__self__"):
         return now.__func__ is old.__func__
-    return isinstance(old, _PLAIN) and bool(now == old)
+    return isinstance(old, PLAIN) and bool(now == old)
 
 
-_PLAIN = (numbers.Number, str, bytes, slice, range, torch.device)
+PLAIN = (numbers.Number, str, bytes, slice, range, torch.device)
 
 
-def _may_change(value: Any, depth: int = 4) -> bool:
+def may_change(value: Any, depth: int = 4) -> bool:
     if isinstance(value, tuple):
-        return depth > 0 and any(_may_change(v, depth - 1) for v in value)
+        return depth > 0 and any(may_change(v, depth - 1) for v in value)
     return isinstance(value, (*_MUTABLE, SimpleNamespace, functools.partial, torch.Tensor))
 
 
-def _copied(value: Any, depth: int = 4) -> Any:
+def copied(value: Any, depth: int = 4) -> Any:
     """Containers copied, and what is in them as it is, but for tensors, whose values are kept."""
     if isinstance(value, torch.Tensor):
         return _Seen(value)
     if not depth:
         return value
     if isinstance(value, functools.partial):
-        args = (_copied(v, depth - 1) for v in value.args)
-        named = {k: _copied(v, depth - 1) for k, v in value.keywords.items()}
+        args = (copied(v, depth - 1) for v in value.args)
+        named = {k: copied(v, depth - 1) for k, v in value.keywords.items()}
         return functools.partial(value.func, *args, **named)
     if isinstance(value, SimpleNamespace):
         value = vars(value)
     if isinstance(value, dict):
-        return {k: _copied(v, depth - 1) for k, v in value.items()}
-    if isinstance(value, _IN_ORDER):
-        return (tuple if isinstance(value, tuple) else list)(_copied(v, depth - 1) for v in value)
-    return set(value) if isinstance(value, _WITHOUT_ORDER) else value
+        return {k: copied(v, depth - 1) for k, v in value.items()}
+    if isinstance(value, IN_ORDER):
+        return (tuple if isinstance(value, tuple) else list)(copied(v, depth - 1) for v in value)
+    return set(value) if isinstance(value, WITHOUT_ORDER) else value
 
 
 def _told(value: Any) -> str:
     if value is MISSING:
         return "nothing"
-    if isinstance(value, (type(None), *_PLAIN, _Seen, torch.Tensor, *_IN_ORDER, *_WITHOUT_ORDER, dict)):
+    if isinstance(value, (type(None), *PLAIN, _Seen, torch.Tensor, *IN_ORDER, *WITHOUT_ORDER, dict)):
         text = " ".join(repr(value).split())
         return text if len(text) <= 60 else f"{text[:60]}…"
     return str(getattr(value, "__name__", "") or type(value).__name__)

@@ -24,17 +24,20 @@ class Asked:
 
     settings: attributes of modules, and of objects that they hold, as (module's name, attribute). types: parameters
     and buffers whose type was asked. by_type: whether code decided by the type of an input or of what it had computed.
+    looked_into: modules whose children the code may have gone through, by name, whether it called any or not.
     """
 
     settings: tuple[tuple[str, str], ...] = ()
     types: tuple[str, ...] = ()
     by_type: bool = False
+    looked_into: tuple[str, ...] = ()
 
     def __or__(self, other: Asked) -> Asked:
         return Asked(
             tuple(sorted({*self.settings, *other.settings})),
             tuple(sorted({*self.types, *other.types})),
             self.by_type or other.by_type,
+            tuple(sorted({*self.looked_into, *other.looked_into})),
         )
 
 

@@ -1,0 +1,73 @@
+"""Where an object has an attribute that is not in its `__dict__`: in a slot of its class, or wherever code of its
+class's own gets it from."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+MISSING: Any = object()
+_LIBRARIES = ("torch", "surgeon")
+_UNSEEN = "__getattribute__"
+_CALLED = "__call__"
+
+
+def member_of(kind: type, name: str) -> Any:
+    """What a class, or one above it, has under a name; MISSING where there is nothing."""
+    return next((vars(c)[name] for c in kind.__mro__ if name in vars(c)), MISSING)
+
+
+def in_slots(kind: type, name: str) -> bool:
+    """Whether objects of a class have an attribute in a slot."""
+    return isinstance(member_of(kind, name), types.MemberDescriptorType)
+
+
+def slots_of_class(kind: type) -> Iterator[str]:
+    """The names of the slots that objects of a class have."""
+    for one in kind.__mro__:
+        for name, member in vars(one).items():
+            if isinstance(member, types.MemberDescriptorType) and not name.startswith("__"):
+                yield name
+
+
+def by_descriptor(kind: type, name: str) -> bool:
+    """Whether a class has a descriptor written in Python for an attribute, which may keep it anywhere. Of a property or
+    a cached one it is known what its code reads."""
+    member = type(member_of(kind, name))
+    own = getattr(member, "__get__", None)
+    return hasattr(member, "__set__") and _is_own(own)
+
+
+def gets(kind: type, method: str) -> bool:
+    """Whether a class gets attributes by code of its own: by a `__getattribute__` or a `__getattr__` in Python."""
+    code = (vars(c)[method] for c in kind.__mro__ if method in vars(c))
+    # a trace in another thread may have wrapped it (`asked.py`)
+    own = (getattr(f, "__wrapped__", f) for f in code)
+    return any(map(_is_own, own))
+
+
+def reads_around(kind: type) -> bool:
+    """Whether a method of a class, or a function that it names, calls a `__getattribute__` itself, as
+    `object.__getattribute__(self, "gain")`, which nobody hears."""
+    own = (f for c in kind.__mro__ for n, f in vars(c).items() if n == _CALLED or not n.startswith("__"))
+    methods = [*_own_functions(f.fget if isinstance(f, property) else f for f in own)]
+    named = _own_functions(f.__globals__.get(n) for f in methods for n in f.__code__.co_names)
+    return any(_names(f.__code__) for f in (*methods, *named))
+
+
+def _own_functions(values: Iterable[Any]) -> Iterator[types.FunctionType]:
+    return (f for f in values if isinstance(f, types.FunctionType) and _is_own(f))
+
+
+def _names(code: types.CodeType) -> bool:
+    inner = (c for c in code.co_consts if isinstance(c, types.CodeType))
+    return _UNSEEN in code.co_names or any(map(_names, inner))
+
+
+def _is_own(function: Any) -> bool:
+    return isinstance(function, types.FunctionType) and not _of_library(function)
+
+
+def _of_library(function: types.FunctionType) -> bool:
+    return str(function.__module__).partition(".")[0] in _LIBRARIES
