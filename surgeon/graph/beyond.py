@@ -25,7 +25,6 @@ from surgeon.graph.kept import Kept
 from surgeon.graph.kinship import slots_of
 from surgeon.graph.memory import storage_of
 from surgeon.graph.own_attributes import GRAPH_STATE, OWN, RECORD
-from surgeon.graph.unchecked import is_checked
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -145,8 +144,7 @@ class _Reached:
         classes: dict[type, None] = {}
         for module in network.modules():
             self._attributes(module, _DEEPEST, False)
-            if not is_checked(module):
-                classes |= dict.fromkeys(c for c in type(module).__mro__ if not _of_library(c))
+            classes |= dict.fromkeys(c for c in type(module).__mro__ if not _of_library(c))
         for kind in classes:
             for key, value in vars(kind).items():
                 if not key.startswith("__") or isinstance(value, FunctionType):
@@ -197,7 +195,8 @@ class _Reached:
         elif isinstance(value, FunctionType):
             self._function(value, depth - 1)
         else:
-            self._object(value, depth - 1, beyond)
+            with contextlib.suppress(Exception):  # people's objects, whose attributes may raise anything
+                self._object(value, depth - 1, beyond)
 
     def _module(self, module: nn.Module, depth: int, beyond: bool) -> None:
         if beyond:

@@ -210,7 +210,7 @@ class Counts(Plain):
     [
         (WeakParent, "its attribute block.parent is a weak reference"),
         (Cached, "Cached.scales is behind functools.lru_cache"),
-        (Tries, r"Tries.scaled makes a number of a tensor inside of try \(test_copies_apart.py:\d+\)"),
+        (Tries, r"Tries.scaled makes a number of a tensor inside of try \(test_beyond_copies.py:\d+\)"),
         (Counts, "the default of seen in Counts.forward is one list for all calls"),
     ],
 )
