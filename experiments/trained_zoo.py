@@ -59,7 +59,7 @@ NETWORKS = {
     "DenseNet": Entry("densenet121", CONVOLUTIONAL, {"growth_rate": 12, "block_config": [3, 3, 3, 3]}),
     "ViT": Entry(
         "vit_tiny_patch16_224",
-        ADAMW,
+        {**ADAMW, "lr": 0.001, "epochs": 60},
         {"img_size": 32, "patch_size": 4, "embed_dim": 96, "depth": 4, "num_heads": 3},
     ),
     "EfficientNet": Entry("efficientnet_b0", {**CONVOLUTIONAL, "epochs": 20}),

@@ -91,7 +91,7 @@ def test_truncated_files_are_one_clear_error(state, tmp_path):
         for share in (0, 10, len(content) // 2):
             short = tmp_path / f"short{share}{os.path.splitext(name)[1]}"
             short.write_bytes(content[:share])
-            with pytest.raises(ArtifactError, match="damaged"):
+            with pytest.raises(ArtifactError, match="damaged|is empty"):
                 read_weights(short)
 
 
