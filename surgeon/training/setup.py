@@ -50,7 +50,8 @@ def make_accelerator(
     if mixed_precision not in PRECISIONS:
         raise ArgumentError(f"mixed_precision={mixed_precision!r} is not known; 'no', 'bf16' and 'fp16' are")
     wanted = None if device is None else device_named(device)
-    on_cpu = wanted is not None and wanted.type == "cpu"
+    # Told so, accelerate joins the processes that a launcher began; by itself it looks for a graphics card first.
+    on_cpu = wanted.type == "cpu" if wanted is not None else not torch.accelerator.is_available()
     if AcceleratorState._shared_state and PartialState().num_processes == 1:
         # accelerate keeps device and precision of the first Accelerator of the process for all later ones.
         AcceleratorState._reset_state(reset_partial_state=True)

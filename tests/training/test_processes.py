@@ -117,3 +117,17 @@ def test_a_fully_sharded_training_is_stored_whole_and_taken_back(tmp_path):
     state = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
     stock = surgeon.create_model("zoo/lenet5", num_classes=5).state_dict()
     assert {k: v.shape for k, v in state["model"].items()} == {k: v.shape for k, v in stock.items()}
+
+
+@pytest.mark.skipif(torch.accelerator.is_available(), reason="two processes would want two cards")
+def test_processes_share_a_training_that_was_not_told_where_to_run(tmp_path):
+    environment = {k: v for k, v in os.environ.items() if k != "ACCELERATE_USE_CPU"} | {
+        "OMP_NUM_THREADS": "1"
+    }
+    two = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
+    command = [sys.executable, *two, "-m", "tests.training.undirected", str(tmp_path)]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=environment, timeout=600, cwd=ROOT
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert [json.loads((tmp_path / rank).read_text()) for rank in "01"] == [[8, 8, 8]] * 2
