@@ -76,7 +76,8 @@ def try_recipes(place, seed, count):
 
 @pytest.mark.parametrize("recipe", ["kap", "defective"])
 def test_changed_folders_are_taken_or_refused_in_one_line(recipe, tmp_path):
-    taken, refused = try_folders(recipe, tmp_path / "net", 1, 40)
+    counts = [try_folders(recipe, tmp_path / f"net-{seed}", seed, 30) for seed in range(3)]
+    taken, refused = map(sum, zip(*counts, strict=True))  # one seed may draw next to none that is taken
     assert taken > 3 and refused > 10
 
 
