@@ -22,3 +22,16 @@ def test_what_is_wrong_with_a_file_is_said(tmp_path, content, says):
     path.write_bytes(path.read_bytes()[:20_000] if content is None else content)
     with pytest.raises(ArtifactError, match=says):
         surgeon.load_weights(network, path)
+
+
+def test_a_file_that_may_not_be_read_is_told(tmp_path, monkeypatch):
+    path = tmp_path / "w.pth"
+    path.write_bytes(b"x")
+
+    def refuse(*given, **more):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(torch, "load", refuse)
+    monkeypatch.setattr(type(path), "open", refuse)
+    with pytest.raises(ArtifactError, match="cannot be read: Permission denied$"):
+        surgeon.load_weights(surgeon.create_model("zoo/lenet5"), path)

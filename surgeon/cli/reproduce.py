@@ -111,7 +111,6 @@ def page(files: tuple[str, ...]) -> None:
     from surgeon.pipeline.runs_of_protocol import read_runs
     from surgeon.protocol import Runs, load_protocol, tabulated
     from surgeon.protocol.markdown import page as markdown
-    from surgeon.protocol.markdown import unsealed
     from surgeon.reading import read_as
 
     for file in files:
@@ -119,8 +118,7 @@ def page(files: tuple[str, ...]) -> None:
         known = load_protocol(written.protocol)
         result = tabulated(known, written.budget, read_runs(file, known, written.budget).runs)
         click.echo(markdown(result))
-        if missing := unsealed(result.runs):
-            click.echo(missing)
+        _tell_unsealed(result)
 
 
 def _told(sentence: str) -> None:
@@ -136,3 +134,11 @@ def _shown(result: Reproduction, as_json: bool) -> None:
         click.echo(result.model_dump_json(indent=2))
     else:
         console().print(reproduction_table(result))
+        _tell_unsealed(result)
+
+
+def _tell_unsealed(result: Reproduction) -> None:
+    from surgeon.protocol.markdown import unsealed
+
+    if missing := unsealed(result.runs):
+        click.echo(missing)

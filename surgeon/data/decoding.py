@@ -138,8 +138,8 @@ def _eight_bits(picture: Image) -> Image:
         )
     if bits >= 16 and 0 < wide.max() < _DARK:
         warn(
-            f"a gray image of 16 bits has no value of {_DARK} or more: white is taken as 65535, so that it comes out "
-            "nearly black; where a camera gave 8, 10 or 12 bits, scale them to 16 first"
+            f"a gray image of {bits} bits has no value of {_DARK} or more: white is taken as 65535, so that it "
+            "comes out nearly black; where a camera gave 8, 10 or 12 bits, scale them to 16 first"
         )
     if getattr(picture, "tag_v2", {}).get(262) == 0:  # WhiteIsZero: Pillow turns 8 bits round, and no more
         if bits > 16:

@@ -1,4 +1,4 @@
-"""Tensors that a module's own code makes again while it runs, as the positions of an input of another size."""
+"""Attributes that a module's own code sets while it runs, such as the positions of an input of another size."""
 
 from __future__ import annotations
 

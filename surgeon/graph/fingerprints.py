@@ -7,8 +7,7 @@ import hashlib
 from torch import nn
 
 from surgeon.extra_state import without_extra
-from surgeon.graph.caches_of_code import made_while_running
-from surgeon.graph.implants import settings_of
+from surgeon.graph.implants import fixed_settings
 
 
 def fingerprint(model: nn.Module) -> str:
@@ -38,7 +37,6 @@ def layers_hash(model: nn.Module) -> str:
     """
     digest = hashlib.sha256()
     for name, module in model.named_modules(remove_duplicate=False):
-        later = made_while_running(type(module))  # type: ignore[arg-type]  # a class has a hash
-        own = sorted((k, repr(v)) for k, v in settings_of(module) if k not in later and not callable(v))
+        own = sorted((name, repr(value)) for name, value in fixed_settings(module))
         digest.update(f"{name} {type(module).__qualname__} {own}".encode())
     return digest.hexdigest()[:16]

@@ -14,6 +14,7 @@ from typing import Any
 from torch import nn
 
 from surgeon.edits import Edit
+from surgeon.graph.caches_of_code import made_while_running
 from surgeon.graph.paths import has
 from surgeon.selection import INPUT
 
@@ -50,6 +51,21 @@ def settings_of(module: nn.Module) -> Iterator[tuple[str, Any]]:
     for key, value in vars(module).items():
         if key not in _TORCHS and key not in _OF_A_RUN and (_is_plain(value) or isinstance(value, FUNCTIONS)):
             yield key, value
+
+
+def fixed_settings(module: nn.Module) -> Iterator[tuple[str, Any]]:
+    """Yield the plain values among a module's own attributes, but for those that its code sets while it runs.
+
+    Args:
+        module: The module.
+
+    Yields:
+        Name and value.
+    """
+    later = made_while_running(type(module))  # type: ignore[arg-type]  # a class has a hash
+    yield from (
+        (name, value) for name, value in settings_of(module) if name not in later and not callable(value)
+    )
 
 
 def same_setting(one: Any, other: Any) -> bool:

@@ -73,7 +73,8 @@ def get(name: str) -> type[Operation]:
         The class; its fields are the operation's settings.
 
     Raises:
-        RecipeError: The name is unknown (the nearest names are given), or the plug-in is no Operation.
+        RecipeError: The name is unknown (the nearest names are given), or the plug-in cannot be
+            loaded, or is no Operation.
 
     Examples:
         >>> from surgeon.methods import get
@@ -84,7 +85,13 @@ def get(name: str) -> type[Operation]:
         return _shipped()[name]
     if name in _plugged():
         point = _plugged()[name]
-        operation = point.load()
+        try:
+            operation = point.load()
+        except Exception as error:  # a package's own code runs on import, and may raise anything
+            text = " ".join(str(error).split())[:200]
+            raise RecipeError(
+                f"the plug-in {name!r} ({point.value}) cannot be loaded: {type(error).__name__}: {text}"
+            ) from error
         if not (isinstance(operation, type) and issubclass(operation, Operation)):
             raise RecipeError(f"the plug-in {name!r} ({point.value}) is not a surgeon.Operation")
         return operation

@@ -359,8 +359,11 @@ def _pickled(path: Path) -> Any:
 
 def _unreadable(path: Path) -> str:
     """Say what is wrong with a file that torch cannot read, by its size and how it begins."""
-    with path.open("rb") as file:
-        begins = file.read(2)
+    try:
+        with path.open("rb") as file:
+            begins = file.read(2)
+    except OSError as error:
+        return f"{path} cannot be read: {error.strerror}"
     if not begins:
         return f"{path} is empty"
     if begins[:1] == b"\x80" or begins == b"PK":

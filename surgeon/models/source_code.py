@@ -59,13 +59,20 @@ def code_of(model: nn.Module) -> dict[str, str]:
 
 
 def changed_code(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
-    """List the Python modules whose source is known at both times, and differs.
+    """List the Python modules whose source is another than it was.
 
     Args:
         before: Hashes of `code_of`.
-        now: Hashes of `code_of`.
+        now: Hashes of `code_of`; where it has none, as in a notebook, nothing is known to differ.
+
+    Returns:
+        Names of `before`. The same source in a module of another name is the same.
     """
-    return [name for name, digest in before.items() if now.get(name, digest) != digest]
+    return [n for n, digest in before.items() if now and digest not in (now.get(n), *_moved(before, now))]
+
+
+def _moved(before: Mapping[str, str], now: Mapping[str, str]) -> list[str]:
+    return [digest for name, digest in now.items() if name not in before]
 
 
 def _of(module: nn.Module) -> Iterator[_Place]:
@@ -80,7 +87,7 @@ class _File:
     """The source file of a Python module of no installed package."""
 
     def __init__(self, module: str, package: str, text: str) -> None:
-        self.module, self.package, self.text = module, package, text
+        self.module, self.package, self.lines = module, package, text.splitlines()
         self.tree = ast.parse(text)
 
     @classmethod
@@ -132,8 +139,9 @@ class _File:
 
     def source(self, top: str) -> str:
         """The source of what binds a name at the top of the file, and from where the names in it come."""
-        lines = self.text.splitlines()
-        own = [line for s in self.statements.get(top, ()) for line in lines[_first(s) - 1 : s.end_lineno]]
+        own = [
+            line for s in self.statements.get(top, ()) for line in self.lines[_first(s) - 1 : s.end_lineno]
+        ]
         used = {n.id for s in self.statements.get(top, ()) for n in ast.walk(s) if isinstance(n, ast.Name)}
         if not own:
             used = {top}  # a module that passes it on

@@ -64,7 +64,8 @@ def is_ours(page: str) -> bool:
         page: the card's text.
     """
     body, mark, rest = page.rpartition(_MARK)
-    return bool(mark) and rest.split(";")[0] == _hash(body)
+    line, _, below = rest.partition("\n")
+    return bool(mark) and line.split(";")[0] == _hash(body) and not below.strip()
 
 
 def card(folder: str | Path, repository: str, evaluation: str | Path | None = None) -> str:

@@ -144,10 +144,16 @@ class Seeded(Dataset):
             torch.set_rng_state(old_states[2])
 
 
+def _other_form(sample: Any) -> str:
+    """What a sample, or a batch of them, is where it is not two things, in words; "" where it is."""
+    if not isinstance(sample, (tuple, list)):
+        return f"a {type(sample).__name__}"
+    return "" if len(sample) == 2 else f"{len(sample)} values"
+
+
 def _pair(sample: Any, name: str, index: int) -> Any:
     """Check that a sample of a Dataset is an image and its label."""
-    if not isinstance(sample, (tuple, list)) or len(sample) != 2:
-        form = f"{len(sample)} values" if isinstance(sample, (tuple, list)) else f"a {type(sample).__name__}"
+    if form := _other_form(sample):
         raise DataError(
             f"{name}: sample {index} is {form}; a Dataset gives (image, label), so wrap it in one that does"
         )
@@ -196,8 +202,7 @@ def _read(data: Dataset, name: str, **how: Any) -> Iterator[Any]:
     Training images that are not finite are left to the loss: it stops every process, and says in which step.
     """
     for batch in _collated(data, name, how):
-        if not isinstance(batch, (tuple, list)) or len(batch) != 2:  # of a stream: `_pair` has seen others
-            form = f"{len(batch)} values" if isinstance(batch, (tuple, list)) else f"a {type(batch).__name__}"
+        if form := _other_form(batch):  # of a stream: `_pair` has seen others
             raise DataError(f"{name}: samples are {form}; a stream gives (image, label)")
         x = batch[0]
         if isinstance(x, Tensor) and (name == "val" or bool(x.isfinite().all())):

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
 from surgeon.data import Images, Records, contents_of, differing
-from surgeon.graph.caches_of_code import made_while_running
-from surgeon.graph.implants import settings_of
+from surgeon.errors import ArgumentError
+from surgeon.graph.implants import fixed_settings
 from surgeon.models.source_code import changed_code, code_of
+from surgeon.processes import gathered
 from surgeon.recipe import Training
 from surgeon.training.anneal import annealed
 from surgeon.training.batches import Seeded, Source
@@ -64,6 +65,24 @@ def identity_of(
     return identity
 
 
+def demand_one(identity: dict[str, Any]) -> None:
+    """Check that all processes of a training have the same one. All of them call this.
+
+    Args:
+        identity: What `identity_of` gives in this process.
+
+    Raises:
+        ArgumentError: Another process has other settings, other images or another network. Raised in every process.
+    """
+    everyone = gathered([identity])
+    for rank, theirs in enumerate(everyone[1:], 1):
+        if differences := other(everyone[0], theirs):
+            raise ArgumentError(
+                f"process {rank} is given another training than process 0 ({'; '.join(differences)}): give all "
+                "processes the same settings, the same seed and all images, of which each takes its part"
+            )
+
+
 def layers_of(model: nn.Module) -> dict[str, str]:
     """Return what each module of a network is, in the words that it prints.
 
@@ -91,11 +110,9 @@ def layers_of(model: nn.Module) -> dict[str, str]:
 
 def _own_settings(module: nn.Module) -> list[str]:
     """The plain settings of own code, which it need not print, but for what that code sets while it runs."""
-    kind = type(module)
-    if kind.__module__.partition(".")[0] in ("torch", "surgeon"):
+    if type(module).__module__.partition(".")[0] in ("torch", "surgeon"):
         return []
-    later = made_while_running(kind)  # type: ignore[arg-type]  # a class has a hash
-    return [f"{k}={v!r}" for k, v in settings_of(module) if k not in later and not callable(v)]
+    return [f"{name}={value!r}" for name, value in fixed_settings(module)]
 
 
 def hash_of(weights: Mapping[str, Any]) -> str:

@@ -30,7 +30,7 @@ from surgeon.training.batches import Batch, Batches, Source
 from surgeon.training.call import check_call
 from surgeon.training.checkpoint import Progress, Run, remembered, resume, store
 from surgeon.training.given_back import given_back
-from surgeon.training.identity import identity_of
+from surgeon.training.identity import demand_one, identity_of
 from surgeon.training.norm_update import update_norms
 from surgeon.training.progress import Bar, Lines, reporter
 from surgeon.training.run_files import BEST, LAST, RunFiles, copied
@@ -186,11 +186,10 @@ class _Training:
         )
         if self.batches.count == 0:
             raise DataError("train has no images")
-        identity = (
-            {}
-            if folder is None
-            else identity_of(settings, seed, train, val, model, normalize, mixed_precision)
-        )
+        identity = {}
+        if folder is not None or self.world > 1:
+            identity = identity_of(settings, seed, train, val, model, normalize, mixed_precision)
+            demand_one(identity)
         if settings.channels_last:
             lay(model, torch.channels_last)
         torch.manual_seed(seed)

@@ -137,6 +137,10 @@ def test_a_card_that_somebody_wrote_or_changed_is_kept(folder):
     path.write_text(path.read_text().replace("## Loading", "## Mine"))
     changed = path.read_text()
     assert not card.write_card(folder, NAME)
+    path.unlink()
+    assert card.write_card(folder, NAME)
+    path.write_text(path.read_text() + "\nMine, below the mark.\n")
+    assert not card.write_card(folder, NAME) and "Mine" in path.read_text()
     path.write_text("# My own\n")
     assert not card.write_card(folder, NAME)
     assert path.read_text() == "# My own\n" != changed

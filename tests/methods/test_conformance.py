@@ -192,7 +192,7 @@ def test_a_third_party_operation_is_found_by_its_entry_point(tmp_path, model, mo
     package.mkdir(), info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: halver\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text(
-        "[surgeon.operations]\nhalve = halver:Halve\nbroken = halver:Layer\n"
+        "[surgeon.operations]\nhalve = halver:Halve\nbroken = halver:Layer\ngone = halver:Gone\n"
     )
     (package / "__init__.py").write_text(PLUGIN)
     (tmp_path / "recipe.yaml").write_text("surgery:\n  - {op: halve, by: 4}\n")
@@ -208,6 +208,9 @@ check_operation(recipe.surgery[0], timm.create_model("resnet18", num_classes=3),
 try: parse({{"op": "broken"}})
 except surgeon.SurgeonError as e: assert "is not a surgeon.Operation" in str(e), e
 else: raise SystemExit("a plug-in that is no operation was taken")
+try: parse({{"op": "gone"}})
+except surgeon.SurgeonError as e: assert "(halver:Gone) cannot be loaded: AttributeError" in str(e), e
+else: raise SystemExit("a plug-in that is not there was taken")
 try: parse({{"op": "halve", "bye": 3}})
 except surgeon.SurgeonError as e: assert "did you mean 'by'" in str(e), e
 print("ok")

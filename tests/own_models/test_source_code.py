@@ -153,4 +153,10 @@ def test_what_the_classes_use_counts_and_nothing_else(package):
 
 def test_installed_packages_have_no_code_of_ones_own():
     assert code_of(surgeon.create_model("resnet18")) == {}
-    assert changed_code({"a": "1", "b": "2"}, {"a": "1"}) == []
+    assert changed_code({"a": "1"}, {}) == []  # nothing is known of a notebook
+
+
+def test_the_same_source_under_another_name_is_the_same():
+    assert changed_code({"a": "1", "b": "2"}, {"c": "1", "b": "2"}) == []
+    assert changed_code({"a": "1", "b": "2"}, {"c": "3", "b": "2"}) == ["a"]
+    assert changed_code({"a": "1", "b": "2"}, {"a": "2", "b": "1"}) == ["a", "b"]

@@ -6,9 +6,10 @@ import json
 import pytest
 
 from surgeon.cli import main
+from surgeon.cli.reproduce import _shown
 from surgeon.errors import SurgeonError
 from surgeon.pipeline.runs_of_protocol import read_runs, settings_of
-from surgeon.protocol import Measured, Ran, Runs, load_protocol
+from surgeon.protocol import Measured, Ran, Runs, load_protocol, tabulated
 from surgeon.results.statistics import wilson
 
 NAME, BUDGET = "kap/tableA3", "smoke"
@@ -136,6 +137,8 @@ def test_runs_without_digests_are_read_and_the_page_says_so(known, plain, tmp_pa
         assert (f"2 of {len(plain['runs'])} runs carry no digest" in capsys.readouterr().out) == (
             told is content
         )
+        _shown(tabulated(known, BUDGET, read_runs(file, known, BUDGET).runs), as_json=False)
+        assert ("runs carry no digest" in capsys.readouterr().out) == (told is content)
 
 
 def test_the_projects_own_runs_are_read_and_sealed(tmp_path):

@@ -120,14 +120,25 @@ def test_a_fully_sharded_training_is_stored_whole_and_taken_back(tmp_path):
 
 
 @pytest.mark.skipif(torch.accelerator.is_available(), reason="two processes would want two cards")
-def test_processes_share_a_training_that_was_not_told_where_to_run(tmp_path):
+@pytest.mark.parametrize("differing", ["", "seed", "images"])
+def test_processes_share_a_training_that_was_not_told_where_to_run(tmp_path, differing):
     environment = {k: v for k, v in os.environ.items() if k != "ACCELERATE_USE_CPU"} | {
         "OMP_NUM_THREADS": "1"
     }
     two = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    command = [sys.executable, *two, "-m", "tests.training.undirected", str(tmp_path)]
+    command = [
+        sys.executable,
+        *two,
+        "-m",
+        "tests.training.undirected",
+        str(tmp_path),
+        *filter(None, [differing]),
+    ]
     done = subprocess.run(
         command, capture_output=True, text=True, check=False, env=environment, timeout=600, cwd=ROOT
     )
     assert done.returncode == 0, done.stderr[-2000:]
-    assert [json.loads((tmp_path / rank).read_text()) for rank in "01"] == [[8, 8, 8]] * 2
+    what = {"": "", "seed": "seed: 0 there, 1 here", "images": "images"}[differing]
+    for counts, said in (json.loads((tmp_path / rank).read_text()) for rank in "01"):
+        assert said.startswith("process 1 is given another training than process 0 (") == bool(differing)
+        assert what in said and (differing or counts == [8, 8, 8])
