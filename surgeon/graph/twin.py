@@ -76,7 +76,8 @@ def _is_plain(module: nn.Module) -> bool:
     """Say whether a module's class uses Python's default way of copying."""
     kind = type(module)
     return (
-        getattr(module, "__deepcopy__", None) is None
+        isinstance(module, nn.Module)  # client code puts functions among the children
+        and getattr(module, "__deepcopy__", None) is None
         and kind.__setstate__
         in (nn.Module.__setstate__, ConvNd.__setstate__)  # which add what old pickles lack
         and not any(

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from surgeon.disk.hashes import own_hash
 from surgeon.disk.hidden import MANIFEST
 from surgeon.errors import ArtifactError, SurgeonError
 from surgeon.report import read_run, reading, report
@@ -47,8 +48,8 @@ def hostile_copy(copied, runs):
     """hostile_copy(name, to): a run's folder under another name, whose texts are all hostile."""
     from surgeon.results.assessment import Assessment
 
-    pictures = {p.name for p in (runs["stock"] / "pictures").iterdir()}
-    kept = choices(Assessment.model_json_schema()) | pictures
+    pictures = list((runs["stock"] / "pictures").iterdir())
+    kept = choices(Assessment.model_json_schema()) | {n for p in pictures for n in (p.name, own_hash(p))}
     return lambda name, to: changed(copied(name, to), lambda c: hostile(c, kept))
 
 
