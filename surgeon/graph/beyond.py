@@ -22,9 +22,9 @@ from torch.nn.parameter import is_lazy
 
 from surgeon.graph.apart import copies_its_own_way
 from surgeon.graph.kept import Kept
-from surgeon.graph.kinship import slots_of
 from surgeon.graph.memory import storage_of
 from surgeon.graph.own_attributes import GRAPH_STATE, OWN, RECORD
+from surgeon.graph.slots import slots_of
 
 P = ParamSpec("P")
 R = TypeVar("R")

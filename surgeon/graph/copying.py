@@ -17,8 +17,8 @@ from torch import fx, nn
 from surgeon.errors import SurgeryError
 from surgeon.graph import checkpointing, tree
 from surgeon.graph.compiled import same_code
-from surgeon.graph.kinship import slots_of
 from surgeon.graph.own_attributes import GRAPH_STATE, OURS, OWN
+from surgeon.graph.slots import slots_of
 from surgeon.graph.twin import children
 from surgeon.graph.variants import same_argument
 

@@ -9,10 +9,9 @@ as a `train` that leaves norms frozen, runs on a view of the network as one of t
 
 from __future__ import annotations
 
-import copyreg
 import functools
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Literal, TypeVar, cast
 
 from torch import fx, nn
@@ -156,10 +155,3 @@ class _OfStock:
 
     def __get__(self, network: Any, owner: Any = None) -> Any:
         return getattr(self.stock, self.name)
-
-
-def slots_of(value: Any) -> Iterator[tuple[str, Any]]:
-    """What an object keeps in slots, and not in its `__dict__`: (name, value)."""
-    for name in copyreg._slotnames(type(value)):  # type: ignore[attr-defined]  # what copy and pickle ask
-        if hasattr(value, name):
-            yield name, getattr(value, name)

@@ -29,13 +29,14 @@ from surgeon.graph.bound_hooks import rebind
 from surgeon.graph.cuts import Point, check_visible
 from surgeon.graph.dispatch import dispatchers, later
 from surgeon.graph.guard import guard, guarded_containers, unguard
-from surgeon.graph.kinship import class_for, how_for, slots_of
+from surgeon.graph.kinship import class_for, how_for
 from surgeon.graph.late_code import code_in
 from surgeon.graph.names_taken import demand_free, lent
 from surgeon.graph.own_attributes import GRAPH_STATE, OWN, RECORD, graph_state
 from surgeon.graph.parameters import grown_biases
 from surgeon.graph.partly_loaded import tell_of_missing
 from surgeon.graph.paths import has
+from surgeon.graph.slots import slots_of
 from surgeon.graph.stock_methods import bound
 from surgeon.graph.traced import Asked, Example, Traced, copied
 from surgeon.graph.variants import Variants, fits

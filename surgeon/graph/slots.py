@@ -3,6 +3,7 @@ class's own gets it from."""
 
 from __future__ import annotations
 
+import copyreg
 import types
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -29,6 +30,13 @@ def slots_of_class(kind: type) -> Iterator[str]:
         for name, member in vars(one).items():
             if isinstance(member, types.MemberDescriptorType) and not name.startswith("__"):
                 yield name
+
+
+def slots_of(value: Any) -> Iterator[tuple[str, Any]]:
+    """What an object keeps in slots, and not in its `__dict__`: (name, value)."""
+    for name in copyreg._slotnames(type(value)):  # type: ignore[attr-defined]  # what copy and pickle ask
+        if hasattr(value, name):
+            yield name, getattr(value, name)
 
 
 def by_descriptor(kind: type, name: str) -> bool:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from surgeon.graph.kinship import slots_of
+from surgeon.graph.slots import slots_of
 from surgeon.torch_private import ConvNd
 
 _UNCHANGING = (type(None), bool, int, float, complex, str, bytes, type, torch.dtype, torch.device, torch.Size)
