@@ -12,8 +12,8 @@ from surgeon import html
 from surgeon.edits import Plan
 from surgeon.errors import FoldError, SurgeonError, VerificationError
 from surgeon.extra_state import without_extra
-from surgeon.graph.measure import images_of
-from surgeon.graph.network import Rewritten
+from surgeon.graph.measuring.measure import images_of
+from surgeon.graph.rewritten.network import Rewritten
 from surgeon.host import in_own_state
 from surgeon.kept_modes import mode
 from surgeon.models.facts import input_size_of

@@ -60,6 +60,8 @@ RANKS = (
     ("__main__",),
 )
 """Rooms from the lowest rank to the highest. Rooms of one rank do not import each other."""
+GRAPH = ("trees", "places", "measuring", "changes", "tracing", "rewritten", "comparing", "sites")
+"""The rooms of graph/, from the lowest rank to the highest. For types alone a file may name a class of a higher one."""
 NO_TORCH = (
     "errors",
     "lazy",
@@ -183,6 +185,18 @@ def test_imports_point_downward(kind):
         and other != "surgeon"
         and room(one) != room(other)
         and rank[room(one)] <= rank[room(other)]
+    ]
+    assert not wrong, "\n".join(sorted(wrong))
+
+
+def test_the_rooms_of_graph_point_downward(arrows):
+    inner = {name: name.split(".")[2] for name in arrows if name.startswith("surgeon.graph.")}
+    assert set(inner.values()) == set(GRAPH)
+    wrong = [
+        f"{one} imports {other}"
+        for one, room_of_one in inner.items()
+        for other in arrows[one]
+        if other in inner and GRAPH.index(room_of_one) < GRAPH.index(inner[other])
     ]
     assert not wrong, "\n".join(sorted(wrong))
 

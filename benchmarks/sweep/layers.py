@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from surgeon.graph.leaves import is_weighted
-from surgeon.graph.survey import Survey
+from surgeon.graph.sites.survey import Survey
+from surgeon.graph.trees.leaves import is_weighted
 from surgeon.selection import Site
 
 UNKNOWN = "no graph calls it"

@@ -15,7 +15,7 @@ from benchmarks.sweep.order import family_of
 from benchmarks.sweep.subject import REAL, Subject
 from surgeon.edits import Plan
 from surgeon.errors import SelectionError, SurgeryError
-from surgeon.graph.leaves import is_convolution, is_norm
+from surgeon.graph.trees.leaves import is_convolution, is_norm
 from surgeon.methods.registry import parse
 from surgeon.recipe import load_recipe
 

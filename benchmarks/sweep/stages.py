@@ -16,8 +16,8 @@ from benchmarks.sweep.kinds import identity as settings_of_identity
 from benchmarks.sweep.subject import Subject, inputs, main_output, run
 from surgeon.edits import Plan
 from surgeon.errors import FoldError
-from surgeon.graph.function_modules import hang_functions
-from surgeon.graph.module_tree import bare, carve
+from surgeon.graph.rewritten.module_tree import bare, carve
+from surgeon.graph.sites.function_modules import hang_functions
 from surgeon.kept_modes import mode
 from surgeon.methods.needs import needs_data
 from surgeon.methods.registry import parse

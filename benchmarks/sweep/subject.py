@@ -16,8 +16,8 @@ import surgeon
 from benchmarks.sweep.layers import Reach, reach, reasons
 from benchmarks.sweep.order import all_models, family_of
 from surgeon.errors import ModelError
-from surgeon.graph.module_tree import bare
-from surgeon.graph.norm_shapes import NormsKeepShapes
+from surgeon.graph.measuring.norm_shapes import NormsKeepShapes
+from surgeon.graph.rewritten.module_tree import bare
 from surgeon.kept_modes import mode
 from surgeon.models.facts import ORIGIN
 from surgeon.models.libraries import TORCHVISION

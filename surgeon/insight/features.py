@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from surgeon.errors import PictureError
-from surgeon.graph.leaves import is_norm
+from surgeon.graph.trees.leaves import is_norm
 from surgeon.host import in_own_state
 from surgeon.insight.listening import is_spatial, network_of, outputs
 from surgeon.insight.picture import Picture, png

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from surgeon.errors import ArgumentError, DataError, PictureError, nearest
-from surgeon.graph.paths import has
+from surgeon.graph.trees.paths import has
 from surgeon.host import in_own_state
 from surgeon.insight.attacked_images import AttackedImages
 from surgeon.insight.door import check_labels, seen_by

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from surgeon.errors import FoldError, PictureError
-from surgeon.graph.network import Rewritten
+from surgeon.graph.rewritten.network import Rewritten
 from surgeon.insight.listening import is_spatial, network_of
 from surgeon.insight.picture import Picture, blank, png
 from surgeon.insight.raster import show

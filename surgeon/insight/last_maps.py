@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from surgeon.errors import PictureError
-from surgeon.graph.leaves import is_activation, is_norm
+from surgeon.graph.trees.leaves import is_activation, is_norm
 from surgeon.insight.listening import is_spatial, network_of, outputs
 
 EARLY = 0.2

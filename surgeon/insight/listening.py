@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from surgeon.errors import PictureError
-from surgeon.graph.fused import TAIL, is_opened
-from surgeon.graph.leaves import is_activation, is_convolution, is_norm
-from surgeon.graph.paths import has
+from surgeon.graph.trees.fused import TAIL, is_opened
+from surgeon.graph.trees.leaves import is_activation, is_convolution, is_norm
+from surgeon.graph.trees.paths import has
 from surgeon.insight.door import seen_by
 from surgeon.models.pixels import Normalized
 from surgeon.models.quiet import held_still

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 
 from surgeon.errors import PictureError
-from surgeon.graph.paths import has
+from surgeon.graph.trees.paths import has
 from surgeon.insight.listening import network_of
 from surgeon.insight.picture import Picture, png
 from surgeon.insight.raster import grid, show, side_text, spread_out

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from surgeon.effects import Drift
-from surgeon.graph.left_alone import left_alone
-from surgeon.graph.measure import images_of
+from surgeon.graph.measuring.measure import images_of
+from surgeon.graph.trees.left_alone import left_alone
 from surgeon.kept_modes import mode
 
 

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from surgeon.edits import Note, Plan
 from surgeon.errors import DataError
-from surgeon.graph.left_alone import left_alone
-from surgeon.graph.measure import images_of
+from surgeon.graph.measuring.measure import images_of
+from surgeon.graph.trees.left_alone import left_alone
 from surgeon.images import check_taken, times
 from surgeon.kept_modes import mode
 from surgeon.models.facts import input_size_of, input_std_of, normalization_of

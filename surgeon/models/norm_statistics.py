@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from surgeon.errors import DataError, SurgeryError
-from surgeon.graph.left_alone import left_alone
+from surgeon.graph.trees.left_alone import left_alone
 from surgeon.images import check_inputs
 from surgeon.kept_modes import mode
 from surgeon.torch_private import BatchNorm

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from surgeon.errors import ArtifactWarning, FoldError
-from surgeon.graph.measure import images_of
+from surgeon.graph.measuring.measure import images_of
 from surgeon.host import in_own_state
 from surgeon.models.facts import input_size_of
 from surgeon.models.logits import first_tensor

@@ -11,7 +11,7 @@ from torch import nn
 
 from surgeon.edits import Plan
 from surgeon.errors import ArtifactWarning, SurgeonError
-from surgeon.graph.fingerprints import fingerprint
+from surgeon.graph.trees.fingerprints import fingerprint
 from surgeon.models import own
 from surgeon.store import unnamed
 from surgeon.store.beyond_name import Beyond, beyond_name

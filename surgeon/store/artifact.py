@@ -23,9 +23,9 @@ from surgeon.disk.stored import stored
 from surgeon.disk.writing import shared, telling
 from surgeon.errors import ArtifactWarning, SurgeonError, either
 from surgeon.extra_state import in_tensors, left_out
-from surgeon.graph.implants import changed
-from surgeon.graph.network import Rewritten
-from surgeon.graph.own_modes import demand_settled
+from surgeon.graph.rewritten.network import Rewritten
+from surgeon.graph.trees.implants import changed
+from surgeon.graph.trees.own_modes import demand_settled
 from surgeon.host import in_own_state
 from surgeon.models import own
 from surgeon.models.checkpoints import check_fit, lay_on, read_weights, tensors_in, versioned

@@ -16,8 +16,8 @@ import torch
 from torch import nn
 
 from surgeon.errors import ArtifactError
-from surgeon.graph.caches_of_code import made_by_forward, made_while_running
-from surgeon.graph.implants import FUNCTIONS, same_setting, settings_of
+from surgeon.graph.trees.caches_of_code import made_by_forward, made_while_running
+from surgeon.graph.trees.implants import FUNCTIONS, same_setting, settings_of
 from surgeon.store.added import added_modules, added_tensors
 from surgeon.store.looks import digest_of, held_apart, looks, shown
 from surgeon.surgery.before import as_before

@@ -13,7 +13,7 @@ from surgeon.disk.folder_kinds import instead
 from surgeon.disk.hashes import own_hash
 from surgeon.edits import Plan
 from surgeon.errors import ArtifactError, ArtifactWarning, either
-from surgeon.graph.late_code import called_as_written
+from surgeon.graph.changes.late_code import called_as_written
 from surgeon.models import own
 from surgeon.models.creating import ZOO, is_known
 from surgeon.models.facts import ORIGIN, input_size_of, name_of, num_classes_of

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from surgeon.graph.left_alone import left_alone
-from surgeon.graph.made_weights import makes
-from surgeon.graph.measure import Shape, images_of
+from surgeon.graph.measuring.measure import Shape, images_of
+from surgeon.graph.trees.left_alone import left_alone
+from surgeon.graph.trees.made_weights import makes
 from surgeon.kept_modes import mode
 from surgeon.models.facts import input_size_of
 from surgeon.surgery.door import surgery_of

@@ -9,7 +9,7 @@ import torch
 import xxhash
 from torch import Tensor, nn
 
-from surgeon.graph.implants import class_name_of, settings_of
+from surgeon.graph.trees.implants import class_name_of, settings_of
 from surgeon.values import has_values
 
 _LONGEST = 60

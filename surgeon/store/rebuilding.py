@@ -10,9 +10,9 @@ from torch import nn
 
 from surgeon.edits import Plan
 from surgeon.errors import ArtifactError, ModelError, SurgeonError, either
-from surgeon.graph.fingerprints import fingerprint
-from surgeon.graph.module_tree import bare
-from surgeon.graph.own_modes import in_evaluation
+from surgeon.graph.rewritten.module_tree import bare
+from surgeon.graph.trees.fingerprints import fingerprint
+from surgeon.graph.trees.own_modes import in_evaluation
 from surgeon.methods.registry import names
 from surgeon.models import own
 from surgeon.models.creating import bare_of_robustbench, create_model

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from surgeon.arguments import checked_seed
 from surgeon.edits import Note, Plan
 from surgeon.errors import SurgeonError, SurgeryError
-from surgeon.graph.beyond import leaves_alone
-from surgeon.graph.followed import regions_of
-from surgeon.graph.one_at_a_time import one_at_a_time
-from surgeon.graph.survey import Survey
+from surgeon.graph.comparing.beyond import leaves_alone
+from surgeon.graph.sites.followed import regions_of
+from surgeon.graph.sites.survey import Survey
+from surgeon.graph.trees.one_at_a_time import one_at_a_time
 from surgeon.host import in_own_state
 from surgeon.methods.registry import parse
 from surgeon.models.calibration import FEWEST, Calibration, first_copies, gathered

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import nn
 
-from surgeon.graph.module_tree import bare, close_all, exchange, shared_in, take
-from surgeon.graph.network import Rewritten
-from surgeon.graph.paths import has
+from surgeon.graph.rewritten.module_tree import bare, close_all, exchange, shared_in, take
+from surgeon.graph.rewritten.network import Rewritten
+from surgeon.graph.trees.paths import has
 from surgeon.surgery.door import surgery_of
 
 

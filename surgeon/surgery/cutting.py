@@ -10,13 +10,13 @@ from torch import fx, nn
 
 from surgeon.edits import Edit, Plan
 from surgeon.errors import SurgeryError, either, located
-from surgeon.graph.bound_hooks import bound_in, hand_over, rebind
-from surgeon.graph.followed import regions_of
-from surgeon.graph.function_modules import hang_functions
-from surgeon.graph.left_alone import left_alone
-from surgeon.graph.module_tree import Displaced, bare, carve, hang, match, open_site, put, shared_in
-from surgeon.graph.parameters import take_after
-from surgeon.graph.region import Region
+from surgeon.graph.rewritten.module_tree import Displaced, bare, carve, hang, match, open_site, put, shared_in
+from surgeon.graph.rewritten.region import Region
+from surgeon.graph.sites.followed import regions_of
+from surgeon.graph.sites.function_modules import hang_functions
+from surgeon.graph.trees.bound_hooks import bound_in, hand_over, rebind
+from surgeon.graph.trees.left_alone import left_alone
+from surgeon.graph.trees.parameters import take_after
 from surgeon.methods.base import Operation
 from surgeon.methods.needs import needs_data, restates
 from surgeon.methods.registry import parse

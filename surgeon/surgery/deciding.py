@@ -12,14 +12,14 @@ from torch import nn
 from surgeon.conditions import matches
 from surgeon.edits import Edit, Growth, Note, Plan
 from surgeon.errors import SelectionError
-from surgeon.graph.distinct_calls import mixed_up
-from surgeon.graph.fingerprints import layers_hash
-from surgeon.graph.followed import seen_of
-from surgeon.graph.function_modules import hang_functions
-from surgeon.graph.measure import measure
-from surgeon.graph.module_tree import bare, free_name
-from surgeon.graph.signatures import of_one_input
-from surgeon.graph.survey import Survey
+from surgeon.graph.measuring.measure import measure
+from surgeon.graph.measuring.signatures import of_one_input
+from surgeon.graph.rewritten.module_tree import bare, free_name
+from surgeon.graph.sites.distinct_calls import mixed_up
+from surgeon.graph.sites.followed import seen_of
+from surgeon.graph.sites.function_modules import hang_functions
+from surgeon.graph.sites.survey import Survey
+from surgeon.graph.trees.fingerprints import layers_hash
 from surgeon.methods.base import Context, Operation, Proposal
 from surgeon.models.facts import input_std_of, name_of, num_classes_of
 from surgeon.recipe.starts import WarmStart, with_starts

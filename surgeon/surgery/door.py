@@ -15,13 +15,13 @@ from torch.nn.parameter import is_lazy
 
 from surgeon.edits import Note, Plan
 from surgeon.errors import SurgeryError, either
-from surgeon.graph.fingerprints import fingerprint, layers_hash
-from surgeon.graph.fitness import refuse_unfit
-from surgeon.graph.measure import measure
-from surgeon.graph.names_taken import demand_free
-from surgeon.graph.network import Rewritten
-from surgeon.graph.own_modes import demand_settled
-from surgeon.graph.paths import has
+from surgeon.graph.measuring.measure import measure
+from surgeon.graph.rewritten.names_taken import demand_free
+from surgeon.graph.rewritten.network import Rewritten
+from surgeon.graph.sites.fitness import refuse_unfit
+from surgeon.graph.trees.fingerprints import fingerprint, layers_hash
+from surgeon.graph.trees.own_modes import demand_settled
+from surgeon.graph.trees.paths import has
 from surgeon.images import check_taken, image_size, times
 from surgeon.methods.needs import needs_data
 from surgeon.models.facts import input_size_of

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from surgeon.graph.network import Rewritten
-from surgeon.graph.pairs import Pair, run_side_by_side
+from surgeon.graph.rewritten.network import Rewritten
+from surgeon.graph.rewritten.pairs import Pair, run_side_by_side
 from surgeon.selection import INPUT
 from surgeon.surgery.door import surgery_of
 from surgeon.torch_private import ConvNd

@@ -25,8 +25,8 @@ from torch import Tensor, nn
 from surgeon.edits import Edit
 from surgeon.errors import LayerError, SurgeryError, located
 from surgeon.execution import Searched
-from surgeon.graph.network import Rewritten
-from surgeon.graph.pairs import Call, run_side_by_side, run_stock
+from surgeon.graph.rewritten.network import Rewritten
+from surgeon.graph.rewritten.pairs import Call, run_side_by_side, run_stock
 from surgeon.methods.base import Operation, Search
 from surgeon.methods.needs import restates
 from surgeon.models.logits import drift_of, logits_of

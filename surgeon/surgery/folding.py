@@ -9,16 +9,16 @@ from torch import nn
 
 from surgeon.edits import Edit, Note, Plan
 from surgeon.errors import FoldError, SurgeryWarning, either
-from surgeon.graph.beyond import leaves_alone
-from surgeon.graph.bound_hooks import bound_in, rebind
-from surgeon.graph.late_code import called_as_written
-from surgeon.graph.lifting import unlift
-from surgeon.graph.module_tree import bare, carve, close_all, exchange, shared_in, take
-from surgeon.graph.one_at_a_time import one_at_a_time
-from surgeon.graph.paths import has
-from surgeon.graph.shared_parameters import shared_names, tie
-from surgeon.graph.standing import remember_rest
-from surgeon.graph.survey import find_regions, norm_finder
+from surgeon.graph.changes.late_code import called_as_written
+from surgeon.graph.comparing.beyond import leaves_alone
+from surgeon.graph.places.lifting import unlift
+from surgeon.graph.rewritten.module_tree import bare, carve, close_all, exchange, shared_in, take
+from surgeon.graph.rewritten.shared_parameters import shared_names, tie
+from surgeon.graph.sites.standing import remember_rest
+from surgeon.graph.sites.survey import find_regions, norm_finder
+from surgeon.graph.trees.bound_hooks import bound_in, rebind
+from surgeon.graph.trees.one_at_a_time import one_at_a_time
+from surgeon.graph.trees.paths import has
 from surgeon.host import in_own_state
 from surgeon.models.norm_statistics import give_back
 from surgeon.selection import INPUT
@@ -210,7 +210,7 @@ def _list(record: Plan, stuck: list[tuple[Edit, str]]) -> str:
 def _close_unused(tree: nn.Module, remaining: list[Edit]) -> None:
     """Close the opened norms behind which no inserted layer remains, and take off what stands for functions without
     edits."""
-    from surgeon.graph.fused import close_fused, is_opened
+    from surgeon.graph.trees.fused import close_fused, is_opened
 
     used = {e.site for e in remaining if e.layer}
     for name, module in list(tree.named_modules()):

@@ -11,13 +11,13 @@ from torch import nn
 
 from surgeon.edits import Edit, Note, Plan
 from surgeon.errors import SurgeryError, either
-from surgeon.graph.beyond import leaves_alone
-from surgeon.graph.fitness import refuse_unfit
-from surgeon.graph.followed import seen_of
-from surgeon.graph.module_tree import bare
-from surgeon.graph.one_at_a_time import one_at_a_time
-from surgeon.graph.signatures import needed_inputs, of_one_input
-from surgeon.graph.survey import Survey
+from surgeon.graph.comparing.beyond import leaves_alone
+from surgeon.graph.measuring.signatures import needed_inputs, of_one_input
+from surgeon.graph.rewritten.module_tree import bare
+from surgeon.graph.sites.fitness import refuse_unfit
+from surgeon.graph.sites.followed import seen_of
+from surgeon.graph.sites.survey import Survey
+from surgeon.graph.trees.one_at_a_time import one_at_a_time
 from surgeon.host import in_own_state
 from surgeon.images import channels_of, image_size
 from surgeon.models.facts import input_size_of, name_of

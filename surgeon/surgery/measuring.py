@@ -13,9 +13,9 @@ from torch import nn
 
 from surgeon.effects import Drift
 from surgeon.errors import SurgeonError, SurgeryError
-from surgeon.graph.left_alone import left_alone
-from surgeon.graph.measure import BATCH, Shape, images_of, on_fakes, on_meta
-from surgeon.graph.norm_shapes import NormsKeepShapes
+from surgeon.graph.measuring.measure import BATCH, Shape, images_of, on_fakes, on_meta
+from surgeon.graph.measuring.norm_shapes import NormsKeepShapes
+from surgeon.graph.trees.left_alone import left_alone
 from surgeon.kept_modes import mode
 from surgeon.models.logits import compare_logits
 from surgeon.surgery.attempt import Attempt

@@ -9,9 +9,9 @@ from torch import nn
 
 from surgeon.edits import Edit, Plan
 from surgeon.errors import FoldError, SurgeonError
-from surgeon.graph.made_weights import settled
-from surgeon.graph.module_tree import put, shared_in, take
-from surgeon.graph.shared_parameters import read_by_functions
+from surgeon.graph.rewritten.module_tree import put, shared_in, take
+from surgeon.graph.rewritten.shared_parameters import read_by_functions
+from surgeon.graph.trees.made_weights import settled
 from surgeon.methods.base import FoldContext
 from surgeon.methods.registry import parse
 from surgeon.selection import INPUT, is_call

@@ -9,9 +9,9 @@ from torch import nn
 
 from surgeon.arguments import checked_seed
 from surgeon.edits import Note, Plan
-from surgeon.graph.beyond import leaves_alone
-from surgeon.graph.one_at_a_time import one_at_a_time
-from surgeon.graph.survey import Survey
+from surgeon.graph.comparing.beyond import leaves_alone
+from surgeon.graph.sites.survey import Survey
+from surgeon.graph.trees.one_at_a_time import one_at_a_time
 from surgeon.host import in_own_state
 from surgeon.methods.needs import needs_data
 from surgeon.recipe.asked import RecipeLike, keyed, operations_of

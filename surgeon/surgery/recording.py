@@ -14,7 +14,7 @@ from surgeon.edits import Edit, Note, Plan
 from surgeon.effects import measured_effect, worst
 from surgeon.errors import CalibrationWarning
 from surgeon.execution import Execution
-from surgeon.graph.standing import remember
+from surgeon.graph.sites.standing import remember
 from surgeon.methods.registry import distribution_of
 from surgeon.surgery.attempt import Attempt
 from surgeon.surgery.choice import Started

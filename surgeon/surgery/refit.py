@@ -19,10 +19,10 @@ import torch
 from torch import Tensor, nn
 
 from surgeon.edits import Edit, Plan
-from surgeon.graph.network import Rewritten
-from surgeon.graph.pairs import Call
-from surgeon.graph.shared_parameters import read_by_functions
-from surgeon.graph.targets import Target, target
+from surgeon.graph.rewritten.network import Rewritten
+from surgeon.graph.rewritten.pairs import Call
+from surgeon.graph.rewritten.shared_parameters import read_by_functions
+from surgeon.graph.rewritten.targets import Target, target
 from surgeon.methods.base import LeastSquares, Operation, Unfitted
 from surgeon.methods.own_fit import fit_of
 from surgeon.progress import tell

@@ -5,11 +5,11 @@ from __future__ import annotations
 from torch import nn
 
 from surgeon.edits import Plan
-from surgeon.graph.followed import regions_of
-from surgeon.graph.function_modules import hang_functions
-from surgeon.graph.module_tree import Displaced, bare
-from surgeon.graph.one_at_a_time import one_at_a_time
-from surgeon.graph.standing import remember
+from surgeon.graph.rewritten.module_tree import Displaced, bare
+from surgeon.graph.sites.followed import regions_of
+from surgeon.graph.sites.function_modules import hang_functions
+from surgeon.graph.sites.standing import remember
+from surgeon.graph.trees.one_at_a_time import one_at_a_time
 from surgeon.host import in_own_state
 from surgeon.methods.registry import parse
 from surgeon.surgery.cutting import carved, cut_tree

@@ -13,9 +13,9 @@ from torch import nn
 
 from surgeon.edits import Plan
 from surgeon.errors import SurgeryError
-from surgeon.graph.implants import Implant, class_name_of, exchanged
-from surgeon.graph.paths import has
-from surgeon.graph.standing import Standing, described, emptied
+from surgeon.graph.sites.standing import Standing, described, emptied
+from surgeon.graph.trees.implants import Implant, class_name_of, exchanged
+from surgeon.graph.trees.paths import has
 from surgeon.selection import INPUT
 
 _COUNTERS = ("num_batches_tracked",)

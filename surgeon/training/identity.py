@@ -12,7 +12,7 @@ from torch.utils.data import Dataset, IterableDataset, TensorDataset
 
 from surgeon.data import Images, Records, contents_of, differing
 from surgeon.errors import ArgumentError
-from surgeon.graph.implants import fixed_settings
+from surgeon.graph.trees.implants import fixed_settings
 from surgeon.models.source_code import changed_code, code_of
 from surgeon.processes import gathered
 from surgeon.recipe import Training

@@ -7,7 +7,7 @@ from torch import nn
 
 import surgeon
 from surgeon.errors import SelectionError
-from surgeon.graph.measure import measure
+from surgeon.graph.measuring.measure import measure
 
 
 class ClassToken(nn.Module):

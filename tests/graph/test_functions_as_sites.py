@@ -11,7 +11,7 @@ from torch import nn
 
 import surgeon
 from surgeon.errors import FoldError
-from surgeon.graph.function_names import _CLASSES, module_of
+from surgeon.graph.places.function_names import _CLASSES, module_of
 from surgeon.testing import check_operation
 from tests.graph.between import Bent, plug
 

@@ -7,7 +7,7 @@ import torch
 from torch import fx, nn
 
 import surgeon
-from surgeon.graph import joined as joined_file
+from surgeon.graph.rewritten import joined as joined_file
 
 SIZE = (3, 8, 8)
 

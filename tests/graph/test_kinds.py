@@ -12,7 +12,7 @@ from torch import nn
 
 import surgeon
 from surgeon.errors import SelectionError, TraceError
-from surgeon.graph.leaves import is_activation
+from surgeon.graph.trees.leaves import is_activation
 from surgeon.testing import check_operation
 from tests.graph.between import Bent, plug
 

@@ -15,7 +15,7 @@ from torch import nn
 
 import surgeon
 from surgeon.errors import SurgeryError
-from surgeon.graph.network import Rewritten
+from surgeon.graph.rewritten.network import Rewritten
 from tests.own_models.checks import SIZE, Plain, images
 
 REFUSED = r"runs code from before the surgery and was not run"
@@ -158,7 +158,7 @@ def test_methods_that_know_nothing_of_the_surgery_are_not_run(cut, name):
 
 
 def test_no_function_of_a_real_network_is_the_stock_ones():
-    from surgeon.graph.kinship import PASSIVE_METHODS
+    from surgeon.graph.rewritten.kinship import PASSIVE_METHODS
 
     for name in ("vgg11_bn", "resnet18", "vit_tiny_patch16_224", "convnext_atto", "efficientnet_b0"):
         model = timm.create_model(name, num_classes=3, **SMALLER.get(name, {}))

@@ -5,7 +5,7 @@ import timm
 import torch
 from torch import nn
 
-from surgeon.graph import measure as file
+from surgeon.graph.measuring import measure as file
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "test_convnext", "test_efficientnet"])

@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import surgeon
-from surgeon.graph.norm_shapes import NormsKeepShapes
+from surgeon.graph.measuring.norm_shapes import NormsKeepShapes
 
 
 def laid():

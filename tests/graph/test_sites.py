@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import surgeon
-from surgeon.graph.survey import survey
+from surgeon.graph.sites.survey import survey
 
 
 def by_name(model, size=(3, 64, 64)):

@@ -6,8 +6,8 @@ import torch
 from torch import nn
 
 from surgeon.errors import TraceError
-from surgeon.graph.network import Rewritten
-from surgeon.graph.trace import trace
+from surgeon.graph.rewritten.network import Rewritten
+from surgeon.graph.tracing.trace import trace
 
 
 class Branching(nn.Module):

@@ -12,7 +12,7 @@ from torch.nn import functional as F
 
 import surgeon
 from surgeon.errors import LayerError, SurgeryError
-from surgeon.graph import variants
+from surgeon.graph.changes import variants
 from tests.own_models.checks import SIZE, BySize, Plain, images
 
 OTHER = (3, 4, 4)

@@ -173,7 +173,7 @@ def test_whatever_looks_first_finds_the_layers(cut, batch, look):
         parent._modules[leaf] = new
     found = LOOKS[look](model, batch[0])
     for one in (model, found):
-        if isinstance(one, surgeon.graph.network.Rewritten):
+        if isinstance(one, surgeon.graph.rewritten.network.Rewritten):
             torch.testing.assert_close(one.eval()(batch[0]), outputs)
             assert set(one.state_dict()) == names
 

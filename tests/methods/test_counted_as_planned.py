@@ -10,7 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import surgeon
 from surgeon.errors import SelectionError
-from surgeon.graph.measure import measure
+from surgeon.graph.measuring.measure import measure
 from surgeon.methods.needs import needs_data
 from surgeon.recipe import load_recipe, shipped
 from surgeon.training import adversarial_noise

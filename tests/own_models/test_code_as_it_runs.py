@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 import surgeon
-from surgeon.graph.streams import Streams, held_by, state_of
+from surgeon.graph.trees.streams import Streams, held_by, state_of
 from tests.own_models.running_code import NETWORKS, SIZE, Net
 
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 import surgeon
 from surgeon.errors import SurgeryError
-from surgeon.graph.own_modes import demand_settled
+from surgeon.graph.trees.own_modes import demand_settled
 from surgeon.kept_modes import modes_kept
 from surgeon.models.quiet import held_still
 

@@ -10,7 +10,7 @@ from torch import nn
 
 import surgeon
 from surgeon.errors import SurgeonError
-from surgeon.graph.trace import trace
+from surgeon.graph.tracing.trace import trace
 from tests.own_models.losing import DRAWING, SIZE, Base, Drawing, Frozen, body, images
 
 WATCHED = [(torch, "is_grad_enabled"), (torch.no_grad, "__enter__"), (torch.autocast, "__exit__")]

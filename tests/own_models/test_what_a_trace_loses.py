@@ -11,7 +11,7 @@ from torch import nn
 
 import surgeon
 from surgeon.errors import SelectionError, SurgeonError
-from surgeon.graph.trace import trace
+from surgeon.graph.tracing.trace import trace
 from tests.own_models.losing import DRAWING, RECIPES, SIZE, Base, Drawing, Frozen, body, images
 
 # -- gradients and precision ----------------------------------------------------------------------

@@ -13,12 +13,12 @@ import torch.utils.checkpoint
 from torch import nn
 
 import surgeon
-from surgeon.graph.comparison import Comparison
-from surgeon.graph.differing import difference
-from surgeon.graph.network import Rewritten
-from surgeon.graph.side_by_side import SERIES, Seen
-from surgeon.graph.survey import find_regions
-from surgeon.graph.witness import Witness
+from surgeon.graph.comparing.comparison import Comparison
+from surgeon.graph.comparing.differing import difference
+from surgeon.graph.comparing.side_by_side import SERIES, Seen
+from surgeon.graph.comparing.witness import Witness
+from surgeon.graph.rewritten.network import Rewritten
+from surgeon.graph.sites.survey import find_regions
 from surgeon.surgery import look
 from tests.own_models.unseen_code import KINDS, SIZE, Base, Block
 

@@ -9,7 +9,7 @@ from torch import nn
 
 import surgeon
 from surgeon.errors import SurgeryError
-from surgeon.graph.beyond import _Reached
+from surgeon.graph.comparing.beyond import _Reached
 from tests.surgery.copies import SIZE, Net, conv, images, noted, same
 
 

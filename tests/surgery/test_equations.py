@@ -5,8 +5,8 @@ import torch
 from torch import nn
 
 import surgeon
-from surgeon.graph.pairs import run_side_by_side
-from surgeon.graph.targets import target
+from surgeon.graph.rewritten.pairs import run_side_by_side
+from surgeon.graph.rewritten.targets import target
 from surgeon.tensors.equations import equations
 from surgeon.tensors.least_squares import ridge_solve
 

@@ -11,7 +11,7 @@ from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
 
 import surgeon
 from surgeon.errors import FoldError, SurgeryError
-from surgeon.graph.made_weights import maker, settled
+from surgeon.graph.trees.made_weights import maker, settled
 from surgeon.surgery.door import findings
 
 SIZE, LARGER = (3, 8, 8), (3, 32, 32)

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 import surgeon
-from surgeon.graph.pairs import run_side_by_side, run_stock
+from surgeon.graph.rewritten.pairs import run_side_by_side, run_stock
 from surgeon.methods import Wanted, registry
 from surgeon.methods.mean_sparse.operation import MeanSparse
 from surgeon.models.calibration import halves

@@ -8,7 +8,7 @@ from torch import nn
 
 import surgeon
 from surgeon.errors import DataError, SurgeryError
-from surgeon.graph.pairs import run_side_by_side
+from surgeon.graph.rewritten.pairs import run_side_by_side
 from surgeon.methods import parse
 from surgeon.methods.kap.sheet import pooling_matrix, side_matrices
 from surgeon.methods.kap.weights import lstsq_data_weight, lstsq_sheet_weight, lstsq_weight, pool_weight

@@ -7,7 +7,7 @@ from torch import nn
 
 import surgeon
 from surgeon.errors import SurgeryError
-from surgeon.graph.network import Rewritten
+from surgeon.graph.rewritten.network import Rewritten
 from surgeon.methods.controls.noise_layer import GaussianNoise
 from surgeon.surgery import measuring
 from tests.own_models.checks import SIZE, Plain, images

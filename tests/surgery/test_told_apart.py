@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import surgeon
-from surgeon.graph.distinct_calls import mixed_up
+from surgeon.graph.sites.distinct_calls import mixed_up
 
 SIZE = (3, 8, 8)
 

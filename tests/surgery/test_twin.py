@@ -7,7 +7,7 @@ import timm
 import torch
 from torch import nn
 
-from surgeon.graph.twin import _is_plain, twin
+from surgeon.graph.trees.twin import _is_plain, twin
 
 UNCHANGING = (type(None), bool, int, float, complex, str, bytes, type, torch.dtype, torch.device, torch.Size)
 

@@ -14,7 +14,7 @@ from surgeon.evaluation.diagnostics.speed import images_per_second
 from surgeon.evaluation.engine.admission import admitted
 from surgeon.evaluation.engine.fingerprints import weights_hash
 from surgeon.evaluation.engine.scoring import device_of, spread
-from surgeon.graph.measure import measure
+from surgeon.graph.measuring.measure import measure
 from surgeon.host import in_own_state
 from surgeon.models.facts import name_of, normalised_in_words, normalization_of
 from surgeon.models.norm_inputs import far_from_training

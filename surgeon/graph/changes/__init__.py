@@ -1,0 +1,1 @@
+"""What other code did to a network since it was traced."""

@@ -1,0 +1,1 @@
+"""A network's code and its graphs side by side."""

@@ -1,0 +1,1 @@
+"""What a graph calls, and how layers get between its calls."""

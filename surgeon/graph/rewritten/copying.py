@@ -1,0 +1,189 @@
+"""Copies and pickles of a rewritten network.
+
+A copy gets copies of the graphs, so that edits made to them by hand stay, and their code is made anew, since it must
+run on the copy's own modules. A pickle has no graphs, since code cannot be pickled: it holds the tree and what the
+surgery was, and the graphs are made anew from the stock class's code when it is read.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import fx, nn
+
+from surgeon.errors import SurgeryError
+from surgeon.graph.changes.variants import same_argument
+from surgeon.graph.rewritten.compiled import same_code
+from surgeon.graph.tracing import checkpointing
+from surgeon.graph.trees import tree
+from surgeon.graph.trees.own_attributes import GRAPH_STATE, OURS, OWN
+from surgeon.graph.trees.slots import slots_of
+from surgeon.graph.trees.twin import children
+
+if TYPE_CHECKING:
+    from surgeon.graph.rewritten.network import Rewritten
+
+_OF_ONE = (
+    "_programs",
+    "_code_of",
+    "_graph",
+    "_variants",
+    "_by_hand",
+    "_holders",
+    "_hung",
+    "_opened",
+    "_read",
+    "_ties",
+    "_asked",
+    "_types",
+    "_remade",
+    "_replica_of",
+    "_told_of_all",
+)
+"""What of a network is its own, and made anew for a copy of it."""
+
+
+def fill(new: Rewritten, network: Rewritten, memo: dict[int, Any]) -> None:
+    """Make an empty network a deep copy of another, and one of its class where both run the same code."""
+    programs = network._programs
+    ours = network.__dict__
+    if has_own_way(network._stock_class):
+        view = copy.deepcopy(network.stock_view(), memo)
+        _demand_layers(view, network)
+        _take_over(new, view)
+        ours = {k: v for k, v in ours.items() if k in OURS}
+    for key, value in ours.items():
+        if key in _OF_ONE or key in network._rebound:
+            continue
+        if key == "_modules":  # blocks with slots keep them, which nn.Module leaves out of a copy
+            new.__dict__[key] = children(value, memo)
+            continue
+        new.__dict__[key] = value if key == "_stock_class" else copy.deepcopy(value, memo)
+    for key, value in slots_of(network) if ours is network.__dict__ else ():
+        object.__setattr__(new, key, copy.deepcopy(value, memo))
+    new.__dict__["_graph"] = network._graph
+    new.__dict__["_programs"] = {k: copy.deepcopy(g) for k, g in programs.items()}
+    new.__dict__["_code_of"] = {}
+    new.__dict__["_variants"] = network._variants
+    new.__dict__["_asked"] = network._asked
+    new._regenerate()
+    # After `_regenerate`, which takes graphs for unedited.
+    new.__dict__["_by_hand"] = network._by_hand
+    _join_class(new, network)
+
+
+def replica(network: Rewritten) -> Rewritten:
+    """A replica for torch's `DataParallel`, which fills it with copies of parameters, buffers and modules. It is
+    shallow and has no parameters: the copies are not leaf tensors, and become plain attributes.
+
+    It runs the network's code without asking what hangs where, since torch copies the layers too.
+    """
+    new: Rewritten = object.__new__(type(network))
+    # Another object runs this class's code: a network whose code changes leaves the class instead of changing it.
+    type(network)._shared = True
+    kept = {k: v for k, v in network.__dict__.items() if k not in network._rebound}
+    new.__dict__.update(kept, _parameters={}, _holders=None, _replica_of=network, _is_replica=True)
+    for name in ("_buffers", "_modules", "_programs", "_code_of"):
+        new.__dict__[name] = network.__dict__[name].copy()
+    new.__dict__["_non_persistent_buffers_set"] = set(network._non_persistent_buffers_set)
+    new.__dict__["_variants"] = network._variants.shared()
+    for key, value in slots_of(network):
+        object.__setattr__(new, key, value)
+    return new
+
+
+def take_graphs(new: Rewritten, network: Rewritten) -> None:
+    """Give a replica the graphs that its network has by now, and the tensors that these hold as constants."""
+    for name in ("_programs", "_code_of"):
+        new.__dict__[name].update(network.__dict__[name])
+    new._variants.kept.update(network._variants.kept)
+    own = (t for m in nn.Module.modules(new) for t in (*_sent(m), *m._buffers.values()) if t is not None)
+    device = next((t.device for t in own), torch.device("cpu"))
+    for name in network._constants:
+        if name not in new._buffers and (held := network._buffers[name]) is not None:
+            new._buffers[name] = held.to(device)
+
+
+def _sent(module: nn.Module) -> Iterable[torch.Tensor]:
+    """The copies of a module's parameters that `DataParallel` gave a replica of it."""
+    return module.__dict__.get("_former_parameters", {}).values()
+
+
+def _join_class(network: Rewritten, other: Rewritten) -> None:
+    """Become an object of the class of `other`, of which this is a copy, where both run the same code.
+
+    Code that computes with several networks at once asks for one class. A network whose code is
+    made anew leaves it.
+    """
+    mine, theirs = network._code_of, other._code_of
+    if checkpointing.wanted(network) or mine.keys() != theirs.keys():
+        return
+    held = all(same_argument(v, other._held.get(k)) for k, v in network._held.items())
+    if held and all(same_code(mine[k], theirs[k]) for k in mine):
+        type(other)._shared = True
+        object.__setattr__(network, "__class__", type(other))
+        network.__dict__["_code_of"] = dict(theirs)
+
+
+def has_own_way(stock: type[nn.Module]) -> bool:
+    """Whether a class says itself what a copy or a pickle of its objects holds, such as one that leaves out a lock."""
+    known: tuple[type, ...] = (nn.Module, fx.GraphModule, object)
+    return any(
+        name in vars(c)
+        for c in stock.__mro__
+        if c not in known
+        for name in ("__getstate__", "__setstate__", "__deepcopy__")
+    )
+
+
+def _take_over(network: Rewritten, view: nn.Module) -> None:
+    """Give a network the attributes of an object of its stock class."""
+    network.__dict__.update(view.__dict__)
+    for key, value in slots_of(view):
+        object.__setattr__(network, key, value)
+
+
+def _demand_layers(view: nn.Module, network: Rewritten) -> None:
+    """Raise SurgeryError for a copy, as the stock class makes it, in which modules are missing."""
+    have = {n for n, _ in nn.Module.named_modules(view)}
+    lost = [n for n, _ in nn.Module.named_modules(network) if n not in have]
+    if lost:
+        raise SurgeryError(
+            f"{network._stock_class.__name__} copies itself in a way of its own, in which {lost[0]} is lost: copy the "
+            "network before surgeon.apply, or have its __deepcopy__ copy its modules"
+        )
+
+
+def state(network: Rewritten) -> tuple[Any, ...]:
+    """What a pickle holds: the attributes without graphs and what was made of them, and the slots. Where the stock
+    class defines what its pickle holds, that stands last, in place of its attributes and slots.
+
+    Raises SurgeryError for a network with a part that is a function: no graphs could be made when it is read.
+    """
+    for name in tree.not_modules(network):
+        raise SurgeryError(
+            f"{name} is not an nn.Module, so that no graphs could be made when the network is "
+            "read: put a module around it that calls it"
+        )
+    left_out = {*OWN, *GRAPH_STATE, *network._rebound} - {*network.__dict__.get("_lent", ())}
+    kept = {k: v for k, v in network.__dict__.items() if k not in left_out}
+    if has_own_way(network._stock_class):
+        own = network.stock_view().__getstate__()
+        return {k: v for k, v in kept.items() if k in OURS}, {}, own
+    return kept, dict(slots_of(network))
+
+
+def fill_again(network: Rewritten, kept: tuple[Any, ...]) -> None:
+    """Give an empty network what a pickle held, and make its graphs anew."""
+    state, slots, *own = kept
+    for held in own:
+        view = object.__new__(network._stock_class)
+        view.__setstate__(held)
+        _take_over(network, view)
+    network.__dict__.update(state)
+    for key, value in slots.items():
+        object.__setattr__(network, key, value)
+    network.retrace()

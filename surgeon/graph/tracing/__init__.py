@@ -1,0 +1,1 @@
+"""Tracing a network with torch.fx, without changing it."""
