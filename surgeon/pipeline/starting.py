@@ -46,6 +46,23 @@ def own_size(model: str, data: Data, allowed: Sequence[str]) -> tuple[int, ...]:
     return tuple(size or ())
 
 
+def check_uncut(model: str, recipes: Sequence[Recipe]) -> None:
+    """Check that a folder's network is not to be cut.
+
+    Args:
+        model: the folder.
+        recipes: the recipes.
+
+    Raises:
+        RecipeError: one of them has surgery.
+    """
+    if any(r.surgery for r in recipes):
+        raise RecipeError(
+            f"{model} is a folder, whose network is trained as it is: use the recipe 'plain' or another without "
+            "surgery; `surgeon apply` cuts"
+        )
+
+
 def cut_network(
     recipes: Sequence[Recipe],
     model: str,
@@ -85,11 +102,7 @@ def cut_network(
     operations = [r for r in recipes if r.surgery]
     place = folder_of(model)
     if place:
-        if operations:
-            raise RecipeError(
-                f"{model} is a folder, whose network is trained as it is: use the recipe 'plain' or another without "
-                "surgery; `surgeon apply` cuts"
-            )
+        check_uncut(model, recipes)
         return as_said(load(place, allow_code=allowed), *said, record=model)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
