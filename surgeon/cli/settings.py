@@ -56,16 +56,16 @@ USED = {
 
 def of_other_parts(settings: Iterable[str], command: str) -> list[str]:
     """One sentence for each part of a recipe that a command does not use and that settings were given of."""
-    told = []
+    remarks = []
     for part, used_by in USED.items():
         given = [s.strip() for s in settings if s.strip().startswith(f"{part}.")]
         if given and command not in (*used_by, "show"):
             verb, it = ("changes", "it") if len(given) == 1 else ("change", "them")
             others = " and ".join(f"`surgeon {c}`" for c in used_by)
-            told.append(
+            remarks.append(
                 f"{' and '.join(given)} {verb} nothing: `surgeon {command}` does not use {it}; {others} do"
             )
-    return told
+    return remarks
 
 
 def _owners(recipes: list[Recipe], head: str, setting: str) -> list[tuple[int, str]]:

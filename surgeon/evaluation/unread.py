@@ -83,19 +83,19 @@ def _more_than_there_are(
     settings: Evaluation, count: int, *, certifies: bool, informed: bool
 ) -> tuple[str, ...]:
     """Name numbers of images that were asked for and are others than there are."""
-    told: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = ()
     if settings.samples not in (None, count):
-        told += (f"samples={settings.samples}, and {count} images were given: all of them are evaluated",)
+        remarks += (f"samples={settings.samples}, and {count} images were given: all of them are evaluated",)
     for name, applies, what in (
         ("certify_samples", certifies, "certified"),
         ("adaptive_samples", informed, "tried by what the record knows"),
         ("diagnostics", True, "used by the diagnostics"),
     ):
         if applies and _changed(settings, (name,)) and (getattr(settings, name) or 0) > count:
-            told += (
+            remarks += (
                 f"{name}={getattr(settings, name)}, and there are {count} images: all of them are {what}",
             )
-    return told
+    return remarks
 
 
 def _changed(settings: Evaluation, names: tuple[str, ...]) -> list[str]:

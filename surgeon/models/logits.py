@@ -25,7 +25,7 @@ def named(output: object) -> Tensor | None:
         output: What the network returned.
 
     Returns:
-        The entry `logits` or `out` of a mapping, a named tuple or a dataclass; None if there is none.
+        The entry `logits` or `out` of a mapping, a named tuple or a dataclass; None without one.
 
     Examples:
         >>> import torch

@@ -129,19 +129,19 @@ def without_effect(training: Training, data: Data, known: Facts) -> tuple[str, .
         ()
     """
     parts = {"training": training, "data": data}
-    told = []
+    remarks = []
     for name, applies, why in RULES:
         part, _, key = name.partition(".")
         value = getattr(parts[part], key)
         if value != type(parts[part]).model_fields[key].default and applies(training, data, known):
-            told.append(f"{name}={_written(value)} changes nothing: {why}")
+            remarks.append(f"{name}={_written(value)} changes nothing: {why}")
     said = "batch_size" in training.model_fields_set
     if said and known.images is not None and training.batch_size > known.images:
-        told.append(
+        remarks.append(
             f"training.batch_size={training.batch_size} is more than the {known.images:,} training images: "
             "each step takes all of them"
         )
-    return tuple(told)
+    return tuple(remarks)
 
 
 def of_calibration(count: int, there: int | None, why: str = "") -> tuple[str, ...]:
