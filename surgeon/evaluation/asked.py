@@ -14,10 +14,9 @@ from surgeon.edits import Plan
 from surgeon.evaluation.adaptive.knowing import Knowing
 from surgeon.evaluation.attacks.preconditions import check_said
 from surgeon.evaluation.beyond.certification import Certificate, certified_curves, certify
-from surgeon.evaluation.engine.admission import FEW
 from surgeon.evaluation.engine.blocks import evaluate
 from surgeon.evaluation.engine.fingerprints import image_hashes, joined, said, weights_hash
-from surgeon.evaluation.engine.scoring import device_of, spread
+from surgeon.evaluation.engine.scoring import spread
 from surgeon.evaluation.engine.store import Store
 from surgeon.evaluation.engine.subject import normalisation_doubts, timed
 from surgeon.evaluation.finished import check_named, read_assessment
@@ -25,7 +24,7 @@ from surgeon.evaluation.parts import Parts, Progress
 from surgeon.evaluation.suites import attacks_of, size_of
 from surgeon.evaluation.unread import unread
 from surgeon.evaluation.untouched import check_untouched
-from surgeon.models.pixels import Normalized, passed_over
+from surgeon.models.pixels import Normalized
 from surgeon.recipe import Evaluation
 from surgeon.results.assessment import Assessment, Diagnosis, Subject
 from surgeon.results.counts import DRAWS
@@ -245,7 +244,6 @@ class Asked:
         diagnosis = parts.diagnosis(self.victims, self.batch_size, expectation=averaged(outcome.attacks))
         pictures, skipped = parts.pictures(self.network, outcome, self.class_names)
         classes = min(described.classes, len(self.class_names) or described.classes)
-        outputs = passed_over(self.subject, images[:FEW].to(device_of(self.subject)), seed=self.seed)
         return Assessment(
             subject=timed(described, self.network, self.subject, images),
             settings=identity,
@@ -274,7 +272,7 @@ class Asked:
                 ),
                 *told_of_norms(settings),
                 *normalisation_doubts(self.network, self.subject, images),
-                *((outputs,) if outputs else ()),
+                *filter(None, [self.subject.passed_over]),
                 *notes_on(described, record.traits if record else None, self.victims, outcome.attacks),
                 *((gain.warning,) if gain and gain.warning else ()),
                 *notes,

@@ -13,7 +13,6 @@ from surgeon.host import own_state
 from surgeon.images import check_images
 from surgeon.models.logits import named
 from surgeon.models.normalisation import check_normalization
-from surgeon.models.quiet import held_still
 
 
 class Normalized(nn.Module):
@@ -28,6 +27,10 @@ class Normalized(nn.Module):
         mean: one number per channel, in units of [0, 1] pixels; given together with std.
         std: one number per channel, positive.
         probabilities: the model ends in a softmax; its logarithm is returned, since attacks need logits.
+
+    Attributes:
+        passed_over: a sentence on the outputs that are not looked at, once the model has run; empty where it gives one
+            or names its logits.
 
     Raises:
         DataError: mean and std are not valid; or, in the forward pass, images of another type or range (the
@@ -58,7 +61,7 @@ class Normalized(nn.Module):
             raise DataError("mean and std belong together; give both or neither")
         if mean is not None and std is not None:
             check_normalization(mean, std)
-        self.model, self.probabilities = model, probabilities
+        self.model, self.probabilities, self.passed_over = model, probabilities, ""
         self.mean: Tensor | None
         self.std: Tensor | None
         at = next((p.device for p in model.parameters()), torch.device("cpu"))
@@ -106,7 +109,10 @@ class Normalized(nn.Module):
         """
         given = self.normalize(x)
         # Code may write into its input, and these are the caller's images.
-        output = logits_of(self.model(given.clone() if given is x else given))
+        answer = self.model(given.clone() if given is x else given)
+        output = logits_of(answer)
+        if not isinstance(answer, Tensor) and not self.passed_over:
+            self.passed_over = _passed_over(answer)
         if not self.probabilities:
             return output
         if float(output.detach().min()) < 0 or float((output.detach().sum(1) - 1).abs().max()) > 1e-2:
@@ -165,21 +171,8 @@ def logits_of(output: object) -> Tensor:
 _WRAP = "wrap it in a module that gives the one that you mean: def forward(self, x): return self.model(x)[0], or [1]"
 
 
-def passed_over(model: nn.Module, images: Tensor, *, seed: int = 0) -> str:
-    """Say which output is taken for the logits, where a model has several and names none of them.
-
-    Args:
-        model: takes [0, 1] pixels.
-        images: (N, C, H, W), a few images.
-        seed: seed for a model that is random.
-
-    Returns:
-        One sentence; empty where the model gives one output, or names its logits.
-    """
-    if not isinstance(model, Normalized):
-        return ""
-    with held_still(model, seed), torch.no_grad():
-        output = model.model(model.normalize(images).clone())
+def _passed_over(output: object) -> str:
+    """Say which output is taken for the logits, where there are several and none is named; else an empty text."""
     if not isinstance(output, (tuple, list)) or len(output) < 2 or named(output) is not None:
         return ""
     rest = ", ".join(_shape(o) if isinstance(o, Tensor) else f"a {type(o).__name__}" for o in output[1:])

@@ -13,7 +13,7 @@ from surgeon.errors import ArgumentError, CalibrationWarning, DataError
 from surgeon.evaluation.engine.scoring import Scores, check_labels, check_model, device_of, score
 from surgeon.images import check_images, check_taken, plain
 from surgeon.models.facts import name_of, normalised_in_words, normalization_of
-from surgeon.models.pixels import Normalized, passed_over
+from surgeon.models.pixels import Normalized
 from surgeon.models.quiet import held_still
 from surgeon.results.threat import Attack
 from surgeon.strict import shown
@@ -68,8 +68,8 @@ def admitted(model: nn.Module, images: Tensor, labels: Tensor, *, seed: int = 0)
     _tell_of_normalisation(model)
     classes = first_scores(model, images[:FEW], labels[:FEW], seed=seed).classes
     _check_alone(model, images[:FEW], seed)
-    if sentence := passed_over(model, images[:FEW].to(device_of(model)), seed=seed):
-        warn(sentence)
+    if isinstance(model, Normalized) and model.passed_over:
+        warn(model.passed_over)
     if not 0 <= int(labels.min()) <= int(labels.max()) < classes:
         raise DataError(
             f"labels run from {int(labels.min())} to {int(labels.max())}, the model has {classes} classes"
