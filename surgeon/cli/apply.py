@@ -43,7 +43,9 @@ def command(
     recipes = load_recipes(recipe, settings, model)  # before anything that imports torch
     from surgeon import apply, save, verify
     from surgeon.cli.tables import checks_table, console, plan_table
+    from surgeon.models.calibration import MOST
     from surgeon.ownership import check_apart, reserved
+    from surgeon.pipeline.idle import of_calibration, tell
     from surgeon.pipeline.lineage import beside
     from surgeon.verification import demand
 
@@ -54,6 +56,9 @@ def command(
         images = networks.calibration_images(
             calibration, calibration_count, network, model_options["input_size"]
         )
+        there = None if images is None else len(images)
+        if there is None or there < calibration_count or there > MOST:
+            tell("apply", of_calibration(calibration_count, there, "--calibration names no images"))
         trained = networks.trained(model, model_options)
         rewritten = apply(
             network,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -36,7 +38,34 @@ def load_recipes(recipe: str, settings: tuple[str, ...], model: str | None = Non
             raise RecipeError(misplaced(setting, owners(o.name for r in recipes for o in r.surgery)))
         for place, own in _owners(recipes, head, setting):
             given[place].append(own + dot + rest)
-    return [load_recipe(one, its) for one, its in zip(recipes, given, strict=True)]
+    loaded = [load_recipe(one, its) for one, its in zip(recipes, given, strict=True)]
+    here = click.get_current_context(silent=True)
+    if here is not None and os.environ.get("RANK", "0") == "0":  # of a launcher's processes the first
+        for sentence in of_other_parts(settings, here.info_name or ""):
+            click.echo(f"{here.info_name}: {sentence}", err=True)
+    return loaded
+
+
+USED = {
+    "training": ("train", "run", "study"),
+    "data": ("train", "run", "study", "convert"),
+    "evaluation": ("run", "study"),
+}
+"""The commands that use a part of a recipe."""
+
+
+def of_other_parts(settings: Iterable[str], command: str) -> list[str]:
+    """One sentence for each part of a recipe that a command does not use and that settings were given of."""
+    remarks = []
+    for part, used_by in USED.items():
+        given = [s.strip() for s in settings if s.strip().startswith(f"{part}.")]
+        if given and command not in (*used_by, "show"):
+            verb, it = ("changes", "it") if len(given) == 1 else ("change", "them")
+            others = " and ".join(f"`surgeon {c}`" for c in used_by)
+            remarks.append(
+                f"{' and '.join(given)} {verb} nothing: `surgeon {command}` does not use {it}; {others} do"
+            )
+    return remarks
 
 
 def _owners(recipes: list[Recipe], head: str, setting: str) -> list[tuple[int, str]]:

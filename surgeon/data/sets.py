@@ -34,6 +34,7 @@ class Sets:
             stream may be None.
         classes: the classes' names, by label.
         faults: what is wrong with the data.
+        cut: whether validation or test images were cut from the training images.
 
     Examples:
         >>> from surgeon.data import load_sets
@@ -47,6 +48,7 @@ class Sets:
     test: Any
     classes: tuple[str, ...]
     faults: Faults
+    cut: bool = False
 
 
 @in_own_state()
@@ -123,10 +125,11 @@ def load_sets(
         labels = torch.tensor([label for _, label in chosen["train"]])
         keep = balanced(labels, settings.per_class, names=names, seed=seed)
         chosen["train"] = [chosen["train"][i] for i in keep.tolist()]
+    given = frozenset(chosen)
     chosen = _split(chosen, settings, source, seed)
     records = {s: Records(chosen[s], size) for s in SPLITS}
     ready = {s: r.in_memory() if inside else r for s, r in records.items()}
-    return Sets(ready["train"], ready["val"], ready["test"], names, faults)
+    return Sets(ready["train"], ready["val"], ready["test"], names, faults, cut=not given >= {*SPLITS})
 
 
 def _check_shares(source: str, there: Collection[str], settings: Data) -> None:

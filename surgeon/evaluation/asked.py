@@ -272,6 +272,7 @@ class Asked:
                 ),
                 *told_of_norms(settings),
                 *normalisation_doubts(self.network, self.subject, images),
+                *filter(None, [self.subject.passed_over]),
                 *notes_on(described, record.traits if record else None, self.victims, outcome.attacks),
                 *((gain.warning,) if gain and gain.warning else ()),
                 *notes,

@@ -68,8 +68,8 @@ def unread(
             f"nothing was transferred from {', '.join(sources)}: the suite basic has no transfer without "
             "diagnostics; take another suite",
         )
-    if None not in (count, settings.samples) and count != settings.samples:
-        ignored += (f"samples={settings.samples}, and {count} images were given: all of them are evaluated",)
+    if count is not None:
+        ignored += _more_than_there_are(settings, count, certifies=bool(settings.certify), informed=informed)
     fine = [n for n in settings.patches if side is not None and n > side]
     if fine and beyond(settings) and _changed(settings, ("patches",)):
         ignored += (
@@ -77,6 +77,25 @@ def unread(
             "are not cut into more pieces",
         )
     return ignored
+
+
+def _more_than_there_are(
+    settings: Evaluation, count: int, *, certifies: bool, informed: bool
+) -> tuple[str, ...]:
+    """Name numbers of images that were asked for and are others than there are."""
+    remarks: tuple[str, ...] = ()
+    if settings.samples not in (None, count):
+        remarks += (f"samples={settings.samples}, and {count} images were given: all of them are evaluated",)
+    for name, applies, what in (
+        ("certify_samples", certifies, "certified"),
+        ("adaptive_samples", informed, "tried by what the record knows"),
+        ("diagnostics", True, "used by the diagnostics"),
+    ):
+        if applies and _changed(settings, (name,)) and (getattr(settings, name) or 0) > count:
+            remarks += (
+                f"{name}={getattr(settings, name)}, and there are {count} images: all of them are {what}",
+            )
+    return remarks
 
 
 def _changed(settings: Evaluation, names: tuple[str, ...]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Literal
 
 import torch
@@ -13,6 +14,34 @@ from surgeon.graph.measuring.measure import images_of
 from surgeon.graph.trees.left_alone import left_alone
 from surgeon.kept_modes import mode
 
+NAMES = ("logits", "out")
+"""What libraries call the logits among a network's outputs: the first one that is there is meant."""
+
+
+def named(output: object) -> Tensor | None:
+    """Return the logits where a network says by their name which of its outputs they are.
+
+    Args:
+        output: What the network returned.
+
+    Returns:
+        The entry `logits` or `out` of a mapping, a named tuple or a dataclass; None without one.
+
+    Examples:
+        >>> import torch
+        >>> named({"loss": torch.tensor(0.5), "logits": torch.ones(2)})
+        tensor([1., 1.])
+        >>> named((torch.ones(2),)) is None
+        True
+    """
+    if isinstance(output, Mapping):
+        entries = (output.get(name) for name in NAMES)
+    elif dataclasses.is_dataclass(output) or (isinstance(output, tuple) and hasattr(output, "_fields")):
+        entries = (getattr(output, name, None) for name in NAMES)
+    else:
+        return None
+    return next((e for e in entries if isinstance(e, Tensor)), None)
+
 
 def first_tensor(output: object) -> Tensor | None:
     """Return the main output of a network.
@@ -21,15 +50,18 @@ def first_tensor(output: object) -> Tensor | None:
         output: What the network returned.
 
     Returns:
-        The tensor itself, or the first tensor in a tuple, list, dict or dataclass; None if it holds no tensor.
+        The tensor itself, the logits that are named so, or else the first tensor in a tuple, list, dict or dataclass;
+        None if it holds no tensor.
 
     Examples:
         >>> import torch
-        >>> first_tensor({"loss": None, "logits": torch.ones(2)})
+        >>> first_tensor({"loss": torch.tensor(0.5), "logits": torch.ones(2)})
         tensor([1., 1.])
     """
     if isinstance(output, Tensor):
         return output
+    if (logits := named(output)) is not None:
+        return logits
     if dataclasses.is_dataclass(output):
         output = vars(output)
     values = list(output.values()) if isinstance(output, dict) else output

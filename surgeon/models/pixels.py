@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from surgeon.errors import DataError
 from surgeon.host import own_state
 from surgeon.images import check_images
+from surgeon.models.logits import named
 from surgeon.models.normalisation import check_normalization
 
 
@@ -18,7 +19,8 @@ class Normalized(nn.Module):
     """`model` applied to (x − mean) / std, for x (N, C, H, W) float32 in [0, 1].
 
     Without mean and std the images are passed on unchanged. Where the model returns several outputs, the
-    logits are the first of a tuple or list, or the entry `logits` or `out` of a mapping.
+    logits are the entry `logits` or `out`, or else the first of a tuple or list. To take another one, wrap the model in
+    a module whose `forward` returns that one alone.
 
     Args:
         model: the network.
@@ -26,9 +28,13 @@ class Normalized(nn.Module):
         std: one number per channel, positive.
         probabilities: the model ends in a softmax; its logarithm is returned, since attacks need logits.
 
+    Attributes:
+        passed_over: a sentence on the outputs that are not looked at, once the model has run; empty where it gives one
+            or names its logits.
+
     Raises:
         DataError: mean and std are not valid; or, in the forward pass, images of another type or range (the
-            message says which side is likely wrong) or an output without logits.
+            message says which side is likely wrong) or an output without logits, or with two that may be them.
 
     Examples:
         >>> import torch
@@ -55,7 +61,7 @@ class Normalized(nn.Module):
             raise DataError("mean and std belong together; give both or neither")
         if mean is not None and std is not None:
             check_normalization(mean, std)
-        self.model, self.probabilities = model, probabilities
+        self.model, self.probabilities, self.passed_over = model, probabilities, ""
         self.mean: Tensor | None
         self.std: Tensor | None
         at = next((p.device for p in model.parameters()), torch.device("cpu"))
@@ -103,7 +109,10 @@ class Normalized(nn.Module):
         """
         given = self.normalize(x)
         # Code may write into its input, and these are the caller's images.
-        output = logits_of(self.model(given.clone() if given is x else given))
+        answer = self.model(given.clone() if given is x else given)
+        output = logits_of(answer)
+        if not isinstance(answer, Tensor) and not self.passed_over:
+            self.passed_over = _passed_over(answer)
         if not self.probabilities:
             return output
         if float(output.detach().min()) < 0 or float((output.detach().sum(1) - 1).abs().max()) > 1e-2:
@@ -132,22 +141,47 @@ def logits_of(output: object) -> Tensor:
     """Find the logits in what a model returns.
 
     Args:
-        output: a tensor; a tuple or list, whose first entry is taken; or a mapping with `logits` or `out`.
+        output: a tensor; something with an entry `logits` or `out`; or a tuple or list, whose first entry is taken.
 
     Returns:
         The logits, (N, classes).
 
     Raises:
-        DataError: there is no such tensor.
+        DataError: there is no such tensor, or a tuple or list has a second one of the same shape.
     """
-    first = output
-    if isinstance(output, Mapping):
-        first = next((output[key] for key in ("logits", "out") if key in output), output)
-    elif isinstance(output, (tuple, list)) and output:
-        first = output[0]
-    if not isinstance(first, Tensor):
+    if isinstance(output, Tensor):
+        return output
+    if (logits := named(output)) is not None:
+        return logits
+    first = output[0] if isinstance(output, (tuple, list)) and output else None
+    if not isinstance(output, (tuple, list)) or not isinstance(first, Tensor):
         keys = f" with the keys {', '.join(map(str, output))}" if isinstance(output, Mapping) else ""
         raise DataError(
             f"the model gives a {type(output).__name__}{keys}; wrap it so that it gives its logits (N, classes)"
         )
+    alike = sum(isinstance(o, Tensor) and o.shape == first.shape for o in output)
+    if alike > 1:
+        raise DataError(
+            f"the model gives a {type(output).__name__} with {alike} outputs of the shape {_shape(first)}, and nothing "
+            f"says which of them are the logits; {_WRAP}"
+        )
     return first
+
+
+_WRAP = "wrap it in a module that gives the one that you mean: def forward(self, x): return self.model(x)[0], or [1]"
+
+
+def _passed_over(output: object) -> str:
+    """Say which output is taken for the logits, where there are several and none is named; else an empty text."""
+    if not isinstance(output, (tuple, list)) or len(output) < 2 or named(output) is not None:
+        return ""
+    rest = ", ".join(_shape(o) if isinstance(o, Tensor) else f"a {type(o).__name__}" for o in output[1:])
+    return (
+        f"the model gives a {type(output).__name__} of {len(output)} outputs: the first, {_shape(output[0])}, is taken "
+        f"for its logits, and the rest ({rest}) is not looked at; for another one {_WRAP}"
+    )
+
+
+def _shape(value: Tensor) -> str:
+    """A shape as people write it, `(N, 10)`: the number of images is that of the batch."""
+    return f"({', '.join(['N', *map(str, value.shape[1:])])})"

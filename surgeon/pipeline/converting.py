@@ -22,7 +22,8 @@ from surgeon.kept_modes import mode
 from surgeon.models.calibration import MOST
 from surgeon.models.checkpoints import PICKLED
 from surgeon.models.facts import normalized
-from surgeon.models.logits import compare_logits, first_tensor
+from surgeon.models.logits import compare_logits
+from surgeon.models.pixels import logits_of
 from surgeon.ownership import check_apart, locked, owned, read_manifest, reserved, take
 from surgeon.pipeline.checkpoint import Held, differing_in, held
 from surgeon.pipeline.conversion import Conversion, read_conversion
@@ -259,8 +260,7 @@ def _accuracy(before: nn.Module, after: nn.Module, x: Tensor, y: Tensor) -> Accu
     for model in (before, after):
         like = next(p for p in model.parameters() if p.is_floating_point())
         with mode(model, False), torch.no_grad():
-            said = [first_tensor(model(part.to(like, copy=True))) for part in x.split(64)]
-        logits = torch.cat([s.cpu() for s in said if s is not None])
+            logits = torch.cat([logits_of(model(part.to(like, copy=True))).cpu() for part in x.split(64)])
         check_labels(y, logits.shape[1])
         right.append(logits.argmax(1) == y)
     old, new = right

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,16 +16,21 @@ from surgeon.data import Images, Sets, absolute_source, contents_of, drawn, held
 from surgeon.disk.files import absolute, json_text
 from surgeon.errors import ArgumentError, either
 from surgeon.images import image_size
+from surgeon.models.calibration import MOST
 from surgeon.models.facts import input_size_of, num_classes_of
 from surgeon.pipeline import shown_images
 from surgeon.pipeline.contents import absolute_model
 from surgeon.pipeline.demands import Source, check_classes, check_labels, check_names, in_order
+from surgeon.pipeline.idle import CALIBRATION, of_calibration, tell
 from surgeon.pipeline.origin import Lineage, origin_of
 from surgeon.pipeline.own_images import chosen
 from surgeon.pipeline.tested import calibrated_on, trained_on, validated_on
 from surgeon.pipeline.training import part
 from surgeon.recipe import Recipe
 from surgeon.recipe.starts import WarmStart
+
+SAMPLES = 1000
+"""Test images where nobody says how many."""
 
 
 class Pictures(NamedTuple):
@@ -76,9 +81,9 @@ class Job:
     input_size: tuple[int, ...] | None = None
     data: str | None = None
     root: str | None = None
-    samples: int = 1000
+    samples: int = SAMPLES
     calibration: str | None = None
-    calibration_count: int = 1024
+    calibration_count: int = CALIBRATION
     warm_start: WarmStart | None = None
     seed: int = 0
     lineage: Lineage = ()
@@ -112,6 +117,13 @@ class Job:
             DataError: a source has no images that can be read.
         """
         if not self.data and not self.calibration:
+            why = f"no images were given ({either('data or calibration', '--data or --calibration')})"
+            self._tell(of_calibration(self.calibration_count, None, why))
+            if self.samples != SAMPLES:
+                said = either(f"samples={self.samples}", f"--samples {self.samples}")
+                self._tell(
+                    [f"{said} changes nothing: no labelled images were given ({either('data', '--data')})"]
+                )
             return Pictures(None, None, self.lineage)
         size = image_size(self.input_size) or input_size_of(self.build(None))
         if size is None or len(size) != 3:
@@ -156,14 +168,25 @@ class Job:
                 )
                 lineage = (own, *lineage)
             pixels = None if self.calibration else drawn(sets.train, self.calibration_count, seed=self.seed)
+            if pixels is not None:
+                there = len(sets.train.x) if isinstance(sets.train, Images) else len(sets.train)
+                self._tell(of_calibration(self.calibration_count, there))
+            if self.samples != SAMPLES and self.samples > len(shown.y):
+                said = either(f"samples={self.samples}", f"--samples {self.samples}")
+                self._tell([f"{said}, and there are {len(shown.y):,} test images: all of them are used"])
         if self.calibration:
             pixels = images(self.calibration, self.calibration_count, size)
+            if len(pixels) < self.calibration_count or len(pixels) > MOST:
+                self._tell(of_calibration(self.calibration_count, len(pixels)))
             if test is not None:
                 remarks += calibrated_on(pixels, test.x)
         tested = 0 if test is None else len(test.y)
         source = " and ".join(s for s in (self.data, self.calibration) if s)
         shown_images.of_conversion(Path(self.name).name, source, 0 if pixels is None else len(pixels), tested)
         return Pictures(pixels, test, lineage, remarks, classes)
+
+    def _tell(self, sentences: Iterable[str]) -> None:
+        tell(Path(self.name).name, sentences)
 
     def check_classes(self, network: nn.Module) -> None:
         """Check that a checkpoint's network has an output for each class, by name and by label.

@@ -10,7 +10,7 @@ from typing import Any
 
 from surgeon.data import absolute_source
 from surgeon.disk.files import absolute, write_json, write_text
-from surgeon.errors import ArgumentError
+from surgeon.errors import ArgumentError, SurgeonError
 from surgeon.host import in_own_state
 from surgeon.machine import made_by
 from surgeon.ownership import check_apart, owned, taken
@@ -22,6 +22,7 @@ from surgeon.pipeline.measuring import (
     labelled_in,
     tested_in,
 )
+from surgeon.pipeline.rehearsing import rehearse
 from surgeon.pipeline.running import run
 from surgeon.pipeline.runs_of_protocol import read_runs, settings_of
 from surgeon.pipeline.training import TRAINED, train
@@ -110,12 +111,14 @@ def reproduce(
         "root": root,
         "data": source,
     }
+    wanted = _wanted(known, budget, rows, seeds or over.seeds)
+    before = read_runs(file, known, budget)
+    _rehearse(known, budget, [w for w in wanted if before.of(*w) is None], given)
     with owned(folder), taken(folder, SETTINGS, asked, "a reproduction"):
         done = read_runs(file, known, budget)
         for ran in (r for r in done.runs if r.row in all_rows):
             place = place_of(folder, ran.row, ran.seed)
             check_untouched_figures(place, ran, known.columns_of(budget), file)
-        wanted = _wanted(known, budget, rows, seeds or over.seeds)
         for number, (row, seed) in enumerate(wanted, 1):
             if done.of(row, seed) is not None:
                 continue
@@ -137,6 +140,21 @@ def _wanted(known: Protocol, budget: str, rows: Sequence[str] | None, seeds: int
     named = {source for row in every for source in known.sources_of(row, budget)}
     order = sorted(every, key=lambda row: row not in named)
     return [(row, seed) for seed in range(seeds) for row in order if rows is None or row in rows]
+
+
+def _rehearse(
+    known: Protocol, budget: str, missing: Sequence[tuple[str, int]], given: dict[str, Any]
+) -> None:
+    """Find out, before the first run, which of the rows that are missing and of those they are attacked from would be
+    refused after the others were trained."""
+    rows = dict.fromkeys(r for row, _ in missing for r in (row, *known.sources_of(row, budget)))
+    for row in rows:
+        model, arguments = known.network_of(row, budget)
+        try:
+            rehearse(known.recipes_of(row, budget), model, **{"model_args": arguments, **given})
+        except SurgeonError as error:
+            error.at(f"{known.name}: row {row!r} at the budget {budget}")
+            raise
 
 
 def place_of(folder: Path, row: str, seed: int) -> Path:

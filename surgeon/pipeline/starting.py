@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from surgeon.data import Sets, drawn
+from surgeon.data import Images, Sets, drawn
 from surgeon.errors import ArtifactError, RecipeError, either
 from surgeon.models.creating import create_model
 from surgeon.models.facts import input_size_of, normalized
 from surgeon.models.normalisation import as_said
 from surgeon.models.robustbench import is_robustbench
+from surgeon.pipeline.idle import of_calibration, tell
 from surgeon.recipe import Data, Recipe
 from surgeon.store.artifact import folder_of, load
 from surgeon.surgery import apply
@@ -46,6 +47,23 @@ def own_size(model: str, data: Data, allowed: Sequence[str]) -> tuple[int, ...]:
     return tuple(size or ())
 
 
+def check_uncut(model: str, recipes: Sequence[Recipe]) -> None:
+    """Check that a folder's network is not to be cut.
+
+    Args:
+        model: the folder.
+        recipes: the recipes.
+
+    Raises:
+        RecipeError: one of them has surgery.
+    """
+    if any(r.surgery for r in recipes):
+        raise RecipeError(
+            f"{model} is a folder, whose network is trained as it is: use the recipe 'plain' or another without "
+            "surgery; `surgeon apply` cuts"
+        )
+
+
 def cut_network(
     recipes: Sequence[Recipe],
     model: str,
@@ -60,6 +78,7 @@ def cut_network(
     calibration_count: int,
     seed: int,
     allowed: Sequence[str],
+    label: str,
 ) -> nn.Module:
     """Make the network that is trained: a stock one, cut where recipes say so, or that of a folder.
 
@@ -77,19 +96,27 @@ def cut_network(
         calibration_count: how many images are drawn.
         seed: of the weights and the cut.
         allowed: code that a folder may run.
+        label: heads what is reported.
 
     Raises:
         RecipeError: a folder's network would be cut.
         VerificationError: the cut network does not do what its plan says.
     """
     operations = [r for r in recipes if r.surgery]
-    place = folder_of(model)
+    place, known = folder_of(model), bool(weights or pretrained) or is_robustbench(model)
+    why = (
+        "the recipe has no surgery, whose start would be computed from images"
+        if not operations
+        else "starts are computed from images for trained weights, and these are random"
+    )
+    there = (
+        (len(sets.train.x) if isinstance(sets.train, Images) else len(sets.train))
+        if operations and known
+        else None
+    )
+    tell(label, of_calibration(calibration_count, there, why))
     if place:
-        if operations:
-            raise RecipeError(
-                f"{model} is a folder, whose network is trained as it is: use the recipe 'plain' or another without "
-                "surgery; `surgeon apply` cuts"
-            )
+        check_uncut(model, recipes)
         return as_said(load(place, allow_code=allowed), *said, record=model)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
@@ -107,7 +134,6 @@ def cut_network(
         )
     if not operations:
         return stock
-    known = bool(weights or pretrained) or is_robustbench(model)
     images = normalized(drawn(sets.train, calibration_count, seed=seed), stock) if known else None
     rewritten = apply(stock, operations, input_size=size, seed=seed, trained=known, calibration=images)
     demand(verify(stock, rewritten))

@@ -20,6 +20,7 @@ from surgeon.pipeline.contents import IMAGES, absolute_model
 from surgeon.pipeline.demands import demand_epochs, to_train_on
 from surgeon.pipeline.lineage import lineage_of
 from surgeon.pipeline.own_images import chosen
+from surgeon.pipeline.rehearsing import rehearse
 from surgeon.pipeline.running import evaluate_trained
 from surgeon.pipeline.training import TRAINED, part, train
 from surgeon.processes import first
@@ -110,6 +111,8 @@ def study(
         "given": {k: v for k, v in given.items() if k != "allow_code" and v not in (None, False, {})},
     }
     stock = Recipe(name="stock", surgery=(), training=training, data=part(recipes, "data", None))
+    for arm in ([stock], recipes):  # before hours of the first arms
+        rehearse(_with(arm, training), model, evaluation=settings, **given)
     PartialState()  # initialise first: `owned` must know the other processes
     with owned(folder), taken(folder, SETTINGS, asked, "a study", compared=without_prose):
         results = _arms(recipes, stock, model, folder, seeds, first_seed, split_seed, settings, given)

@@ -33,6 +33,7 @@ from surgeon.pipeline.demands import (
 )
 from surgeon.pipeline.ended import TRAINED
 from surgeon.pipeline.head import check_outputs, outputs_for
+from surgeon.pipeline.idle import CALIBRATION, facts, tell, without_effect
 from surgeon.pipeline.lineage import lineage_of, of_run
 from surgeon.pipeline.origin import dumped
 from surgeon.pipeline.own_images import chosen
@@ -92,7 +93,7 @@ def train(
     model_args: dict[str, Any] | None = None,
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
-    calibration_count: int = 1024,
+    calibration_count: int = CALIBRATION,
     seed: int = 0,
     split_seed: int | None = None,
     allow_code: Sequence[str] = (),
@@ -264,6 +265,7 @@ def train(
                         calibration_count,
                         seed,
                         allowed,
+                        label or folder.name,
                     )
                     check_noise(rewritten, training)
                     if idle := idle_norms(rewritten, training):
@@ -285,6 +287,9 @@ def train(
             # then start from the same weights.
             _demand_checkpoint(folder, training)
             network = load(trained if trained.is_dir() else cut, allow_code=allowed)
+            if training.epochs:
+                known = facts(network, sets, data)
+                tell(label or folder.name, without_effect(training, data_settings, known))
             history = fit(
                 network,
                 sets.train,

@@ -67,10 +67,6 @@ def load_protocol(protocol: str | PathLike[str]) -> Protocol:
         for row in checked.rows_of(budget):
             try:
                 checked.recipes_of(row, budget)
-            except ValidationError as error:
-                raise RecipeError(
-                    f"{path.name}: row {row!r} at the budget {budget}: {describe(error, Protocol)}"
-                ) from None
             except SurgeonError as error:
                 error.at(f"{path.name}: row {row!r} at the budget {budget}")
                 raise

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
+from surgeon.errors import RecipeError
 from surgeon.merging import merge
+from surgeon.methods.registry import describe
 from surgeon.protocol.column import TIMES, VALUES, Column
 from surgeon.recipe import Data, Evaluation, Recipe, Training, load_recipe, with_parts
 from surgeon.strict import Prose, Strict
@@ -276,11 +278,14 @@ class Protocol(Strict):
                 said = recipe.training.model_dump(mode="json", exclude_unset=True)
                 training = merge(training, merge(said, self.training) if recipe.name == BASELINE else said)
         training = merge(merge(training, line.training), over.training)
-        parts = {
-            "training": Training.model_validate(training),
-            "data": Data.model_validate(over.images) if over.images else None,
-            "evaluation": Evaluation.model_validate(merge(self.evaluation, over.evaluation)),
-        }
+        try:
+            parts = {
+                "training": Training.model_validate(training),
+                "data": Data.model_validate(over.images) if over.images else None,
+                "evaluation": Evaluation.model_validate(merge(self.evaluation, over.evaluation)),
+            }
+        except ValidationError as error:
+            raise RecipeError(describe(error, Protocol)) from None
         return tuple(with_parts(r, **parts) for r in recipes)
 
     def sources_of(self, row: str, budget: str) -> tuple[str, ...]:

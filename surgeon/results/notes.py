@@ -37,7 +37,17 @@ def notes_on(
         notes.append(
             "its noise is a matter of training: nothing of it is left in evaluation, so one draw is all there is"
         )
-    if subject.mode == "random":
+    if subject.mode == "random" and not subject.random:
+        notes.append(
+            "mode=random is for networks that are random at inference, and this one says the same at each pass: "
+            f"{_averaged(attacks)}, which are all equal"
+        )
+    elif subject.random and subject.mode == "standard":
+        notes.append(
+            "mode=standard attacks the network as if it said the same at each pass, and it is random at inference: "
+            "attacks follow single draws"
+        )
+    elif subject.mode == "random":
         notes.append(
             f"the network is random at inference: {_averaged(attacks)}, verdicts are by majority of {DRAWS}"
         )

@@ -13,7 +13,7 @@ from surgeon.conditions import matches
 from surgeon.edits import Edit, Growth, Note, Plan
 from surgeon.errors import SelectionError
 from surgeon.graph.measuring.measure import measure
-from surgeon.graph.measuring.signatures import of_one_input
+from surgeon.graph.measuring.signatures import needed_inputs, of_one_input
 from surgeon.graph.rewritten.module_tree import bare, free_name
 from surgeon.graph.sites.distinct_calls import mixed_up
 from surgeon.graph.sites.followed import seen_of
@@ -23,7 +23,7 @@ from surgeon.graph.trees.fingerprints import layers_hash
 from surgeon.methods.base import Context, Operation, Proposal
 from surgeon.models.facts import input_std_of, name_of, num_classes_of
 from surgeon.recipe.starts import WarmStart, with_starts
-from surgeon.selection import PassedOver, Site, is_call
+from surgeon.selection import INPUT, PassedOver, Site, is_call
 from surgeon.surgery.cutting import cut_tree
 from surgeon.surgery.looking import Looked
 
@@ -79,7 +79,7 @@ def decide(
         refused=seen.refused,
         before=_before(model, seen),
         measured=bool(so_far.seen.measured and not so_far.seen.measured.error),
-        notes=tuple(so_far.notes),
+        notes=(*so_far.notes, *_of_first_input(so_far.edits, model)),
     )
 
 
@@ -287,6 +287,21 @@ def _bound_note(key: str, new: Sequence[Edit], size: tuple[int, ...]) -> Note:
         "rewritten network takes no other"
     )
     return Note(code="bound", text=text)
+
+
+def _of_first_input(edits: Sequence[Edit], model: nn.Module) -> list[Note]:
+    """Note which inputs of a network the layers at its input do not reach."""
+    first, *others = needed_inputs(model) or [""]
+    at_input = list(dict.fromkeys(e.operation for e in edits if e.site == INPUT))
+    if not at_input or not others:
+        return []
+    text = (
+        f"{' and '.join(at_input)} at the input {'stand' if at_input[1:] else 'stands'} at {first} alone: the "
+        f"network's forward takes {' and '.join(others)} too, which {'stay' if others[1:] else 'stays'} as given; to "
+        "reach all of them, cut a module around it whose forward takes one tensor and parts it, as "
+        "model(x[:, :3], x[:, 3:]) does"
+    )
+    return [Note(code="inputs", text=text)]
 
 
 def _finished(edit: Edit, key: str, seed: int, tree: nn.Module, earlier: list[Edit]) -> Edit:

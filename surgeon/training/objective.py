@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from surgeon.errors import DataError
+from surgeon.models.logits import named
 from surgeon.training.batches import Highest
 
 AUXILIARY = 0.3
@@ -102,10 +103,11 @@ def outputs_of(output: Any) -> list[Tensor]:
         output: One tensor, or several in a tuple, list or mapping.
 
     Returns:
-        Logits (n, classes), the main output first.
+        Logits (n, classes), the main output first: the one that is called `logits` or `out`, or else the first.
+        Further ones have its shape; what has another beside logits that are named is not logits, and left out.
 
     Raises:
-        DataError: There is no tensor in the output.
+        DataError: There is no tensor in the output, or one that is not named, of another shape than the first.
     """
     if isinstance(output, Tensor):
         return [output]
@@ -114,5 +116,15 @@ def outputs_of(output: Any) -> list[Tensor]:
     if not tensors:
         raise DataError(
             f"the model gives a {type(output).__name__} without a tensor; it must give its logits"
+        )
+    main = named(output)
+    if main is not None:
+        at = next(i for i, t in enumerate(tensors) if t is main)
+        return [main, *(t for t in (*tensors[:at], *tensors[at + 1 :]) if t.shape == main.shape)]
+    if other := [t for t in tensors if t.shape != tensors[0].shape]:
+        raise DataError(
+            f"the model gives outputs of {tuple(tensors[0].shape)} and {tuple(other[0].shape)}, and each of them would "
+            "be trained on as logits of the classes: wrap it in a module that gives its logits alone, such as "
+            "def forward(self, x): return self.model(x)[0]"
         )
     return tensors

@@ -1,16 +1,22 @@
 """What the engine refuses to attack, and what it finds in what a model gives."""
 
+import re
+from dataclasses import dataclass
+
 import pytest
 import torch
 from torch import nn
+from torchvision.models import GoogLeNetOutputs
 
 from surgeon.errors import DataError, SurgeonError
 from surgeon.evaluation import (
     Attack,
     Normalized,
+    assess,
     evaluate,
     summarize,
 )
+from surgeon.recipe import Evaluation
 from tests.evaluation.attacks_used import MIXED, PGD, same
 
 pytest.importorskip("torchattacks")
@@ -61,6 +67,11 @@ def test_labels_that_do_not_fit(trained):
     [
         (lambda o: {"scores": o}, "the model gives a dict with the keys scores; wrap it"),
         (lambda o: (), "the model gives a tuple; wrap it"),
+        (
+            lambda o: (o, o / 2),
+            r"a tuple with 2 outputs of the shape \(N, 10\), and nothing says which .* wrap it",
+        ),
+        (lambda o: [o, None, o], r"a list with 2 outputs of the shape \(N, 10\), and nothing says which"),
         (lambda o: o[:, :, None], r"it must give logits \(N, classes\)"),
         (lambda o: o[:, :1], "a classifier of two classes must give two logits"),
         (lambda o: o * float("nan"), "not finite logits"),
@@ -74,12 +85,39 @@ def test_outputs_that_are_no_logits_are_refused(trained, wrap, message):
 
 
 @pytest.mark.parametrize(
-    "wrap", [lambda o: (o, o), lambda o: [o], lambda o: {"logits": o, "loss": 0}, lambda o: {"out": o}]
+    "wrap",
+    [
+        lambda o: (o,),
+        lambda o: [o],
+        lambda o: {"logits": o, "loss": 0},
+        lambda o: {"out": o, "aux": o / 2},
+        lambda o: GoogLeNetOutputs(o, o / 2, o / 3),
+        lambda o: Answered(loss=o.sum(), logits=o),
+    ],
 )
-def test_logits_inside_a_tuple_a_list_or_a_mapping_are_found(trained, wrap):
+def test_logits_that_are_alone_or_named_are_taken_without_a_word(trained, wrap, recwarn):
     model, (x, y) = trained
     subject = Normalized(Output(model.model, wrap))
     assert same(evaluate(subject, x, y, PGD), evaluate(model, x, y, PGD))
+    assert not [w for w in recwarn if "outputs" in str(w.message)]
+
+
+def test_which_output_of_several_is_taken_is_told_in_a_warning_and_in_the_record(trained, tmp_path):
+    model, (x, y) = trained
+    network = Output(model.model, lambda o: (o, o[:, :3]))
+    told = (
+        r"a tuple of 2 outputs: the first, \(N, 10\), is taken .* \(\(N, 3\)\) is not looked at; for another"
+    )
+    with pytest.warns(UserWarning, match=told):
+        evaluate(Normalized(network), x, y, PGD)
+    with pytest.warns(UserWarning, match=told):
+        assessment = assess(network, x, y, Evaluation(suite="basic", attacks=["fgsm"]), tmp_path / "one")
+    assert [n for n in assessment.notes if re.search(told, n)]
+    chosen = assess(
+        Output(network, lambda o: o[0]), x, y, Evaluation(suite="basic", attacks=["fgsm"]), tmp_path / "two"
+    )
+    assert chosen.summary.rows == assessment.summary.rows
+    assert not [n for n in chosen.notes if "outputs" in n]
 
 
 def test_said_probabilities_are_turned_back_into_logits(trained):
@@ -96,6 +134,14 @@ def test_half_precision_is_refused_by_the_name_of_a_weight(trained):
         DataError, match=r"0\.weight is torch\.bfloat16; attacks need float32.*model\.float\(\)"
     ):
         evaluate(nn.Sequential(nn.Conv2d(1, 2, 3)).bfloat16(), x, y, PGD)
+
+
+@dataclass
+class Answered:
+    """What a network says, as a dataclass; of Hugging Face's, the loss comes first."""
+
+    loss: torch.Tensor
+    logits: torch.Tensor
 
 
 class Output(nn.Module):

@@ -77,9 +77,17 @@ def test_other_classes_are_refused(small_cifar, tmp_path, names, said):
 
 def test_what_is_not_known_of_the_order_is_told(small_cifar, tmp_path):
     write.cifar_c(tmp_path, IMAGES, kinds=("fog",))
-    for names in ((), tuple("0123456789")):
+    said = {
+        (): "no names say which output means which class",
+        tuple("0123456789"): "such as handwritten digits",
+    }
+    for names, text in said.items():
         found = shift_accuracy(linear(10, 32), tmp_path, (3, 32, 32), class_names=names)
-        assert any("taken in the order of CIFAR-10's classes" in n for n in found.notes)
+        (note,) = [n for n in found.notes if "taken in the order of CIFAR-10's classes" in n]
+        assert text in note and ("no names say" in note) == (not names)
+    more = shift_accuracy(linear(10, 32), tmp_path, (3, 32, 32), class_names=CIFAR10, samples=IMAGES + 1)
+    assert f"{IMAGES + 1} images of each part were asked for, and there are {IMAGES}" in more.notes
+    assert more.images == IMAGES
     slip = (*CIFAR10[:9], "lorry")
     found = shift_accuracy(linear(10, 32), tmp_path, (3, 32, 32), class_names=slip)
     assert any("called lorry" in n for n in found.notes)

@@ -43,6 +43,30 @@ def test_what_is_read_is_not(settings):
     assert unread(Evaluation(**settings)) == ()
 
 
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ({"samples": 40}, "samples=40, and 12 images were given: all of them are evaluated"),
+        (
+            {"certify": [0.25], "certify_samples": 40},
+            "certify_samples=40, and there are 12 images: all of them are certified",
+        ),
+        (
+            {"diagnostics": 40},
+            "diagnostics=40, and there are 12 images: all of them are used by the diagnostics",
+        ),
+        ({"adaptive_samples": 40}, "adaptive_samples=40, and there are 12 images: all of them are tried by"),
+    ],
+)
+def test_more_images_than_there_are_is_told_with_their_number(more, said):
+    (told,) = unread(Evaluation(**BASIC | more), cut=True, count=12)
+    assert told.startswith(said)
+    fits = {k: 12 if k != "certify" else v for k, v in more.items()}
+    assert unread(Evaluation(**BASIC | fits), cut=True, count=12) == ()
+    # What is the default is no wish of the caller's.
+    assert unread(Evaluation(**BASIC, certify=[0.25]), cut=True, count=12) == ()
+
+
 def test_settings_that_are_called_unread_change_no_attack():
     for name in ("quick", "standard"):
         assert suite(Evaluation(suite=name)) == suite(Evaluation(suite=name, steps=100, attacks=["pgd"]))

@@ -37,6 +37,30 @@ def test_two_inputs_at_a_size():
     assert [e.site for e in cut.surgery.edits] == ["model.conv", "model.conv2"]
 
 
+def test_noise_at_the_first_of_two_inputs_names_the_other():
+    cut = surgeon.apply(TwoInputs(), "noise")
+    (note,) = [n for n in cut.surgery.notes if n.code == "inputs"]
+    assert note.text.startswith(
+        "noise at the input stands at image alone: the network's forward takes depth too"
+    )
+    image, depth = torch.zeros(2, 3, 8, 8), torch.zeros(2, 3, 8, 8)
+    seen = {}
+    cut.input_noise.register_forward_hook(
+        lambda m, args, out: seen.update(moved=not out.equal(args[0]), n=len(args))
+    )
+    cut.train()(image, depth)
+    assert seen == {"moved": True, "n": 1}
+    # What the note proposes reaches both, and is told nothing.
+    both = surgeon.apply(Parted(), "noise", input_size=(6, 8, 8))
+    assert [n for n in both.surgery.notes if n.code == "inputs"] == []
+    both.input_noise.register_forward_hook(
+        lambda m, args, out: seen.update(channels=out.abs().sum((0, 2, 3)) > 0)
+    )
+    both.train()(torch.zeros(2, 6, 8, 8))
+    assert seen["channels"].all()
+    assert [n for n in surgeon.plan(Plain(), "noise").notes if n.code == "inputs"] == []
+
+
 class Initialises(Plain):
     """As ActNorm: what the first batch decides, with the flag in a buffer."""
 

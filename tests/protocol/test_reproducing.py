@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from surgeon.errors import ArgumentError, ArtifactError
+from surgeon.errors import ArgumentError, ArtifactError, SurgeonError
 from surgeon.protocol import Claim, Column, Measured, Protocol, Ran, measured, tabulated
 from surgeon.protocol.markdown import page
 from surgeon.protocol.reproduction import answered
@@ -73,6 +73,27 @@ def test_the_file_of_the_runs_is_enough_to_go_on_elsewhere(done, tmp_path, monke
     with pytest.raises(ArgumentError, match="enough"):
         reproduce(PROTOCOL, tmp_path / "elsewhere", budget="smoke", results=results)
     assert asked == [("stock", 1)]
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"recipes": [{"surgery": [{"op": "kap", "kernel_size": 99}]}]}, "kernel_size=99 exceeds"),
+        ({"training": {"optimizer": "sdg"}}, "sdg"),
+        ({"training": {"pad": 100}}, "pad=100"),
+        ({"training": {"milestones": [3]}}, "multistep takes milestones"),
+        ({"model": "zoo/shalow1"}, "shallow1"),
+    ],
+)
+def test_a_row_that_would_be_refused_is_told_before_another_is_trained(row, said, tmp_path, monkeypatch):
+    from surgeon.pipeline import reproduce, reproducing
+
+    monkeypatch.setattr(reproducing, "run", lambda **given: pytest.fail("a row was trained"))
+    content = PROTOCOL.model_dump()
+    changed = Protocol.model_validate({**content, "rows": {**content["rows"], "last": {**row, "note": "n"}}})
+    with pytest.raises(SurgeonError, match=f"^own: row 'last' at the budget smoke: .*{said}"):
+        reproduce(changed, tmp_path / "out", budget="smoke")
+    assert not (tmp_path / "out").exists()
 
 
 def test_runs_of_other_settings_are_refused(done, tmp_path):

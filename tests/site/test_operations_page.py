@@ -70,7 +70,9 @@ def test_what_a_layer_may_say_of_itself_is_what_the_graphs_ask():
     asked = re.compile(
         r"""(?:getattr|hasattr)\((?:module|layer|m), "(of_\w+|traced_\w+|switched_\w+|after)\""""
     )
-    there = {n for file in (ROOT / "surgeon" / "graph").rglob("*.py") for n in asked.findall(file.read_text())}
+    there = {
+        n for file in (ROOT / "surgeon" / "graph").rglob("*.py") for n in asked.findall(file.read_text())
+    }
     assert there == {re.match(r"\w+", name)[0] for name in cells_of(PAGE, "of the layer")}
 
 

@@ -40,6 +40,15 @@ def test_further_outputs_count_less():
         assert torch.allclose(Objective()(several, y), (1 + AUXILIARY) * one)
 
 
+def test_what_is_no_logits_is_no_part_of_the_loss():
+    y = torch.tensor([0, 1])
+    one, loss, features = Objective()(LOGITS, y), torch.tensor(3.0), torch.ones(2, 5)
+    for output in ({"loss": loss, "logits": LOGITS}, {"features": features, "out": LOGITS}):
+        assert torch.equal(Objective()(output, y), one)
+    with pytest.raises(DataError, match=r"outputs of \(2, 3\) and \(2, 5\), and each of them .* wrap it"):
+        Objective()((LOGITS, features), y)
+
+
 def test_trades_adds_the_divergence_of_the_second_half():
     attacked = torch.tensor([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0]], dtype=torch.float64)
     y = torch.tensor([0, 1])

@@ -15,6 +15,10 @@ from surgeon.errors import DataError
 
 _WORDNET = re.compile(r"n\d{8}")
 _BY_NUMBER = "no names say which output means which class: they are taken in the order of {}"
+_NUMBERED = (
+    "the outputs are called {}, which are no names of {}: they are taken in the order of {}; where they mean something "
+    "else, such as handwritten digits, these figures mean nothing"
+)
 
 
 class Meant(NamedTuple):
@@ -53,10 +57,11 @@ def _cifar(opened: ShiftSet, names: list[str], outputs: int) -> Meant:
     classes = opened.classes
     if outputs != len(classes):
         raise DataError(f"{opened.name} has {len(classes)} classes, and the network {outputs} outputs")
-    if not names or all(n.isdecimal() for n in names):
-        return Meant(
-            torch.arange(outputs), (_BY_NUMBER.format(f"{opened.name.removesuffix('-C')}'s classes"),)
-        )
+    of = f"{opened.name.removesuffix('-C')}'s classes"
+    if not names:
+        return Meant(torch.arange(outputs), (_BY_NUMBER.format(of),))
+    if all(n.isdecimal() for n in names):
+        return Meant(torch.arange(outputs), (_NUMBERED.format(_some(names), of, of),))
     if len(names) != outputs:
         raise DataError(f"{len(names)} classes are named, and the network has {outputs} outputs")
     if {*names} == {*classes}:

@@ -141,13 +141,15 @@ def measured(
     fewer = (
         () if len(chosen) == len(opened.labels) else (f"{len(chosen):,} of {len(opened.labels):,} images",)
     )
+    if samples is not None and samples > len(opened.labels):
+        fewer = (f"{samples:,} images of each part were asked for, and there are {len(opened.labels):,}",)
     return Shift(
         name=opened.name,
         kind=opened.kind,
         source=opened.source,
         contents=opened.contents,
         images=len(chosen),
-        whole=opened.whole and not fewer,
+        whole=opened.whole and len(chosen) == len(opened.labels),
         rows=tuple(rows),
         cues=cues,
         notes=(*opened.notes, *fewer, *meant.notes),

@@ -56,6 +56,7 @@ def admitted(model: nn.Module, images: Tensor, labels: Tensor, *, seed: int = 0)
 
     Warns:
         CalibrationWarning: The model's configuration normalises images, and nothing here does.
+        UserWarning: The model gives several outputs, and names none of them as its logits.
     """
     check_model(model)
     images, labels = on_cpu("images", images), on_cpu("labels", labels)
@@ -67,6 +68,8 @@ def admitted(model: nn.Module, images: Tensor, labels: Tensor, *, seed: int = 0)
     _tell_of_normalisation(model)
     classes = first_scores(model, images[:FEW], labels[:FEW], seed=seed).classes
     _check_alone(model, images[:FEW], seed)
+    if isinstance(model, Normalized) and model.passed_over:
+        warn(model.passed_over)
     if not 0 <= int(labels.min()) <= int(labels.max()) < classes:
         raise DataError(
             f"labels run from {int(labels.min())} to {int(labels.max())}, the model has {classes} classes"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from surgeon.edits import Edit, Growth, Traits
+from surgeon.edits import Edit, Growth, Note, Traits
 from surgeon.methods.activation_sites import activations
 from surgeon.methods.base import Context, Cut, Operation, Proposal, Search, Wanted
 from surgeon.methods.channel_sites import unfit
@@ -79,7 +79,20 @@ class MeanSparse(Operation):
         """
         usable, passed, notes = activations(self, sites, _unfit)
         edits = [self._edit(s, call) for s in usable for call in ([None] if s.calls == 1 else range(s.calls))]
-        return Proposal(tuple(edits), passed, notes)
+        return Proposal(tuple(edits), passed, (*notes, *self._idle()))
+
+    def _idle(self) -> tuple[Note, ...]:
+        """Note settings of the search for α where there is no search."""
+        fields = type(self).model_fields
+        changed = [
+            f"{n}={v:g}" for n in ("budget", "step", "most") if (v := getattr(self, n)) != fields[n].default
+        ]
+        if self.search() is not None or not changed:
+            return ()
+        why = f"alpha={self.alpha:g} is given" if self.alpha is not None else "start=identity leaves α at 0"
+        verb = "is" if len(changed) == 1 else "are"
+        text = f"{' and '.join(changed)} {verb} of the search for α and changes nothing: {why}"
+        return (Note(code="idle", text=text if len(changed) == 1 else text.replace("changes", "change")),)
 
     def _edit(self, site: Site, call: int | None) -> Edit:
         """Make the edit of one call of one site."""
