@@ -58,7 +58,7 @@ def meant(source: str, *, by_name: bool = True) -> str:
         The clause; '' where nothing fits.
     """
     if source.lower().startswith(LIBRARY) and not by_name and not Path(source).exists():
-        return "a data set of timm's by its name is not read here: give 'digits', a folder of images, or a .parquet file"
+        return "data sets of timm's are not read here: give 'digits', a folder of images, or a .parquet file"
     path, plain = (
         Path(source),
         source.lower().replace("-", "_").removeprefix("torchvision/").removeprefix("torch/"),

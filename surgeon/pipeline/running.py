@@ -14,7 +14,7 @@ from surgeon.host import in_own_state
 from surgeon.machine import made_by
 from surgeon.models import own
 from surgeon.models.facts import num_classes_of
-from surgeon.ownership import check_apart, owned
+from surgeon.ownership import check_apart, noted, owned
 from surgeon.ownership.parts import EVALUATION
 from surgeon.pipeline import shown_images
 from surgeon.pipeline.demands import demand_chosen_from, to_train_on
@@ -127,7 +127,11 @@ def evaluate_trained(
             made={
                 **made_by(),
                 "target": str(folder.resolve()),
-                **({"sources": places} if places else {}),
+                **(
+                    {"sources": {n: noted(p, folder / EVALUATION) for n, p in places.items()}}
+                    if places
+                    else {}
+                ),
             },
             seed=seed,
             progress=show,
