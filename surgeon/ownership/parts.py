@@ -31,7 +31,7 @@ def check_no_part(folder: Path, shown: object, held: Callable[[Path], bool]) -> 
         known = read_manifest(outer) if inner.name in PARTS else None
         if known is not None and known.what == "run" and not held(outer):
             raise ArtifactError(
-                f"{shown} is a part of the run {outer}, which would go on with what is written there; "
-                "choose a folder outside it"
+                f"{shown} {'is' if inner == folder else 'lies in'} a part of the run {outer}, which would go on with what "
+                f"is written there; choose a place outside it, such as {outer.parent / folder.name}"
             )
         inner = outer
