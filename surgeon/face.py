@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from surgeon import html
 from surgeon.errors import RecipeError, SelectionError
-from surgeon.methods.registry import describe, get, names
+from surgeon.methods.registry import clashes, describe, get, names
 from surgeon.recipe import listed
 from surgeon.selection import Selector
 
@@ -56,7 +56,8 @@ def operations() -> Listing:
         >>> "kap" in surgeon.operations()
         True
     """
-    return Listing({name: _line(name) for name in names()})
+    lines = {name: _line(name) for name in names() if name not in clashes()}
+    return Listing(dict(sorted({**lines, **clashes()}.items())))
 
 
 def _line(name: str) -> str:

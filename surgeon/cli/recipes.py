@@ -25,9 +25,11 @@ def list_recipes(as_json: bool) -> None:
     """
     from surgeon.cli.sheet import Column, Sheet
     from surgeon.cli.tables import console
+    from surgeon.methods.registry import clashes
     from surgeon.recipe.loading import surveyed
 
     recipes, bad = surveyed()
+    bad |= {f"operation {name}": why for name, why in clashes().items()}
     if as_json:
         click.echo(
             json.dumps(

@@ -8,6 +8,8 @@ from torch import Tensor
 from surgeon.arguments import checked_count, checked_seed
 from surgeon.data.images import Images, pixels
 from surgeon.data.lazy_images import Records
+from surgeon.data.refusals import streamed
+from surgeon.errors import DataError
 from surgeon.host import in_own_state
 
 
@@ -27,6 +29,7 @@ def drawn(train: Images | Records, count: int, *, seed: int = 0) -> Tensor:
 
     Raises:
         ArgumentError: `count` or `seed` is not valid.
+        DataError: the set is a stream.
 
     Examples:
         >>> from surgeon.data import digits, drawn
@@ -34,6 +37,8 @@ def drawn(train: Images | Records, count: int, *, seed: int = 0) -> Tensor:
         torch.Size([32, 1, 16, 16])
     """
     count, seed = checked_count("count", count), checked_seed(seed)
+    if not isinstance(train, (Images, Records)):
+        raise DataError(streamed("the source", "a start that is fitted to images"))
     whole = len(train.x) if isinstance(train, Images) else len(train)
     chosen = torch.randperm(whole, generator=torch.Generator().manual_seed(seed))[:count].sort().values
     if isinstance(train, Images):

@@ -11,6 +11,7 @@ from surgeon.arguments import checked_count, checked_seed
 from surgeon.data.faults import check_labelled
 from surgeon.data.images import Images, pixels
 from surgeon.data.lazy_images import Records
+from surgeon.data.refusals import streamed
 from surgeon.data.scans import digits_as
 from surgeon.data.sets import Sets
 from surgeon.data.sources import open_source
@@ -86,9 +87,7 @@ def held_out(
         return _digits_held_out(input_size, count, seed)
     opened = open_source(source, root)
     if opened.streams:
-        raise DataError(
-            f"{source} is a stream; an evaluation needs images that can be chosen from: unpack it to a folder"
-        )
+        raise DataError(streamed(source, "an evaluation"))
     split = next(s for s in _PREFERRED if s in opened.splits)
     entries = list(opened.splits[split])
     if not entries:
@@ -122,9 +121,7 @@ def held_out_of(sets: Sets, count: int | None = None) -> HeldOut:
     """
     test = sets.test
     if not isinstance(test, (Images, Records)):
-        raise DataError(
-            "the images are a stream; an evaluation needs images that can be chosen from: unpack it to a folder"
-        )
+        raise DataError(streamed("the source", "an evaluation"))
     chosen = stratified(test.y if isinstance(test, Images) else test.labels, count)
     some = (
         Images(test.x[chosen], test.y[chosen])

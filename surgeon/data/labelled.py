@@ -15,7 +15,7 @@ from surgeon.data.forms import check_no_tables
 from surgeon.data.images import SPLITS, Images
 from surgeon.data.listing import folder_entries
 from surgeon.data.names import readable, shown
-from surgeon.data.refusals import meant, no_images
+from surgeon.data.refusals import LIBRARY, meant, no_images
 from surgeon.data.scans import DIGITS_SIZE, digits_as
 from surgeon.data.tables import parquet_entries
 from surgeon.errors import DataError
@@ -104,7 +104,8 @@ def labelled(
         elif path.suffix.lower() == ".parquet" and path.is_file():
             entries = list(parquet_entries(path))
         else:
-            why = "" if path.exists() else " (nothing is there)"
+            named = str(source).lower().startswith(LIBRARY)
+            why = "" if named or path.exists() else " (nothing is there)"
             hint = (
                 meant(str(source), by_name=False) or "give 'digits', a folder of images, or a .parquet file"
             )

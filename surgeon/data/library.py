@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import tarfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,11 +12,8 @@ from surgeon.data.images import SYNONYMS
 from surgeon.data.members import check_members
 from surgeon.data.names import shown
 from surgeon.data.shards import ending
-from surgeon.errors import ArtifactError, DataError
-from surgeon.reading import read_json
-
-_INFO = ("_info.json", "info.json")
-"""Files in which a web data set lists its tars."""
+from surgeon.data.whole_tar import DAMAGES, check_whole, unreadable
+from surgeon.errors import DataError
 
 
 class Refused(DataError):
@@ -41,14 +37,12 @@ def library(name: str, root: str | None, split: str) -> Any:
     prefix, _, rest = name.partition("/")
     kind = prefix.lower()
     start_no_programs()
-    if kind == "wds":
-        root = _local_shards(name, root)
     if kind == "tfds" and ":" in rest:
         raise Refused(f"{shown(name)} is a community's data set, made by code of its own, which is not run")
     if name.lower() == "torch/imagenet":
         _check_unpacked(root, split)
     more: dict[str, Any] = {} if kind == "torch" else {"input_img_mode": "RGB"}
-    training: dict[str, Any] = {"is_training": split == "train"} if kind in ("wds", "tfds", "hfids") else {}
+    training: dict[str, Any] = {"is_training": split == "train"} if kind in ("tfds", "hfids") else {}
     with offline():
         return create_dataset(
             name, root=root, split=split, download=False, trust_remote_code=False, **more, **training
@@ -71,36 +65,17 @@ def tars_at(path: Path) -> Any:
     from timm.data.readers.reader_image_in_tar import ReaderImageInTar
 
     for tar in [path] if path.is_file() else ending(path, ".tar"):
-        _check_whole(tar)
+        check_whole(tar)
+        try:
+            check_members(tar)
+        except DAMAGES as error:
+            raise unreadable(tar, error) from error
     try:
         return ImageDataset(
             str(path), reader=ReaderImageInTar(str(path), cache_tarfiles=False, cache_tarinfo=False)
         )
-    except (
-        Exception
-    ) as error:  # tarfile has many errors for a damaged file, and the reader has no error for an empty one
-        reason = shown(str(error).partition("\n")[0])[:200] or type(error).__name__
-        raise DataError(f"{shown(path)} holds no tar of images that can be read: {reason}") from error
-
-
-def _check_whole(path: Path) -> None:
-    """Raise DataError for a tar that breaks off or has a damaged part: its readers take what is before for all."""
-    try:
-        with tarfile.open(path) as tar:
-            number = sum(1 for _ in tar)
-            file: Any = tar.fileobj
-            file.seek(tar.offset)
-            end = file.read(tarfile.BLOCKSIZE)
-        if end == bytes(tarfile.BLOCKSIZE):
-            check_members(path)
-    except (OSError, EOFError, tarfile.TarError) as error:
-        reason = shown(str(error).partition("\n")[0])[:200] or type(error).__name__
-        raise DataError(f"{shown(path)} holds no tar of images that can be read: {reason}") from error
-    if end != bytes(tarfile.BLOCKSIZE):
-        raise DataError(
-            f"{shown(path)} is damaged or broke off when it was copied: after {number:,} files comes neither "
-            "another nor the mark of its end; copy it again"
-        )
+    except Exception as error:  # tarfile has many errors for damage, and the reader has none for an empty tar
+        raise unreadable(path, error) from error
 
 
 @contextlib.contextmanager
@@ -121,33 +96,6 @@ def offline() -> Iterator[None]:
     finally:
         for place, value in zip(places, old_values, strict=True):
             place.HF_HUB_OFFLINE = value
-
-
-def _local_shards(name: str, root: str | None) -> str:
-    """The folder of a web data set, whose tars must be files in it.
-
-    Otherwise the reader would accept commands and addresses in their place.
-    """
-    folder = Path(root or "").absolute()
-    if not root or not folder.is_dir():
-        raise Refused(
-            f"{shown(name)} needs the folder where its tars lie as root (--root), not {shown(root)}"
-        )
-    for place in (folder / n for n in _INFO if (folder / n).is_file()):
-        try:
-            splits = read_json(place)["splits"]
-            named = [str(f) for s in splits.values() for f in s["filenames"]]
-        except (ArtifactError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise Refused(
-                f"{shown(place)} lists no tars by split: {type(error).__name__}: {shown(error)}"
-            ) from error
-        odd = next(
-            (f for f in named if "::" in f or not (folder / f).resolve().is_relative_to(folder.resolve())),
-            None,
-        )
-        if odd is not None:
-            raise Refused(f"{shown(place)} names {shown(odd)}, which is not a file below {shown(folder)}")
-    return str(folder)
 
 
 def _check_unpacked(root: str | None, split: str) -> None:

@@ -11,6 +11,10 @@ from surgeon.data.shards import ending
 from surgeon.disk.folder_kinds import NETWORK, instead
 from surgeon.errors import either, nearest
 
+LIBRARY = ("torch/", "hfds/", "hfids/", "tfds/", "wds/")
+"""Prefixes of names that timm's create_dataset accepts."""
+STREAMS = ("hfids/", "tfds/")
+"""Prefixes of names whose images come one after the other, and cannot be chosen from."""
 TORCH = (
     "cifar10",
     "cifar100",
@@ -53,11 +57,15 @@ def meant(source: str, *, by_name: bool = True) -> str:
     Returns:
         The clause; '' where nothing fits.
     """
+    if source.lower().startswith(LIBRARY) and not by_name and not Path(source).exists():
+        return "data sets of timm's are not read here: give 'digits', a folder of images, or a .parquet file"
     path, plain = (
         Path(source),
         source.lower().replace("-", "_").removeprefix("torchvision/").removeprefix("torch/"),
     )
     suffix = path.suffix.lower()
+    if suffix == ".tar" and not by_name and path.is_file():
+        return "a tar is not read here: unpack it and give the folder"
     if suffix in _TABLES:
         return (
             "a table is not read: lay the images into one sub-folder a class, or write a parquet "
@@ -98,8 +106,23 @@ def no_images(folder: Path) -> str:
     if tables := ending(folder, ".parquet"):
         names = ", ".join(shown(p.name) for p in tables[:3])
         other = f"has no image files, but tables: name one of them ({names}{', …' if tables[3:] else ''})"
+    elif tars := ending(folder, ".tar"):
+        other = f"has no image files, but tars such as {shown(tars[0].name)}, which are not read here: unpack them"
     what = f"{folder} {other}; images are wanted here" if other else f"{folder} has no images"
     return f"{what} ({', '.join(SUFFIXES[:4])}, …)"
+
+
+def streamed(source: object, work: str) -> str:
+    """The message for a stream where images must be chosen.
+
+    Args:
+        source: the source.
+        work: what needs the images, such as "an evaluation".
+    """
+    return (
+        f"{shown(source)} is a stream, read as it comes, and {work} needs images that can be chosen from: lay them "
+        "into a folder with a sub-folder a class, or write parquet files"
+    )
 
 
 def unlocated(name: str, known: Iterable[str]) -> str:

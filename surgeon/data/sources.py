@@ -16,14 +16,13 @@ from surgeon.data.lazy_images import Borrowed
 from surgeon.data.library import Refused, library, tars_at
 from surgeon.data.listing import class_names, folder_entries, split_folders
 from surgeon.data.names import readable, shown
-from surgeon.data.refusals import TORCH, meant, no_images, unlocated
+from surgeon.data.refusals import LIBRARY, TORCH, meant, no_images, unlocated
 from surgeon.data.shards import ending, files_by_split
 from surgeon.data.tables import parquet_classes, parquet_entries
+from surgeon.data.web_shards import web_shards
 from surgeon.disk.files import absolute
 from surgeon.errors import DataError, either
 
-LIBRARY = ("torch/", "hfds/", "hfids/", "tfds/", "wds/")
-"""Prefixes of names that timm's create_dataset accepts."""
 _BOTH_IN_ONE = ("cifar10", "cifar100", "mnist", "kmnist", "fashion_mnist", "qmnist", "imagenet", "places365")
 """torchvision's data sets whose evaluation images serve as the test set, not as the validation set."""
 _OBJECTS = (".pkl", ".pickle", ".joblib", ".pt", ".pth", ".npy", ".npz")
@@ -144,6 +143,8 @@ def _library(name: str, root: str | None) -> Source:
     prefix, _, rest = name.partition("/")
     if prefix.lower() == "torch" and (root is None or rest.lower() not in TORCH):
         raise DataError(unlocated(name, TORCH))
+    if prefix.lower() == "wds":
+        return _read(name, web_shards(name, root))
     if prefix.lower() == "torch":
         wanted = {"train": "train", "test" if rest.lower() in _BOTH_IN_ONE else "val": "validation"}
     else:

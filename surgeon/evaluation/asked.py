@@ -316,3 +316,15 @@ def summed_up(
         classes=classes,
         eps=size_of(settings, operations)[1],
     )
+
+
+def wherever(identity: dict[str, Any]) -> dict[str, Any]:
+    """Return the values of `Asked.identity` without where the images lie: they are known by their hash.
+
+    Args:
+        identity: the values, or those of a folder's settings.
+    """
+    data = identity.get("data")
+    if not isinstance(data, dict):
+        return identity
+    return {**identity, "data": {k: v for k, v in data.items() if k not in ("source", "root")}}

@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from surgeon.arguments import checked_count, checked_seed
 from surgeon.data.shifted import open_shift, outputs_of
-from surgeon.disk.files import absolute
+from surgeon.disk.files import absolute, write_json
 from surgeon.errors import ArgumentError, RecipeError
-from surgeon.evaluation.asked import Asked
+from surgeon.evaluation.asked import Asked, wherever
 from surgeon.evaluation.attacks.preconditions import (
     check_needs,
     check_reach,
@@ -146,9 +146,11 @@ def assess(
     # The first process takes the folder, the others wait and check it: two of them writing settings.json at
     # once could each find the folder empty.
     if first():
-        take(folder, SETTINGS, identity, "an evaluation")
+        take(folder, SETTINGS, identity, "an evaluation", compared=wherever)
+        if not (folder / RESULT).is_file():
+            write_json(folder / SETTINGS, identity)  # where the images lie now
     everyone()
-    claim(folder, SETTINGS, identity, "an evaluation")
+    claim(folder, SETTINGS, identity, "an evaluation", compared=wherever)
     store = Store(folder / ATTACKS, keep=keeps(asked.settings))
     if (folder / RESULT).is_file():
         return asked.read_again(store, name)

@@ -25,6 +25,7 @@ from surgeon.methods.base import Operation
 from surgeon.results.paper import Paper
 from surgeon.settings_faults import describe as describe
 from surgeon.strict import shown
+from surgeon.warned import warn
 
 GROUP = "surgeon.operations"
 
@@ -44,9 +45,51 @@ def _shipped() -> dict[str, type[Operation]]:
 
 
 @functools.cache
+def _points() -> dict[str, list[Any]]:
+    """Return the entry points of other packages by name, not yet imported, each package once."""
+    by_name: dict[str, dict[tuple[str, str], Any]] = {}
+    for point in entry_points(group=GROUP):
+        by_name.setdefault(point.name, {}).setdefault((_package(point), point.value), point)
+    return {name: list(points.values()) for name, points in by_name.items()}
+
+
 def _plugged() -> dict[str, Any]:
-    """Return the entry points of other packages by name, not yet imported."""
-    return {point.name: point for point in entry_points(group=GROUP)}
+    """Return the entry points of other packages by name, without those whose name is taken."""
+    return {
+        name: points[0] for name, points in _points().items() if name not in _shipped() and len(points) == 1
+    }
+
+
+def _package(point: Any) -> str:
+    """The package of an entry point, or what it names where the package is not known."""
+    return point.dist.name if getattr(point, "dist", None) else str(point.value)
+
+
+def clashes() -> dict[str, str]:
+    """Find the plug-ins that cannot be used since their name is that of another operation.
+
+    Returns:
+        A sentence by name, which names the packages and what would work.
+
+    Examples:
+        >>> from surgeon.methods.registry import clashes
+        >>> clashes().get("kap", "")
+        ''
+    """
+    clashing = {}
+    for name, points in sorted(_points().items()):
+        packages = " and ".join(sorted(_package(p) for p in points))
+        if name in _shipped():
+            clashing[name] = (
+                f"{packages} has an operation {shown(name)} too, which is passed over: {shown(name)} is surgeon's own; "
+                f"rename it in the entry points ({GROUP}) of {packages}"
+            )
+        elif len(points) > 1:
+            clashing[name] = (
+                f"{packages} each have an operation {shown(name)}, and neither is taken: rename one in the entry "
+                f"points ({GROUP}) of its package, or uninstall one"
+            )
+    return clashing
 
 
 def names() -> tuple[str, ...]:
@@ -82,6 +125,8 @@ def get(name: str) -> type[Operation]:
         3
     """
     if name in _shipped():
+        if name in clashes():
+            warn(clashes()[name])
         return _shipped()[name]
     if name in _plugged():
         point = _plugged()[name]
@@ -95,6 +140,8 @@ def get(name: str) -> type[Operation]:
         if not (isinstance(operation, type) and issubclass(operation, Operation)):
             raise RecipeError(f"the plug-in {name!r} ({point.value}) is not a surgeon.Operation")
         return operation
+    if name in clashes():
+        raise RecipeError(clashes()[name])
     raise RecipeError(f"unknown operation {shown(name)}; {nearest(name, names())}")
 
 

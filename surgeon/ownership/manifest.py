@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -69,6 +70,22 @@ def seal(folder: Path, names: Iterable[str]) -> None:
     hashes = {n: own_hash(folder / n) for n in names if n not in known.texts and (folder / n).is_file()}
     if hashes:
         sealed = known.model_copy(update={"texts": {**known.texts, **hashes}})
+        write_text(folder / MANIFEST, sealed.model_dump_json(indent=2) + "\n")
+
+
+@contextlib.contextmanager
+def sealed_again(folder: Path, name: str) -> Iterator[None]:
+    """Inside, a sealed record may be rewritten: its hash is recorded anew, where it was as it was sealed.
+
+    Args:
+        folder: the folder.
+        name: the record's name.
+    """
+    known = read_manifest(folder)
+    intact = known is not None and known.texts.get(name) == own_hash(folder / name)
+    yield
+    if known is not None and intact:
+        sealed = known.model_copy(update={"texts": {**known.texts, name: own_hash(folder / name)}})
         write_text(folder / MANIFEST, sealed.model_dump_json(indent=2) + "\n")
 
 

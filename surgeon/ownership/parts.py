@@ -30,8 +30,9 @@ def check_no_part(folder: Path, shown: object, held: Callable[[Path], bool]) -> 
     for outer in folder.parents:
         known = read_manifest(outer) if inner.name in PARTS else None
         if known is not None and known.what == "run" and not held(outer):
+            where = "is" if inner == folder else "lies in"
             raise ArtifactError(
-                f"{shown} is a part of the run {outer}, which would go on with what is written there; "
-                "choose a folder outside it"
+                f"{shown} {where} a part of the run {outer}, which would go on with what "
+                f"is written there; choose a place outside it, such as {outer.parent / folder.name}"
             )
         inner = outer

@@ -101,9 +101,10 @@ def new_file(
         The file to write.
 
     Raises:
-        ArtifactError: the path is in use, is an input, exists, or cannot be written.
+        ArtifactError: the path is in use, is an input, lies in a part of a run, exists, or cannot be written.
     """
     check_input(path, inputs)
+    check_no_part(resolved(path), path, holds)
     with locked(path) as target:
         if target.is_dir():
             raise ArtifactError(f"{path} is a folder; name a file")

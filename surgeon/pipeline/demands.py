@@ -9,6 +9,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from surgeon.data import absolute_source
+from surgeon.data.refusals import STREAMS, streamed
 from surgeon.errors import ArtifactError, DataError, ModelError, RecipeError, either
 from surgeon.models import naming
 from surgeon.models.creating import is_known, list_models
@@ -61,6 +62,19 @@ def to_train_on(model: str, data: str | None, root: str | None, *, knows: bool =
             "for: name those to train on (--data SOURCE)"
         )
     return Source(source.data, root or source.root)
+
+
+def demand_chosen_from(data: str) -> None:
+    """Check, before any training, that images can be evaluated on afterwards.
+
+    Args:
+        data: the source.
+
+    Raises:
+        DataError: it is a stream, from which no test images can be chosen.
+    """
+    if data.lower().startswith(STREAMS) and not Path(data).exists():
+        raise DataError(streamed(data, "an evaluation"))
 
 
 def to_evaluate_on(target: str, data: str | None, root: str | None) -> Source:

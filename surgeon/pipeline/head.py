@@ -23,7 +23,7 @@ def outputs_for(
 
     Args:
         model: the network's name, for messages.
-        classes: the classes of the images.
+        classes: the classes of the images; empty where they are a stream, which does not tell them.
         size: (C, H, W) of the images.
         num_classes: the number that was asked for; None for that of the classes.
         model_args: arguments of the network's builder.
@@ -32,10 +32,16 @@ def outputs_for(
         The number of outputs, at least that of the classes.
 
     Raises:
-        DataError: the images are all of one class, or fewer outputs than classes were asked for.
+        DataError: the images are all of one class, are a stream and no number is asked for, or fewer outputs than
+            classes were asked for.
         ModelError: an argument contradicts the number of outputs or the channels.
     """
-    if len(classes) < 2:
+    if not classes and num_classes is None:
+        raise DataError(
+            "the images are a stream, which does not tell how many classes there are: say so by "
+            + either("num_classes=N", "--num-classes N")
+        )
+    if len(classes) == 1:
         raise DataError(
             f"the images are all of one class ({', '.join(map(shown, classes))}), so that one answer is always right: "
             "give a folder with a folder for each of two or more classes"

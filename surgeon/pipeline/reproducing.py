@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from surgeon.data import absolute_source
-from surgeon.disk.files import absolute, write_json, write_text
+from surgeon.disk.files import absolute, write_json
 from surgeon.errors import ArgumentError, SurgeonError
 from surgeon.host import in_own_state
 from surgeon.machine import made_by
 from surgeon.ownership import check_apart, owned, taken
+from surgeon.ownership.pages import keep, write_page
 from surgeon.ownership.parts import EVALUATION
 from surgeon.pipeline.evaluating import PAGE
 from surgeon.pipeline.measuring import (
@@ -37,6 +38,7 @@ from surgeon.protocol import (
 )
 from surgeon.protocol.markdown import page
 from surgeon.report import report
+from surgeon.report.origin import is_unchanged_page
 from surgeon.results.files import RESULT
 
 SETTINGS, RUNS, WORK, TABLE = "protocol.json", "runs.json", "work", "table.md"
@@ -112,13 +114,14 @@ def reproduce(
         "data": source,
     }
     wanted = _wanted(known, budget, rows, seeds or over.seeds)
-    before = read_runs(file, known, budget)
-    _rehearse(known, budget, [w for w in wanted if before.of(*w) is None], given)
+    finished = read_runs(file, known, budget)
+    _rehearse(known, budget, [w for w in wanted if finished.of(*w) is None], given)
     with owned(folder), taken(folder, SETTINGS, asked, "a reproduction"):
         done = read_runs(file, known, budget)
         for ran in (r for r in done.runs if r.row in all_rows):
             place = place_of(folder, ran.row, ran.seed)
             check_untouched_figures(place, ran, known.columns_of(budget), file)
+        before = page(tabulated(known, budget, done.runs))
         for number, (row, seed) in enumerate(wanted, 1):
             if done.of(row, seed) is not None:
                 continue
@@ -129,7 +132,7 @@ def reproduce(
                 write_json(file, done.model_dump(mode="json"))
         table = tabulated(known, budget, done.runs)
         if first():
-            write_text(folder / TABLE, page(table))
+            write_page(folder, TABLE, page(table), before=before)
             _add_page(folder, all_rows)
     return table
 
@@ -178,7 +181,9 @@ def _add_page(folder: Path, rows: Sequence[str]) -> None:
         for row in rows
     }
     folders = [files[0].parent for files in seeds.values() if files]
-    if folders:
+    if folders and (folder / PAGE).exists() and not is_unchanged_page(folder / PAGE):
+        keep(folder / PAGE)
+    elif folders:
         report(folders, folder / PAGE, overwrite=True)
 
 

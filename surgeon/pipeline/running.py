@@ -14,10 +14,10 @@ from surgeon.host import in_own_state
 from surgeon.machine import made_by
 from surgeon.models import own
 from surgeon.models.facts import num_classes_of
-from surgeon.ownership import check_apart, owned
+from surgeon.ownership import check_apart, noted, owned
 from surgeon.ownership.parts import EVALUATION
 from surgeon.pipeline import shown_images
-from surgeon.pipeline.demands import to_train_on
+from surgeon.pipeline.demands import demand_chosen_from, to_train_on
 from surgeon.pipeline.evaluating import add_page, kept_name, network_of
 from surgeon.pipeline.tested import on_sets
 from surgeon.pipeline.training import TRAINED, part, train
@@ -62,6 +62,7 @@ def run(
     """
     knows = bool(given.get("weights") or given.get("pretrained"))
     data, root = to_train_on(model, given.get("data"), given.get("root"), knows=knows)
+    demand_chosen_from(data)
     given = {**given, "data": data, "root": root}
     check_apart(folder, [data])
     with owned(folder):
@@ -126,7 +127,11 @@ def evaluate_trained(
             made={
                 **made_by(),
                 "target": str(folder.resolve()),
-                **({"sources": places} if places else {}),
+                **(
+                    {"sources": {n: noted(p, folder / EVALUATION) for n, p in places.items()}}
+                    if places
+                    else {}
+                ),
             },
             seed=seed,
             progress=show,

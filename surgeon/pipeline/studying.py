@@ -17,7 +17,7 @@ from surgeon.models import own
 from surgeon.ownership import check_apart, owned, taken
 from surgeon.ownership.parts import EVALUATION
 from surgeon.pipeline.contents import IMAGES, absolute_model
-from surgeon.pipeline.demands import demand_epochs, to_train_on
+from surgeon.pipeline.demands import demand_chosen_from, demand_epochs, to_train_on
 from surgeon.pipeline.lineage import lineage_of
 from surgeon.pipeline.own_images import chosen
 from surgeon.pipeline.rehearsing import rehearse
@@ -95,6 +95,7 @@ def study(
     demand_epochs(training)
     knows = bool(given.get("weights") or given.get("pretrained"))
     data, root = to_train_on(model, given.get("data"), given.get("root"), knows=knows)
+    demand_chosen_from(data)
     given = {**given, "data": data, "root": root}
     check_apart(folder, [data])
     settings = evaluation or part(recipes, "evaluation", Evaluation(suite="quick"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -18,7 +19,7 @@ from surgeon.models import own
 from surgeon.models.creating import check_entry
 from surgeon.models.facts import normalization_of, num_classes_of
 from surgeon.models.preparation import trained_on_stretched
-from surgeon.ownership import check_apart, claim, owned, seal, taken
+from surgeon.ownership import check_apart, claim, noted, owned, seal, sealed_again, taken
 from surgeon.ownership.parts import TRAINING
 from surgeon.pipeline import shown_images
 from surgeon.pipeline.contents import absolute_model, check_contents, check_unchanged, made_from
@@ -37,11 +38,11 @@ from surgeon.pipeline.idle import CALIBRATION, facts, tell, without_effect
 from surgeon.pipeline.lineage import lineage_of, of_run
 from surgeon.pipeline.origin import dumped
 from surgeon.pipeline.own_images import chosen
+from surgeon.pipeline.same_work import work_of
 from surgeon.pipeline.starting import cut_network, own_size
 from surgeon.pipeline.tested import validated_by_training
 from surgeon.processes import everyone, first
 from surgeon.recipe import Data, Recipe, Training, dump
-from surgeon.recipe.retelling import without_prose
 from surgeon.store.artifact import folder_of, load, save
 from surgeon.training import fit
 from surgeon.training.augment import check_pad
@@ -211,7 +212,7 @@ def train(
         "root": absolute(root),
         "input_size": list(size) if size else None,
         "num_classes": num_classes,
-        "weights": weights,
+        "weights": noted(weights, folder),
         "pretrained": pretrained,
         "model_args": model_args or {},
         "seed": seed,
@@ -227,7 +228,8 @@ def train(
     PartialState()  # initialise first: `owned` must know the other processes
     with owned(folder):
         later = ["contents", "size", "earlier", "data"]  # known only once the data are read; compared below
-        before = claim(folder, SETTINGS, settings, "a run", later=later, compared=without_prose)
+        same_run = partial(work_of, folder=folder)
+        before = claim(folder, SETTINGS, settings, "a run", later=later, compared=same_run)
         allowed = own.allowed_with(model, allow_code)
         size = size or own_size(model, data_settings, allowed)
         sets = how.load(data, root, size)
@@ -248,7 +250,7 @@ def train(
         ):  # otherwise the network gets a new head
             check_names(before_it, source, sets.classes, earlier, meant=meant, how=in_order(sets.classes))
         lineage = of_run(folder, settings)
-        with taken(folder, SETTINGS, settings, "a run", compared=without_prose):
+        with taken(folder, SETTINGS, settings, "a run", compared=same_run):
             with PartialState().main_process_first():  # the others wait, then find what it wrote
                 if not cut.is_dir():
                     rewritten = cut_network(
@@ -334,7 +336,8 @@ def _check_continued(
     check_contents((before or {}).get("contents", {}), settings["contents"], str(folder), places, **instead)
     if before and moved:
         if first():
-            write_json(folder / SETTINGS, {**before, "data": settings["data"]})
+            with sealed_again(folder, SETTINGS):
+                write_json(folder / SETTINGS, {**before, "data": settings["data"]})
         everyone()
         shown_images.remark(
             name, f"{settings['data']} holds what {before['data']} held when the run began: it goes on"

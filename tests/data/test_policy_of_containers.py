@@ -196,7 +196,6 @@ def test_what_is_no_tar_and_a_tar_without_images(tmp_path):
     "name", ["pipe:touch {mark}", "../other/0.tar", "/etc/passwd", "a.tar::pipe:touch {mark}"]
 )
 def test_a_web_data_set_names_tars_of_its_own_folder_alone(tmp_path, name):
-    pytest.importorskip("webdataset")
     root, mark = tmp_path / "root", tmp_path / "mark"
     root.mkdir()
     name = name.format(mark=mark)

@@ -1,7 +1,5 @@
 """Sets of a source: its own splits and those that are cut, the classes that are chosen, the faults that are found."""
 
-import io
-import json
 import pickle
 import tarfile
 
@@ -9,7 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
-from surgeon.data import Images, Records, Stream, iwildcam, labelled, load_sets, pixels
+from surgeon.data import Images, Records, iwildcam, labelled, load_sets, pixels
 from surgeon.data.faults import inspect
 from surgeon.errors import DataError
 from surgeon.recipe import Data
@@ -215,48 +213,6 @@ def test_cifar_parquet_by_its_folder(shared):
     assert sets.classes[:3] == ("airplane", "automobile", "bird")
     assert torch.bincount(sets.val.labels).tolist() == [500] * 10
     assert sets.train[7][0].shape == (3, 32, 32)
-
-
-def tar_of(path, names):
-    with tarfile.open(path, "w") as tar:
-        for name, value, label in names:
-            for ending, content in (("png", None), ("cls", str(label).encode())):
-                if content is None:
-                    buffer = io.BytesIO()
-                    Image.new("RGB", (6, 6), (value, 0, 0)).save(buffer, "PNG")
-                    content = buffer.getvalue()
-                info = tarfile.TarInfo(f"{name}.{ending}")
-                info.size = len(content)
-                tar.addfile(info, io.BytesIO(content))
-
-
-def test_a_webdataset_is_a_stream_that_trains(tmp_path):
-    pytest.importorskip("webdataset")
-    pytest.importorskip("accelerate")
-    tar_of(tmp_path / "train-000.tar", [(f"{i:03}", 4 * i, i % 2) for i in range(40)])
-    tar_of(tmp_path / "val-000.tar", [(f"{i:03}", 4 * i, i % 2) for i in range(10)])
-    splits = {
-        s: {"name": s, "num_samples": n, "filenames": [f"{f}-000.tar"], "shard_lengths": [n]}
-        for s, f, n in (("train", "train", 40), ("validation", "val", 10))
-    }
-    (tmp_path / "_info.json").write_text(json.dumps({"splits": splits}))
-    sets = load_sets("wds/", root=str(tmp_path), input_size=SIZE)
-    assert isinstance(sets.train, Stream)
-    assert (len(sets.train), len(sets.val), sets.test) == (40, 10, None)
-    x, y = next(iter(sets.val))
-    assert x.dtype == torch.uint8
-    assert x.shape == SIZE
-    assert y in (0, 1)
-    from surgeon.recipe import Training
-    from surgeon.training import fit
-
-    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(108, 2))
-    rows = fit(model, sets.train, sets.val, Training(epochs=2, batch_size=16))
-    assert rows[-1].val_loss > 0
-    with pytest.raises(DataError, match="is a stream, read as it comes; data.classes and data.per_class"):
-        load_sets("wds/", Data(per_class=3), root=str(tmp_path), input_size=SIZE)
-    with pytest.raises(DataError, match="is a stream, whose images' size must be said"):
-        load_sets("wds/", root=str(tmp_path))
 
 
 def test_images_in_a_tar(tmp_path, folder):

@@ -21,13 +21,13 @@ def run(tmp_path):
 @pytest.mark.parametrize("part", ["cut", "trained", "training", "trained/inner"])
 def test_a_part_of_a_run_is_written_by_the_run_alone(run, part):
     network = surgeon.create_model("zoo/lenet5")
-    with pytest.raises(ArtifactError, match="is a part of the run"):
+    with pytest.raises(ArtifactError, match="(is|lies in) a part of the run"):
         surgeon.save(network, run / part)
-    with pytest.raises(ArtifactError, match="is a part of the run"), owned(run / part):
+    with pytest.raises(ArtifactError, match="(is|lies in) a part of the run"), owned(run / part):
         pass
     with owned(run):
         surgeon.save(network, run / part)
-    with pytest.raises(ArtifactError, match="is a part of the run"):
+    with pytest.raises(ArtifactError, match="(is|lies in) a part of the run"):
         surgeon.save(network, run / part, overwrite=True)
     surgeon.load(run / part)
 
@@ -55,3 +55,18 @@ def test_an_empty_text_is_no_place(tmp_path, monkeypatch):
     with pytest.raises(ArtifactError, match="an empty text names no"):
         surgeon.save(surgeon.create_model("zoo/lenet5"), "")
     assert not any(tmp_path.iterdir())
+
+
+def test_no_file_is_written_among_the_networks_of_a_run(tmp_path):
+    from surgeon.ownership import new_file
+    from surgeon.ownership.manifest import write_manifest
+
+    run = tmp_path / "run"
+    (run / "trained").mkdir(parents=True)
+    write_manifest(run, "run", files=False)
+    wanted = rf"x.onnx lies in a part of the run .*; choose a place outside it, such as {tmp_path}/x.onnx"
+    with pytest.raises(ArtifactError, match=wanted), new_file(run / "trained/x.onnx"):
+        raise AssertionError
+    assert not [*(run / "trained").iterdir()]
+    with new_file(run / "x.onnx") as work:
+        work.write_text("")

@@ -11,7 +11,7 @@ from typing import Any, cast
 from torch import nn
 
 from surgeon.data import Sets, differing, load_sets
-from surgeon.data.sources import LIBRARY
+from surgeon.data.refusals import LIBRARY
 from surgeon.disk.hashes import own_hash
 from surgeon.errors import DataError
 from surgeon.models.facts import input_size_of

@@ -9,6 +9,7 @@ from torch import nn
 
 from surgeon.data import held_out_of
 from surgeon.errors import ArtifactError
+from surgeon.ownership import opened as placed
 from surgeon.ownership.parts import EVALUATION
 from surgeon.pipeline.chain.checking import Keep, Misfit, Unknown, checked, opened, unknown, within
 from surgeon.pipeline.chain.evaluation import Tested, evaluation_checks
@@ -94,7 +95,8 @@ def _settings(folder: Path, keep: Keep) -> str:
     if missing:
         raise Misfit(f"{SETTINGS} lacks {', '.join(missing)}")
     recipes = [Recipe.model_validate(r) for r in settings["recipes"]]
-    keep(settings)
+    place = settings["weights"]
+    keep({**settings, "weights": place and placed(place, folder)})
     if (folder / RECIPE).is_file():
         _same_recipe(folder, recipes)
     return f"{'+'.join(r.name for r in recipes)} on {settings['model']}"

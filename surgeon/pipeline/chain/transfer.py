@@ -9,6 +9,7 @@ from surgeon.errors import ArtifactError
 from surgeon.evaluation.engine.fingerprints import weights_hash
 from surgeon.evaluation.engine.subject import of_pixels
 from surgeon.evaluation.finished import read_assessment
+from surgeon.ownership import opened
 from surgeon.pipeline.chain.checking import Misfit, Unknown, checked
 from surgeon.pipeline.evaluating import network_of
 from surgeon.verification import Check
@@ -27,9 +28,14 @@ def transfer_checks(folder: Path, allowed: tuple[str, ...]) -> list[Check]:
         return []
     places = assessment.made.get("sources") or {}
     return [
-        checked(f"source {name}", partial(_same, places.get(name), written[0], allowed))
+        checked(f"source {name}", partial(_same, _placed(places.get(name), folder), written[0], allowed))
         for name, written in assessment.settings["sources"].items()
     ]
+
+
+def _placed(place: object, folder: Path) -> object:
+    """Where a network lies, which the record names by its place in the same reproduction; a model's name stays."""
+    return opened(str(place), folder) if str(place).startswith("../") else place
 
 
 def _same(place: object, wanted: str, allowed: tuple[str, ...]) -> str:
