@@ -23,6 +23,7 @@ from surgeon.graph.trace import trace
 from surgeon.graph.traced import Example, Traced
 from surgeon.graph.twin import twin
 from surgeon.graph.variants import with_demand
+from surgeon.graph.walked import put_in
 from surgeon.host import own_state
 
 if TYPE_CHECKING:
@@ -99,6 +100,7 @@ def traced_anew(
             method=method,
             leaves={*(sites - through), *network._leaves, *came.whole},
             watched=came.watched,
+            ours=put_in(network),
             constants=constants,
             example=example,
             behind=behind,

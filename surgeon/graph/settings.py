@@ -89,10 +89,10 @@ def changed(network: nn.Module, path: str, name: str, old: Any, now: Any) -> Cha
             path, f"its {name} is {_origin(now)} that was put on the object, not {kind}'s own", True, way=way
         )
     if old is MISSING:
-        return Change(whole, f"it was set to {_told(now)} after the surgery", True)
+        return Change(whole, f"it was set to {in_words(now)} after the surgery", True)
     if now is MISSING:
-        return Change(whole, f"it was {_told(old)} at the surgery, and is gone", True)
-    return Change(whole, f"{_told(now)} in place of {_told(old)}", True)
+        return Change(whole, f"it was {in_words(old)} at the surgery, and is gone", True)
+    return Change(whole, f"{in_words(now)} in place of {in_words(old)}", True)
 
 
 _TAKE_OFF = (
@@ -298,7 +298,8 @@ def copied(value: Any, depth: int = 4) -> Any:
     return set(value) if isinstance(value, WITHOUT_ORDER) else value
 
 
-def _told(value: Any) -> str:
+def in_words(value: Any) -> str:
+    """A value as messages show it."""
     if value is MISSING:
         return "nothing"
     if isinstance(value, (type(None), *PLAIN, _Seen, torch.Tensor, *IN_ORDER, *WITHOUT_ORDER, dict)):

@@ -13,7 +13,7 @@ import torch
 from torch import fx, nn
 
 from surgeon.errors import TraceError
-from surgeon.graph.asked import LAYOUT, asks_a_type, comes_of
+from surgeon.graph.asked_of_tensors import LAYOUT, asks_a_type, comes_of
 from surgeon.graph.image_counts import counts_images
 from surgeon.graph.limits_asked import limits_answered
 from surgeon.graph.recorded import Recorded
