@@ -58,6 +58,16 @@ def rebind(tree: nn.Module, before: Mapping[str, nn.Module], apart: Iterable[nn.
         _swapped(tree, apart, lambda owner: now.get(id(owner), owner))
 
 
+def on_state_dict(module: nn.Module) -> bool:
+    """Whether a module has hooks that are called when its state dict is made or loaded."""
+    return any(module.__dict__.get(k) for k in _HOOKS if "state_dict" in k)
+
+
+def bind_to(new: nn.Module, old: nn.Module) -> None:
+    """Bind, in place, what a module has of hooks and methods bound to another, of which it is a copy, to itself."""
+    _swapped(new, (), lambda owner: new if owner is old else owner)
+
+
 def hand_over(old: nn.Module, new: nn.Module) -> None:
     """Move the hooks on calls of `old` to `new`, which takes its place; copies of `old` inside `new` lose
     theirs."""

@@ -43,8 +43,8 @@ def tell_of_missing(
             missing_keys += [k for keys in missing.values() for k in keys if k not in missing_keys]
             warn(
                 f"the state dict comes from a network that was cut in fewer layers: it has tensors of {kind} at "
-                f"{', '.join(present)}, and none at {', '.join(missing)}, which stay as they are here (strict=False) or are "
-                "missing (strict=True): with them this network computes something else; cut the same sites, by select or "
+                f"{', '.join(present)}, and none at {', '.join(missing)}, which are missing, and with strict=False "
+                "stay as they are here, so that this network computes something else; cut the same sites, by select or "
                 "depthwise in the recipe",
                 SurgeryWarning,
             )
