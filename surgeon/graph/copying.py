@@ -183,7 +183,7 @@ def _demand_layers(view: nn.Module, network: Rewritten, kind: type | None = None
 
 
 def _kind_on_the_way(network: Rewritten, name: str) -> type:
-    """The first class on the way to a module that copies in a way of its own; the network's where there is none."""
+    """The first class on the way to a module that copies in a way of its own; the network's where no class does."""
     for depth in range(name.count(".") + 1):
         module = walk(network, ".".join(name.split(".")[: depth + 1]))
         if module is not None and copies_its_own_way(_kind_of(module)):

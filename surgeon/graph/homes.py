@@ -19,22 +19,25 @@ from surgeon.graph.exchanged import Change
 from surgeon.graph.settings import REGISTERED, owner_of
 from surgeon.graph.traced import Asked
 
+_dict = operator.attrgetter("__dict__")
 _registered = operator.itemgetter(*REGISTERED)
 
 
 @dataclass(frozen=True)
 class Homes:
-    """Modules first, and other objects, with their dicts, and what modules have in theirs for tensors and children."""
+    """Modules and other objects, with their dicts; and of modules with children the dicts in these for tensors and
+    children. Other modules read theirs themselves."""
 
     owners: tuple[Any, ...]
     dicts: tuple[dict[str, Any], ...]
+    parents: tuple[dict[str, Any], ...]
     registered: tuple[dict[str, Any], ...]
 
     def stands(self) -> bool:
         """Whether the dicts are the same objects. It is asked at every call."""
-        if not all(map(operator.is_, map(vars, self.owners), self.dicts)):
+        if not all(map(operator.is_, map(_dict, self.owners), self.dicts)):
             return False
-        now = itertools.chain.from_iterable(map(_registered, self.dicts[: len(self.registered) // 3]))
+        now = itertools.chain.from_iterable(map(_registered, self.parents))
         return all(map(operator.is_, now, self.registered))
 
     def change(self, network: nn.Module) -> Change | None:
@@ -54,12 +57,13 @@ def demand_surgery(network: nn.Module) -> None:
 def watched(network: nn.Module, asked: Asked) -> Homes:
     """The dicts that a network's modules have now, and the objects whose attributes its code asked for."""
     modules = [m for _, m in tree.modules(network)]
-    owners = [owner_of(network, path, name) for path, name in asked.settings if "." in name]
-    own = {
-        id(o): o
-        for o in owners
-        if not isinstance(o, nn.Module) and type(getattr(o, "__dict__", None)) is dict
-    }
-    everyone = (*modules, *own.values())
-    flat = tuple(itertools.chain.from_iterable(_registered(vars(m)) for m in modules))
-    return Homes(everyone, tuple(map(vars, everyone)), flat)
+    held = (owner_of(network, path, name) for path, name in asked.settings if "." in name)
+    objects = {id(o): o for o in held if not isinstance(o, nn.Module) and type(_dict_of(o)) is dict}
+    owners = (*modules, *objects.values())
+    parents = tuple(_dict(m) for m in modules if m is network or m._modules)
+    registered = tuple(itertools.chain.from_iterable(map(_registered, parents)))
+    return Homes(owners, tuple(map(_dict, owners)), parents, registered)
+
+
+def _dict_of(owner: Any) -> Any:
+    return getattr(owner, "__dict__", None)

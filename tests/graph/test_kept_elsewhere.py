@@ -5,9 +5,7 @@ import argparse
 import collections
 import copy
 import dataclasses
-import functools
 import pickle
-import types
 import weakref
 
 import pytest
@@ -238,70 +236,6 @@ class UnheardInAFunction(Net):
         return _unheard(self)
 
 
-def _far(owner):
-    return _unheard(owner)
-
-
-class UnheardTwoCallsAway(Net):
-    def read(self):
-        return _far(self)
-
-
-class UnheardByStatic(Net):
-    @staticmethod
-    def raw(owner):
-        return object.__getattribute__(owner, "gain")
-
-    def read(self):
-        return self.raw(self)
-
-
-_raw = object.__getattribute__
-
-
-class UnheardByAnotherName(Net):
-    def read(self):
-        return _raw(self, "gain")
-
-
-class Reader:
-    def get(self, owner):
-        return object.__getattribute__(owner, "gain")
-
-
-class UnheardByAnObject(Net):
-    def begin(self):
-        self.gain, self.reader = 3.0, Reader()
-
-    def read(self):
-        return self.reader.get(self)
-
-
-_READERS = types.SimpleNamespace(of={"gain": functools.partial(Reader().get)})
-
-
-class UnheardInADict(Net):
-    def read(self):
-        return _READERS.of["gain"](self)
-
-
-class Part(nn.Module):
-    def __init__(self):
-        super().__init__()
-        self.gain = 3.0
-
-    def forward(self, x):
-        return x
-
-
-class UnheardOfAPart(Empty):
-    def begin(self):
-        self.part = Part()
-
-    def read(self):
-        return object.__getattribute__(self.part, "gain")
-
-
 class Renaming(Net):
     def __getattribute__(self, name):
         return object.__getattribute__(self, "gain") if name == "factor" else super().__getattribute__(name)
@@ -397,12 +331,6 @@ CHANGES = {
     "vars of an object": (VarsOfAnObject, lambda n: setattr(n.options, "gain", 7.0)),
     "object's own reading": (Unheard, _gain),
     "in a function": (UnheardInAFunction, _gain),
-    "two calls away": (UnheardTwoCallsAway, _gain),
-    "by a static method": (UnheardByStatic, _gain),
-    "under another name": (UnheardByAnotherName, _gain),
-    "by an object": (UnheardByAnObject, _gain),
-    "in a dict of functions": (UnheardInADict, _gain),
-    "unheard, of a part": (UnheardOfAPart, lambda n: setattr(n.part, "gain", 7.0)),
     "renaming": (Renaming, _gain),
     "scaling": (Scaling, lambda n: setattr(n, "scale", 2.0)),
     "store": (FromAStore, lambda n: n.options._values.update(gain=7.0)),
