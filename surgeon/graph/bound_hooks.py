@@ -64,8 +64,12 @@ def on_state_dict(module: nn.Module) -> bool:
 
 
 def bind_to(new: nn.Module, old: nn.Module) -> None:
-    """Bind, in place, what a module has of hooks and methods bound to another, of which it is a copy, to itself."""
-    _swapped(new, (), lambda owner: new if owner is old else owner)
+    """Bind, in place, the hooks on its state dict that a module has from another, of which it is a copy, to itself.
+    Those on calls are handed over."""
+    for name in (k for k in _HOOKS if "state_dict" in k):
+        hooks = new.__dict__.get(name) or {}
+        for key, value in list(hooks.items()):
+            hooks[key] = _bound_to(value, lambda owner: new if owner is old else owner)
 
 
 def hand_over(old: nn.Module, new: nn.Module) -> None:
