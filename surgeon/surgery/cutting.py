@@ -9,12 +9,12 @@ import torch
 from torch import fx, nn
 
 from surgeon.edits import Edit, Plan
-from surgeon.errors import SurgeryError, either, located
+from surgeon.errors import SurgeryError, SurgeryWarning, either, located
 from surgeon.graph.rewritten.module_tree import Displaced, bare, carve, hang, match, open_site, put, shared_in
 from surgeon.graph.rewritten.region import Region
 from surgeon.graph.sites.followed import regions_of
 from surgeon.graph.sites.function_modules import hang_functions
-from surgeon.graph.trees.bound_hooks import bound_in, hand_over, rebind
+from surgeon.graph.trees.bound_hooks import bind_to, bound_in, hand_over, on_state_dict, rebind
 from surgeon.graph.trees.left_alone import left_alone
 from surgeon.graph.trees.parameters import take_after
 from surgeon.methods.base import Operation
@@ -25,6 +25,7 @@ from surgeon.surgery.attempt import Attempt
 from surgeon.surgery.door import Subject
 from surgeon.tensors.instead import Instead
 from surgeon.tensors.memory_format import lay, memory_format_of
+from surgeon.warned import warn
 
 
 def cut(subject: Subject, made: Plan, regions: list[Region], *, copy: bool) -> Attempt:
@@ -128,6 +129,12 @@ def cut_tree(
         if cut.replacement is not None and module is not None:
             if displaced is not None and edit.site not in displaced.modules:
                 displaced.modules[edit.site] = _without_children(module, (*earlier, *edits))
+                if on_state_dict(module) and not blank:
+                    warn(
+                        f"{edit.site}: hooks on its state dict, which know its own tensors, rest with it while "
+                        f"{type(cut.replacement).__name__} stands there; surgeon.revert puts both back",
+                        SurgeryWarning,
+                    )
             hand_over(module, cut.replacement)
             take_after(cut.replacement, module)
             if next(module.parameters(), None) is None:  # it could not say where the new one belongs
@@ -163,6 +170,7 @@ def _without_children(module: nn.Module, edits: Iterable[Edit]) -> nn.Module:
     ours = {e.layer.rpartition(".")[2] for e in edits if e.layer}
     alone = copying.copy(module)
     alone._modules = {k: v for k, v in module._modules.items() if k not in ours}
+    bind_to(alone, module)  # the module itself is given up
     return alone
 
 

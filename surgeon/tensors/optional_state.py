@@ -61,12 +61,16 @@ class OptionalState(Emptied):
         names = [*self._parameters, *(b for b in self._buffers if b not in self._non_persistent_buffers_set)]
         own = {prefix + name for name in names}
         absent = own.isdisjoint(state_dict)  # before: batch norms add a key to state dicts that lack it
+        known = list(
+            missing_keys
+        )  # among them this layer's own, where other layers' are there (`partly_loaded.py`)
         super()._load_from_state_dict(
             state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs
         )
         if absent:
             own -= {prefix + name for name in self.lacking()}
-            missing_keys[:] = [key for key in missing_keys if key not in own]
+            new = missing_keys[len(known) :]
+            missing_keys[:] = [*known, *(key for key in new if key not in own and key not in known)]
 
 
 def tell(text: str) -> None:

@@ -12,17 +12,30 @@ from torch.nn import functional as F
 import surgeon
 
 SIZE = (3, 8, 8)
+
+
+class Slots:
+    __slots__ = ("first", "rest")
+
+    def __init__(self, first, rest):
+        self.first, self.rest = first, rest
+
+
 HOLD = {
     "list": lambda a, b: [a, b],
     "tuple": lambda a, b: ((a, 1), (b, 2)),
     "dict": lambda a, b: {"first": a, "rest": [b]},
     "object": lambda a, b: SimpleNamespace(first=a, rest=(b,)),
+    "slots": lambda a, b: Slots(a, [b]),
+    "slot of the module": lambda a, b: [a, b],
 }
 CALL = {
     "list": lambda held: held,
     "tuple": lambda held: [m for m, _ in held],
     "dict": lambda held: [held["first"], *held["rest"]],
     "object": lambda held: [held.first, *held.rest],
+    "slots": lambda held: [held.first, *held.rest],
+    "slot of the module": lambda held: held,
 }
 
 
@@ -37,6 +50,15 @@ class Net(nn.Module):
         for c in CALL[self.how](self.order):
             x = F.relu(c(x))
         return self.fc(x.mean((2, 3)))
+
+
+class InASlot(Net):
+    __slots__ = ("order",)
+
+
+def network_of(how):
+    torch.manual_seed(0)
+    return (InASlot if how == "slot of the module" else Net)(how).eval()
 
 
 class Parts(nn.Module):
@@ -62,8 +84,7 @@ def x():
 
 @pytest.mark.parametrize("how", HOLD)
 def test_a_folded_network_calls_the_folded_modules(how, x):
-    torch.manual_seed(0)
-    cut = surgeon.apply(Net(how).eval(), "kap", sigma=0.0, input_size=SIZE).eval()
+    cut = surgeon.apply(network_of(how), "kap", sigma=0.0, input_size=SIZE).eval()
     folded = surgeon.fold(cut).eval()
     assert CALL[how](folded.order) == [folded.c1, folded.c2]
     with torch.no_grad():
@@ -72,8 +93,7 @@ def test_a_folded_network_calls_the_folded_modules(how, x):
 
 @pytest.mark.parametrize("how", HOLD)
 def test_a_cut_network_is_copied_pickled_and_reverted(how, x):
-    torch.manual_seed(0)
-    stock = Net(how).eval()
+    stock = network_of(how)
     cut = surgeon.apply(stock, "wm-unsharp", input_size=SIZE).eval()
     assert CALL[how](cut.order) == [cut.c1, cut.c2]
     for again in (pickle.loads(pickle.dumps(cut)), copy.deepcopy(cut)):

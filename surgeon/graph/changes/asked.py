@@ -23,7 +23,9 @@ from surgeon.errors import TraceError
 from surgeon.graph.changes.anchors import walk
 from surgeon.graph.changes.exchanged import Change
 from surgeon.graph.changes.kept_elsewhere import WHOLE, Given, Grown, kept_elsewhere
+from surgeon.graph.changes.read_around import reads_around
 from surgeon.graph.changes.settings import REGISTERED, Settings, objects, settings
+from surgeon.graph.changes.walked import asked_by, without
 from surgeon.graph.measuring.traced import Asked, Example
 from surgeon.graph.trees import tree
 from surgeon.graph.trees.leaves import CONTAINERS, is_leaf
@@ -35,16 +37,11 @@ from surgeon.graph.trees.slots import (
     gets,
     in_slots,
     member_of,
-    reads_around,
     slots_of_class,
 )
 
 _LIBRARIES = ("torch", "surgeon")
 _OF_TORCH = frozenset(nn.Module().__dict__) - {"training"}
-_TYPE = ("dtype", "is_floating_point", "is_complex", "element_size", "itemsize", "type", "is_signed")
-LAYOUT = ("is_contiguous", "stride", "storage_offset", "is_non_overlapping_and_dense", "data_ptr")
-"""Questions about a tensor's layout in memory, which may be answered differently in the next call."""
-
 Types = tuple[tuple[torch.dtype | None, ...], torch.dtype | None]
 """The dtypes of a call: of each input (None if it is not a tensor), and of autocast (None if it is off)."""
 
@@ -58,11 +55,13 @@ class Asking:
         leaves: Iterable[str],
         watching: Callable[[], bool],
         as_found: Callable[[nn.Module, str, Any], bool],
+        ours: Collection[str] = (),
     ) -> None:
         """watching: whether the network's own code runs now, and not surgeon's. as_found: whether a module's attribute
-        is what it was before the trace, and not what the code has set meanwhile."""
+        is what it was before the trace, and not what the code has set meanwhile. ours: as for `trace`."""
         self._thread = threading.get_ident()
         self._watching = watching
+        self._ours = ours
         self._root = root
         self._as_found = as_found
         whole = set(leaves)
@@ -78,9 +77,11 @@ class Asking:
         self._settings: set[tuple[str, str]] = set()
         self._types: set[str] = set()
         self._looked_into: set[str] = set()
+        self._walked: set[str] = set()
         # Asked before `on` patches them.
         self._own = {k for k in self._kinds if gets(k, "__getattribute__")}
-        self._around = {k for k in self._kinds if reads_around(k)}
+        own = (v for m in named.values() for k, v in m.__dict__.items() if k not in _OF_TORCH)
+        self._around = reads_around(self._kinds, own)
         self.by_type = False
 
     @property
@@ -91,6 +92,7 @@ class Asking:
             tuple(sorted(self._types)),
             self.by_type,
             tuple(sorted(self._looked_into)),
+            tuple(sorted(self._walked)),
         )
 
     @contextlib.contextmanager
@@ -152,8 +154,7 @@ class Asking:
                 if self._by_the_network(frame) and frame.f_globals.get("__name__") != "functools":
                     self._note_whole(owner, frame)
             elif name in REGISTERED and isinstance(owner, nn.Module):
-                if self._by_the_network(sys._getframe(1)):
-                    self._note_names(owner, name)
+                return self._gone_through(owner, name, value, sys._getframe(1))
             elif (
                 name not in _OF_TORCH
                 and not name.startswith("__")
@@ -187,9 +188,9 @@ class Asking:
             self._looked_into.add(self._modules[id(value)])
 
     def _read_around(self) -> Iterator[Any]:
-        """The modules and objects whose code reads attributes in a way that is not heard."""
-        modules = [m for m in self._root.modules() if id(m) not in self._leaves]
-        yield from (o for o in (*modules, *self._held) if type(o) in self._around)
+        """All modules and objects, where some code reads attributes in a way that is not heard."""
+        if self._around:
+            yield from (*self._root.modules(), *self._held)
 
     def _note_whole(self, owner: Any, frame: Any) -> None:
         """Write down all attributes that a module or an object has, and that further ones may count."""
@@ -201,13 +202,19 @@ class Asking:
             self._note(owner, name, MISSING, frame)
         self._note(owner, WHOLE, own, frame)
 
-    def _note_names(self, owner: nn.Module, kind: str) -> None:
-        """Write down that further parameters, buffers or children of a module may count."""
+    def _gone_through(self, owner: nn.Module, kind: str, held: dict[str, Any], frame: Any) -> dict[str, Any]:
+        """Write down that further parameters, buffers or children of a module may count, where the network's code goes
+        through them, itself or by a walk of torch's; what it sees of them."""
         path = self._modules.get(id(owner))
-        if path is not None and kind == "_modules":
-            self._looked_into.add(path)
-        elif path is not None:
+        itself = self._by_the_network(frame)
+        if path is None or not (itself or self._by_the_network(asked_by(frame))):
+            return held
+        if kind != "_modules":
             self._settings.add((path, f"{kind}.{WHOLE}"))
+        else:
+            whole = not itself or id(owner) in self._leaves
+            (self._walked if whole else self._looked_into).add(path)
+        return without(held, path, self._ours)
 
     def _note(self, owner: Any, name: str, value: Any, frame: Any) -> None:
         """Write down an attribute that the network's code read."""
@@ -230,7 +237,7 @@ class Asking:
             self._settings.add((path, name))
 
     def _by_the_network(self, frame: Any) -> bool:
-        if threading.get_ident() != self._thread or not self._watching():
+        if frame is None or threading.get_ident() != self._thread or not self._watching():
             return False
         return str(frame.f_globals.get("__name__", "")).partition(".")[0] not in _LIBRARIES
 
@@ -277,32 +284,6 @@ def _put_back(owner: Any, name: str, value: Any) -> None:
         delattr(owner, name)
     else:
         setattr(owner, name, value)
-
-
-def asks_a_type(node: fx.Node) -> bool:
-    """Whether a value that is not a tensor may depend on the dtype of a tensor."""
-    return bool(comes_of(node, _TYPE))
-
-
-def comes_of(node: fx.Node, questions: Collection[str]) -> str:
-    """The first question to a tensor from which a value that is not a tensor was computed; '' if there is no such
-    question.
-
-    The nodes have their `value`, as `ValueTracer` leaves it.
-    """
-    seen: set[fx.Node] = set()
-    todo = [node]
-    while todo:
-        source = todo.pop()
-        if source in seen or isinstance(source.meta.get("value"), torch.Tensor):
-            continue
-        seen.add(source)
-        name = source.args[1] if source.target is getattr and len(source.args) > 1 else source.target
-        asked = getattr(name, "__name__", name)
-        if asked in questions:
-            return str(asked)
-        todo += source.all_input_nodes
-    return ""
 
 
 @dataclass(frozen=True)

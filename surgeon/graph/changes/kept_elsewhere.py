@@ -15,16 +15,10 @@ from typing import Any
 from torch import nn
 
 from surgeon.graph.changes.exchanged import Change
-from surgeon.graph.changes.settings import (
-    IN_ORDER,
-    PLAIN,
-    WITHOUT_ORDER,
-    changed,
-    copied,
-    owner_of,
-    same,
-)
+from surgeon.graph.changes.settings import REGISTERED, changed, owner_of
+from surgeon.graph.measuring.traced import CONSTANTS
 from surgeon.graph.trees.own_attributes import OURS
+from surgeon.graph.trees.remembered import IN_ORDER, PLAIN, WITHOUT_ORDER, copied, same
 from surgeon.graph.trees.slots import MISSING, by_descriptor, gets, in_slots
 
 WHOLE = "__dict__"
@@ -58,24 +52,29 @@ class Given:
 
 @dataclass(frozen=True)
 class Grown:
-    """Objects whose `__dict__` the code read, with the names that were in it; names: as of `Given`."""
+    """Objects whose `__dict__` the code read, and modules' parameters and buffers that it went through, with the names
+    that were there; names: as of `Given`."""
 
     names: tuple[tuple[str, str], ...]
     owners: tuple[Any, ...]
     keys: tuple[frozenset[str], ...]
 
     def stands(self) -> bool:
-        """Whether nothing came. It is asked at every call."""
-        return all(map(_nothing_new, self.owners, self.keys))
+        """Whether nothing came, and no tensor went. It is asked at every call."""
+        return all(map(_as_before, self.owners, self.keys))
 
     def change(self, network: nn.Module) -> Change | None:
-        """Describe the first attribute that came to the objects that stand there now."""
+        """Describe the first attribute that came to the objects that stand there now, or went."""
         for (path, name), before in zip(self.names, self.keys, strict=True):
             owner = owner_of(network, path, name)
-            if owner is not None and not _nothing_new(owner, before):
-                key = min(_names(owner) - before)
+            if owner is not None and not _as_before(owner, before):
                 held = owner if isinstance(owner, dict) else vars(owner)
-                return changed(network, path, name.removesuffix(WHOLE) + key, MISSING, held[key])
+                of_module = name.rpartition(".")[0] in REGISTERED
+                within = "" if of_module else name.removesuffix(WHOLE)
+                for key in sorted(_names(owner) - before):
+                    return changed(network, path, within + key, MISSING, held[key])
+                gone = within + min(before - _names(owner))
+                return Change(f"{path}.{gone}" if path else gone, "it is gone", True)
         return None
 
 
@@ -128,10 +127,14 @@ def _is_plain(value: Any, depth: int = 4) -> bool:
 
 
 def _names(owner: Any) -> frozenset[str]:
-    """The names in a dict, or of an object's own attributes, without those that a rewritten network has for itself."""
-    own = frozenset(owner if isinstance(owner, dict) else vars(owner))
+    """The names of the tensors in a dict of a module's, or of an object's own attributes, without those that a
+    rewritten network has for itself."""
+    if isinstance(owner, dict):
+        return frozenset(k for k, v in owner.items() if v is not None and not k.startswith(CONSTANTS))
+    own = frozenset(vars(owner))
     return own - OURS if isinstance(owner, nn.Module) else own
 
 
-def _nothing_new(owner: Any, before: frozenset[str]) -> bool:
-    return _names(owner) <= before
+def _as_before(owner: Any, before: frozenset[str]) -> bool:
+    now = _names(owner)
+    return now == before if isinstance(owner, dict) else now <= before

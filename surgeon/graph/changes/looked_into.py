@@ -16,6 +16,7 @@ from torch import fx, nn
 
 from surgeon.graph.changes.anchors import inner_of, walk
 from surgeon.graph.changes.exchanged import Change, children
+from surgeon.graph.measuring.traced import Asked
 from surgeon.graph.trees import tree
 from surgeon.graph.trees.leaves import CONTAINERS
 
@@ -36,7 +37,7 @@ class LookedInto:
         """The first that has children of other names. Nobody calls them, so that others of the same names make no
         difference."""
         for path, before in zip(self.paths, self.before, strict=True):
-            module = walk(network, path)
+            module = walk(network, path) if path else network
             if module is None:
                 return Change(path, "it is gone", True)
             now, old = (tuple(n for n, c in d.items() if c is not None) for d in (module._modules, before))
@@ -46,13 +47,13 @@ class LookedInto:
 
 
 def watched(
-    network: nn.Module, names: Iterable[str], opened: Collection[str], graphs: Iterable[fx.Graph]
+    network: nn.Module, asked: Asked, opened: Collection[str], graphs: Iterable[fx.Graph]
 ) -> Iterator[LookedInto]:
-    """What is now in the containers of these names, and in those inside of them; without `opened` ones, of which the
-    graphs call something, and those that are called whole."""
+    """What is now in the containers that code looked into, and in those inside of them; without `opened` ones, of which
+    the graphs call something, and those that are called whole. And what is in all modules that a walk went through."""
     called = {str(n.target) for g in graphs for n in g.nodes if n.op == "call_module"}
     by_path: dict[str, dict[str, Any]] = {}
-    for name in names:
+    for name in asked.looked_into:
         parts = name.split(".") if name else []
         above = [".".join(parts[: i + 1]) for i in range(len(parts))]
         module = walk(network, name) if name else None
@@ -63,6 +64,10 @@ def watched(
             inner = walk(network, path)
             if inner is not None and path not in opened and path not in called:
                 by_path[path] = inner_of(inner)._modules
+    for path in asked.walked:
+        module = walk(network, path) if path else network
+        if module is not None:
+            by_path[path] = inner_of(module)._modules
     if by_path:
         held = tuple(by_path.values())
         yield LookedInto(tuple(by_path), held, tuple(map(dict, held)))

@@ -9,26 +9,22 @@ from __future__ import annotations
 import argparse
 import functools
 import itertools
-import numbers
 import operator
 import sys
-from collections import ChainMap, UserDict, UserList, deque
+from collections import ChainMap, UserDict, UserList
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
 
-import torch
 from torch import nn
 
 from surgeon.graph.changes.anchors import inner_of, walk
 from surgeon.graph.changes.exchanged import Change
 from surgeon.graph.trees import tree
+from surgeon.graph.trees.remembered import IN_ORDER, Seen, copied, in_words, may_change, same
 from surgeon.graph.trees.slots import MISSING, in_slots, slots_of_class
 
-IN_ORDER = (list, tuple, deque)
-WITHOUT_ORDER = (set, frozenset)
-_MUTABLE = (list, deque, set, dict)
 REGISTERED = ("_parameters", "_buffers", "_modules")
 """The dicts of a module that its attributes may be in beside its own."""
 _DEEP = 5
@@ -54,7 +50,7 @@ class Settings:
         now = map(dict.get, self.held, self.keys, itertools.repeat(MISSING))
         if not all(map(operator.is_, now, self.values)):
             again = map(dict.get, self.held, self.keys, itertools.repeat(MISSING))
-            tensors = {place for place, old in self.contents if isinstance(old, _Seen)}  # compared below
+            tensors = {place for place, old in self.contents if isinstance(old, Seen)}  # compared below
             if not all(i in tensors or same(v, self.values[i]) for i, v in enumerate(again)):
                 return False
         return all(same(self.held[i].get(self.keys[i], MISSING), old) for i, old in self.contents)
@@ -89,10 +85,10 @@ def changed(network: nn.Module, path: str, name: str, old: Any, now: Any) -> Cha
             path, f"its {name} is {_origin(now)} that was put on the object, not {kind}'s own", True, way=way
         )
     if old is MISSING:
-        return Change(whole, f"it was set to {_told(now)} after the surgery", True)
+        return Change(whole, f"it was set to {in_words(now)} after the surgery", True)
     if now is MISSING:
-        return Change(whole, f"it was {_told(old)} at the surgery, and is gone", True)
-    return Change(whole, f"{_told(now)} in place of {_told(old)}", True)
+        return Change(whole, f"it was {in_words(old)} at the surgery, and is gone", True)
+    return Change(whole, f"{in_words(now)} in place of {in_words(old)}", True)
 
 
 _TAKE_OFF = (
@@ -205,103 +201,3 @@ def _is_of_settings(value: Any) -> bool:
         return False
     own = getattr(value, "__dict__", None)
     return type(own) is dict or (own is None and any(slots_of_class(kind)))
-
-
-class _Seen:
-    """A tensor as it was. One that was written into, or exchanged, and has the same values counts as the same."""
-
-    def __init__(self, tensor: torch.Tensor) -> None:
-        self.tensor, self.writes = tensor, _writes(tensor)
-        self.values = tensor.detach().clone()
-
-    def __repr__(self) -> str:
-        return repr(self.values)
-
-    def stands(self, now: Any) -> bool:
-        """Whether this is the tensor, with the values that it had."""
-        if now is self.tensor and _writes(now) == self.writes >= 0:
-            return True
-        if not isinstance(now, torch.Tensor) or (now.shape, now.dtype) != (
-            self.values.shape,
-            self.values.dtype,
-        ):
-            return False
-        if now.is_meta or self.values.is_meta:
-            return True  # without values; those that graphs hold are kept aside
-        try:
-            alike = torch.equal(now.detach(), self.values.to(now.device))
-        except (RuntimeError, NotImplementedError):
-            return True  # what stands for a tensor where code is traced or transformed
-        if alike:
-            self.tensor, self.writes = now, _writes(now)
-        return alike
-
-
-def _writes(tensor: torch.Tensor) -> int:
-    """How often a tensor was written into; -1 where nobody counts."""
-    return -1 if tensor.is_inference() else tensor._version
-
-
-def same(now: Any, old: Any) -> bool:
-    """Whether a value is what it was: plain ones and what is in containers by value, others by being the same object,
-    bound methods by their function; tensors by their values."""
-    if now is old:
-        return True
-    if isinstance(old, _Seen):
-        return old.stands(now)
-    # `old` holds a namespace's content as a dict, copied when the graphs were made.
-    if isinstance(now, SimpleNamespace):
-        now = vars(now)
-    if isinstance(now, dict) or isinstance(old, dict):
-        both = isinstance(now, dict) and isinstance(old, dict) and now.keys() == old.keys()
-        return both and all(same(now[k], old[k]) for k in old)
-    if isinstance(old, IN_ORDER):
-        alike = isinstance(now, IN_ORDER) and len(now) == len(old)
-        return alike and all(map(same, now, old))
-    if isinstance(old, WITHOUT_ORDER):
-        return isinstance(now, WITHOUT_ORDER) and now == old
-    if type(now) is not type(old):
-        return False
-    if isinstance(old, functools.partial):
-        return same(now.func, old.func) and same(now.args, old.args) and same(now.keywords, old.keywords)
-    # A bound method is a new object at each access, so that identity says nothing.
-    if hasattr(old, "__func__") and hasattr(old, "__self__"):
-        return now.__func__ is old.__func__
-    return isinstance(old, PLAIN) and bool(now == old)
-
-
-PLAIN = (numbers.Number, str, bytes, slice, range, torch.device)
-
-
-def may_change(value: Any, depth: int = 4) -> bool:
-    if isinstance(value, tuple):
-        return depth > 0 and any(may_change(v, depth - 1) for v in value)
-    return isinstance(value, (*_MUTABLE, SimpleNamespace, functools.partial, torch.Tensor))
-
-
-def copied(value: Any, depth: int = 4) -> Any:
-    """Containers copied, and what is in them as it is, but for tensors, whose values are kept."""
-    if isinstance(value, torch.Tensor):
-        return _Seen(value)
-    if not depth:
-        return value
-    if isinstance(value, functools.partial):
-        args = (copied(v, depth - 1) for v in value.args)
-        named = {k: copied(v, depth - 1) for k, v in value.keywords.items()}
-        return functools.partial(value.func, *args, **named)
-    if isinstance(value, SimpleNamespace):
-        value = vars(value)
-    if isinstance(value, dict):
-        return {k: copied(v, depth - 1) for k, v in value.items()}
-    if isinstance(value, IN_ORDER):
-        return (tuple if isinstance(value, tuple) else list)(copied(v, depth - 1) for v in value)
-    return set(value) if isinstance(value, WITHOUT_ORDER) else value
-
-
-def _told(value: Any) -> str:
-    if value is MISSING:
-        return "nothing"
-    if isinstance(value, (type(None), *PLAIN, _Seen, torch.Tensor, *IN_ORDER, *WITHOUT_ORDER, dict)):
-        text = " ".join(repr(value).split())
-        return text if len(text) <= 60 else f"{text[:60]}…"
-    return str(getattr(value, "__name__", "") or type(value).__name__)

@@ -9,7 +9,7 @@ from torch import nn
 
 from surgeon.graph.trees.leaves import is_leaf
 
-_CHECKED = ("torch", "torchvision", "timm", "surgeon")
+CHECKED = ("torch", "torchvision", "timm", "surgeon")
 """Libraries each of whose models is cut and compared with the stock network (`benchmarks/sweep`)."""
 
 
@@ -35,4 +35,4 @@ def _home(function: Any) -> str:
 
 
 def _of_library(module: str) -> bool:
-    return module.partition(".")[0] in _CHECKED
+    return module.partition(".")[0] in CHECKED

@@ -14,6 +14,8 @@ Example = tuple[tuple[int, ...] | torch.Tensor | None, ...]
 for an input that is not a tensor."""
 PLAIN_CONSTANT = "_plain_constant"
 """The prefix of the names of tensors that a network's code makes without any parameter or buffer."""
+CONSTANTS = ("_tensor_constant", PLAIN_CONSTANT)
+"""The prefixes of the names of all tensors that graphs hold."""
 Behind = Mapping[str, Sequence[str]]
 """Layers that stand after a module, by its name."""
 
@@ -24,13 +26,15 @@ class Asked:
 
     settings: attributes of modules, and of objects that they hold, as (module's name, attribute). types: parameters
     and buffers whose type was asked. by_type: whether code decided by the type of an input or of what it had computed.
-    looked_into: modules whose children the code may have gone through, by name, whether it called any or not.
+    looked_into: modules whose children the code may have gone through, by name, whether it called any or not; walked:
+    those that a walk of torch's went through for it.
     """
 
     settings: tuple[tuple[str, str], ...] = ()
     types: tuple[str, ...] = ()
     by_type: bool = False
     looked_into: tuple[str, ...] = ()
+    walked: tuple[str, ...] = ()
 
     def __or__(self, other: Asked) -> Asked:
         return Asked(
@@ -38,6 +42,7 @@ class Asked:
             tuple(sorted({*self.types, *other.types})),
             self.by_type or other.by_type,
             tuple(sorted({*self.looked_into, *other.looked_into})),
+            tuple(sorted({*self.walked, *other.walked})),
         )
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from torch import fx
 
-from surgeon.graph.changes import anchors, asked, exchanged, geometry, looked_into, ties, unheard
+from surgeon.graph.changes import anchors, asked, exchanged, geometry, homes, looked_into, ties, unheard
 from surgeon.graph.rewritten import classes
 from surgeon.graph.rewritten.compiled import Code, compiled
 from surgeon.graph.rewritten.dispatch import dispatcher
@@ -62,11 +62,10 @@ def listen(network: Rewritten) -> None:
     """Write down how what the code read, or asked for, stands now."""
     network.__dict__["_types"] = asked.types_made_for(network, network._asked, network._example)
     network.__dict__["_read"] = (
+        homes.watched(network, network._asked),
         *exchanged.read(network, network._programs.values()),
         *asked.watched(network, network._asked),
-        *looked_into.watched(
-            network, network._asked.looked_into, network._opened, network._programs.values()
-        ),
+        *looked_into.watched(network, network._asked, network._opened, network._programs.values()),
         classes.watched(network, network._opened, network._stock_class),
         *geometry.watched(network),
         unheard.watched(network._opened),

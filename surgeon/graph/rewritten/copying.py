@@ -15,10 +15,12 @@ import torch
 from torch import fx, nn
 
 from surgeon.errors import SurgeryError
+from surgeon.graph.changes.anchors import walk
 from surgeon.graph.changes.variants import same_argument
 from surgeon.graph.rewritten.compiled import same_code
 from surgeon.graph.tracing import checkpointing
 from surgeon.graph.trees import tree
+from surgeon.graph.trees.apart import copies_its_own_way
 from surgeon.graph.trees.own_attributes import GRAPH_STATE, OURS, OWN
 from surgeon.graph.trees.slots import slots_of
 from surgeon.graph.trees.twin import children
@@ -47,12 +49,30 @@ _OF_ONE = (
 
 
 def fill(new: Rewritten, network: Rewritten, memo: dict[int, Any]) -> None:
-    """Make an empty network a deep copy of another, and one of its class where both run the same code."""
+    """Make an empty network a deep copy of another, and one of its class where both run the same code.
+
+    Raises SurgeryError where a class in it copies in a way of its own that loses layers, or fails with them.
+    """
+    try:
+        _fill(new, network, memo)
+    except SurgeryError:
+        raise
+    except Exception as error:  # what the class's own way raises
+        odd = next((m for _, m in tree.modules(network) if copies_its_own_way(_kind_of(m))), None)
+        if odd is None:
+            raise
+        raise SurgeryError(
+            f"{_kind_of(odd).__name__} copies itself in a way of its own, which fails with layers inside "
+            f"({' '.join(str(error).split())[:200]}): {_ORDER}"
+        ) from error
+
+
+def _fill(new: Rewritten, network: Rewritten, memo: dict[int, Any]) -> None:
     programs = network._programs
     ours = network.__dict__
     if has_own_way(network._stock_class):
         view = copy.deepcopy(network.stock_view(), memo)
-        _demand_layers(view, network)
+        _demand_layers(view, network, network._stock_class)
         _take_over(new, view)
         ours = {k: v for k, v in ours.items() if k in OURS}
     for key, value in ours.items():
@@ -62,6 +82,8 @@ def fill(new: Rewritten, network: Rewritten, memo: dict[int, Any]) -> None:
             new.__dict__[key] = children(value, memo)
             continue
         new.__dict__[key] = value if key == "_stock_class" else copy.deepcopy(value, memo)
+    if ours is network.__dict__:
+        _demand_layers(new, network)
     for key, value in slots_of(network) if ours is network.__dict__ else ():
         object.__setattr__(new, key, copy.deepcopy(value, memo))
     new.__dict__["_graph"] = network._graph
@@ -146,15 +168,33 @@ def _take_over(network: Rewritten, view: nn.Module) -> None:
         object.__setattr__(network, key, value)
 
 
-def _demand_layers(view: nn.Module, network: Rewritten) -> None:
-    """Raise SurgeryError for a copy, as the stock class makes it, in which modules are missing."""
+_ORDER = "copy the network before surgeon.apply, or have its __deepcopy__ copy its modules"
+
+
+def _demand_layers(view: nn.Module, network: Rewritten, kind: type | None = None) -> None:
+    """Raise SurgeryError for a copy in which modules are missing, as a class makes one: `kind`, or that of a module on
+    the way to the missing one."""
     have = {n for n, _ in nn.Module.named_modules(view)}
-    lost = [n for n, _ in nn.Module.named_modules(network) if n not in have]
-    if lost:
+    lost = next((n for n, _ in nn.Module.named_modules(network) if n not in have), None)
+    if lost is not None:
+        kind = kind or _kind_on_the_way(network, lost)
         raise SurgeryError(
-            f"{network._stock_class.__name__} copies itself in a way of its own, in which {lost[0]} is lost: copy the "
-            "network before surgeon.apply, or have its __deepcopy__ copy its modules"
+            f"{kind.__name__} copies itself in a way of its own, in which {lost} is lost: {_ORDER}"
         )
+
+
+def _kind_on_the_way(network: Rewritten, name: str) -> type:
+    """The first class on the way to a module that copies in a way of its own; the network's where no class does."""
+    for depth in range(name.count(".") + 1):
+        module = walk(network, ".".join(name.split(".")[: depth + 1]))
+        if module is not None and copies_its_own_way(_kind_of(module)):
+            return _kind_of(module)
+    return network._stock_class
+
+
+def _kind_of(module: nn.Module) -> type:
+    """The class of a module; of a rewritten network the stock network's."""
+    return module.__dict__.get("_stock_class") or type(module)
 
 
 def state(network: Rewritten) -> tuple[Any, ...]:
@@ -184,6 +224,12 @@ def fill_again(network: Rewritten, kept: tuple[Any, ...]) -> None:
         view.__setstate__(held)
         _take_over(network, view)
     network.__dict__.update(state)
+    for layer in (p.layer for p in network._points if p.layer and walk(network, p.layer) is None):
+        kind = _kind_on_the_way(network, layer)
+        raise SurgeryError(
+            f"the pickle is without {layer}: {kind.__name__} pickles itself in a way of its own, in which it is lost; "
+            "save the network by surgeon.save, or have the class pickle its modules"
+        )
     for key, value in slots.items():
         object.__setattr__(network, key, value)
     network.retrace()

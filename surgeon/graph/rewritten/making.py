@@ -15,6 +15,7 @@ from surgeon.graph.changes import held_tensors
 from surgeon.graph.changes.anchors import walk
 from surgeon.graph.changes.late_code import late
 from surgeon.graph.changes.variants import with_demand
+from surgeon.graph.changes.walked import put_in
 from surgeon.graph.measuring.traced import Example, Traced
 from surgeon.graph.places.attention import parts_of
 from surgeon.graph.places.cuts import cut_graph
@@ -99,6 +100,7 @@ def traced_anew(
             method=method,
             leaves={*(sites - through), *network._leaves, *came.whole},
             watched=came.watched,
+            ours=put_in(network),
             constants=constants,
             example=example,
             behind=behind,

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, NoReturn
 from torch import fx, nn
 
 from surgeon.errors import SurgeryError
-from surgeon.graph.changes import anchors, exchanged, held_tensors
+from surgeon.graph.changes import anchors, exchanged, held_tensors, homes
 from surgeon.graph.changes.asked import of_types
 from surgeon.graph.changes.late_code import code_in
 from surgeon.graph.changes.partly_loaded import tell_of_missing
@@ -138,6 +138,8 @@ class Rewritten(fx.GraphModule):
         works.
         """
         holders = self.__dict__.get("_holders")
+        if holders is None and demand:
+            homes.demand_surgery(self)
         if holders is None or (anchors.stand(holders) and exchanged.stand(self._read)):
             return
         following.follow(self, demand, remake)
@@ -310,13 +312,13 @@ class Rewritten(fx.GraphModule):
         self.anchor(demand=False)
         return super().state_dict(*args, **kwargs)
 
-    def _load_from_state_dict(self, state_dict: Any, prefix: str, local_metadata: Any, *args: Any) -> None:
+    def _load_from_state_dict(self, state: Any, prefix: str, local_metadata: Any, *args: Any) -> None:
         """As of any module; assigned tensors bring the constants of the graphs back from the meta device with them."""
         self.anchor(demand=False)
-        tell_of_missing(self, self._points, state_dict, prefix)
-        super()._load_from_state_dict(state_dict, prefix, local_metadata, *args)
+        super()._load_from_state_dict(state, prefix, local_metadata, *args)
+        tell_of_missing(self, self._points, state, prefix, args[1])  # after strict, the missing keys
         if local_metadata.get("assign_to_params_buffers"):
-            held_tensors.bring_back(self, state_dict)
+            held_tensors.bring_back(self, state)
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Rewritten:
         """As of any module; what its graphs hold as constants, which no state dict has, keeps its

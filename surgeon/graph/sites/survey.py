@@ -55,7 +55,7 @@ def survey(
     """
     witness = Witness(model, input_size) if refused is None else None  # before anything is written into it
     seen = _measured(model, input_size, edits)
-    explorer = _Explorer(model, lambda: seen, input_size, dict(refused or {}))
+    explorer = _Explorer(model, lambda: seen, input_size, dict(refused or {}), _layers(edits))
     regions, hidden = explorer.explored()
     while witness and (more := witness.refuses(regions, explorer.region)):
         explorer.refused |= more
@@ -94,7 +94,7 @@ def find_regions(
     Networks write into attributes of their own while they run: like `survey`, this wants a copy that is thrown away.
     """
     measured = functools.cache(lambda: _measured(model, input_size, edits))
-    return _Explorer(model, measured, input_size, dict(refused or {})).explored()[0]
+    return _Explorer(model, measured, input_size, dict(refused or {}), _layers(edits)).explored()[0]
 
 
 def norm_finder(tree: nn.Module, refused: Mapping[str, str]) -> Callable[[str], nn.Module | None]:
@@ -114,6 +114,10 @@ def norm_finder(tree: nn.Module, refused: Mapping[str, str]) -> Callable[[str], 
         return tree.get_submodule(norm) if norm else None
 
     return norm_after
+
+
+def _layers(edits: Sequence[Edit]) -> frozenset[str]:
+    return frozenset(e.layer for e in edits if e.layer)
 
 
 def _measured(model: nn.Module, input_size: Shape | None, edits: Sequence[Edit]) -> Measured | None:
@@ -137,6 +141,7 @@ class _Explorer:
     measured: Callable[[], Measured | None]
     input_size: Shape | None
     refused: dict[str, str]
+    layers: frozenset[str] = frozenset()
     _questions: bool = False
     """Whether a part that asks whether it is exported gets graphs, which hold for the answer no."""
     _asks: bool = False
@@ -189,6 +194,7 @@ class _Explorer:
             constants=called.values,
             inputs=tuple(called.shapes),
             questions=self._questions,
+            ours={n.removeprefix(prefix) for n in self.layers if n.startswith(prefix)},
         )
         # Of nested modules that keep their code only the outer one is named: its code is what the graph calls.
         traced.opaque |= {n: w for n, w in kept.items() if not _inside(n, {*kept, *traced.opaque})}

@@ -37,6 +37,7 @@ def trace(
     inputs: Iterable[str] = (),
     questions: bool = True,
     watched: Iterable[str] = (),
+    ours: Iterable[str] = (),
 ) -> Traced:
     """Trace one method in both modes.
 
@@ -45,7 +46,8 @@ def trace(
     is called then alone), it is traced with values, for which `behind` tells the layers that are called after
     a module. `inputs`: arguments with a default that are inputs all the same. `questions`: where the method itself asks
     whether it is exported, its graphs hold for the answer no; else it cannot be traced. `watched`: modules
-    whose code must leave nothing on them that a graph would not.
+    whose code must leave nothing on them that a graph would not. `ours`: what a surgery put into the tree, which the
+    code does not see where it goes through modules and tensors.
     The model is left as it was: modes, attributes, buffers.
 
     Raises TraceError when the method itself cannot be traced, with the reason.
@@ -60,6 +62,7 @@ def trace(
         inputs=tuple(inputs),
         given=given,
         watched=frozenset(watched),
+        ours=frozenset(ours),
     )
     leaves = tuple(leaves)
 
@@ -231,6 +234,7 @@ def _tracer(
     inputs: Sequence[str],
     given: Callable[[], Example | None],
     watched: frozenset[str],
+    ours: frozenset[str],
     example: Example | None = None,
     behind: Behind | None = None,
 ) -> LeafTracer:
@@ -239,5 +243,5 @@ def _tracer(
         if example is None
         else ValueTracer(example, behind or {}, kept, method, constants, inputs)
     )
-    tracer.watched = watched
+    tracer.watched, tracer.ours = watched, ours
     return tracer

@@ -66,6 +66,7 @@ class LeafTracer(fx.Tracer):
         self.inputs = tuple(inputs)
         self.given = given
         self.watched: frozenset[str] = frozenset()
+        self.ours: frozenset[str] = frozenset()
         self.thread = threading.get_ident()
         self.failed: tuple[str, Exception] | None = None
         self.hooked: dict[str, str] = {}
@@ -79,7 +80,7 @@ class LeafTracer(fx.Tracer):
         again: dict[nn.Module, list[str]] = {}
         while True:
             self.watch, self.kept = Watch(root, closely), Kept(root)
-            self.asked = Asking(root, self.leaves, self.runs_code, self.kept.is_as_found)
+            self.asked = Asking(root, self.leaves, self.runs_code, self.kept.is_as_found, self.ours)
             try:
                 with self.watch.on(), uncompiled(), refused(again), self.asked.on():
                     with called_whole(root, self._keeps_whole):

@@ -13,7 +13,7 @@ import torch
 from torch import fx, nn
 
 from surgeon.errors import TraceError
-from surgeon.graph.changes.asked import LAYOUT, asks_a_type, comes_of
+from surgeon.graph.changes.asked_of_tensors import LAYOUT, asks_a_type, comes_of
 from surgeon.graph.measuring.traced import Behind, Example
 from surgeon.graph.places.recorded import Recorded
 from surgeon.graph.tracing.image_counts import counts_images

@@ -194,8 +194,9 @@ class _Tensors(TorchDispatchMode):
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.watching = False
+        self._network = network
         self._owned = Owned(network)
-        self._made: dict[int, torch.UntypedStorage] = {}
+        self._made: dict[int, tuple[torch.UntypedStorage, frozenset[str]]] = {}
         self._recorded: dict[int, torch.UntypedStorage] = {}
         self._new: dict[int, torch.UntypedStorage] = {}
         self._left: dict[int, torch.UntypedStorage] = {}
@@ -224,10 +225,29 @@ class _Tensors(TorchDispatchMode):
         return bool(self._owned.name(value)) or (storage is not None and storage._cdata in self._made)
 
     def read(self, value: torch.Tensor) -> None:
-        """A graph holds this tensor: what is written into it from now on would be there at the start, too."""
+        """A graph holds this tensor: what is written into it from now on would be there at the start, too.
+
+        Raises TraceError for one that the code computed from parameters where no graph sees it, or got from them.
+        """
         storage = storage_of(value)
-        if storage is not None:
-            self._recorded[storage._cdata] = storage
+        if storage is None:
+            return
+        for name in () if isinstance(value, nn.Parameter) else sorted(self._sources(value)):
+            path, _, key = name.rpartition(".")
+            if key in self._network.get_submodule(path)._parameters:
+                raise TraceError(
+                    f"it computes with {name} as parameters() or a dict gives it, of which a graph would keep the "
+                    "values; as self.weight they are read at each call"
+                )
+        self._recorded[storage._cdata] = storage
+
+    def _sources(self, value: torch.Tensor) -> frozenset[str]:
+        """The tensors of the network from which a tensor was computed while this was on, or whose memory it has."""
+        storage = storage_of(value)
+        own = self._owned.name(value)
+        if own or storage is None:
+            return frozenset({own} - {""})
+        return self._made.get(storage._cdata, (storage, frozenset[str]()))[1]
 
     def owned(self, value: torch.Tensor) -> str:
         """The tensor of the network whose memory this is, or ''."""
@@ -273,8 +293,9 @@ class _Tensors(TorchDispatchMode):
         # The storage stays with its address, which another tensor could have once it is freed.
         of_it = {s._cdata: s for s in map(storage_of, tree_leaves(result)) if s is not None}
         (self._left if left else self._new).update(of_it)
-        if any(map(self.made_of_network, given)):
-            self._made.update(of_it)
+        sources = frozenset[str]().union(*map(self._sources, given))
+        if sources:
+            self._made.update({key: (storage, sources) for key, storage in of_it.items()})
         return result
 
 

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from surgeon.errors import SurgeryError
 from surgeon.graph.trees.memory import storage_of
+from surgeon.graph.trees.whole_copies import tell_of_others
 
 _WAYS = ("__deepcopy__", "__reduce_ex__", "__reduce__", "__getstate__", "__setstate__", "__new__")
 _KNOWN = ("torch", "surgeon", "builtins")
@@ -53,6 +54,22 @@ def demand_copies(network: nn.Module) -> None:
         except Exception:  # people's code: whoever needs the copy says what it raises
             continue
         demand_apart(new, network, under=name)
+        tell_of_others(new, module, name, way_of(module))
+
+
+def way_of(module: nn.Module) -> str:
+    """Say what of a module's class, of neither torch nor surgeon, defines how it is copied.
+
+    Args:
+        module: The module.
+
+    Returns:
+        As `Net.__deepcopy__`; the class's name where it is written nowhere in it.
+    """
+    kind = type(module)
+    own = (c for c in kind.__mro__ if c.__module__.partition(".")[0] not in _KNOWN)
+    odd = next((w for c in own for w in _WAYS if w in vars(c)), "")
+    return f"{kind.__name__}.{odd}" if odd else kind.__name__
 
 
 def _is_odd(module: nn.Module, known: dict[type, bool]) -> bool:
@@ -104,18 +121,8 @@ def _own(module: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 def _words(under: str, name: str, module: nn.Module, what: str) -> str:
     where = ".".join(n for n in (under, name) if n) or "the network"
-    kind = type(module)
-    odd = next(
-        (
-            w
-            for c in kind.__mro__
-            if c.__module__.partition(".")[0] not in _KNOWN
-            for w in _WAYS
-            if w in vars(c)
-        ),
-        "",
-    )
-    by = f" ({kind.__name__}.{odd})" if odd else ""
+    kind, way = type(module), way_of(module)
+    by = f" ({way})" if way != kind.__name__ else ""
     return (
         f"{where}: a copy of this {kind.__name__} {what}{by}, so that surgery, which works on a copy, would change "
         "the network that it is given; nothing was changed: have copy.deepcopy copy its modules and tensors, or cut a "

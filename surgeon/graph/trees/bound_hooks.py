@@ -58,6 +58,20 @@ def rebind(tree: nn.Module, before: Mapping[str, nn.Module], apart: Iterable[nn.
         _swapped(tree, apart, lambda owner: now.get(id(owner), owner))
 
 
+def on_state_dict(module: nn.Module) -> bool:
+    """Whether a module has hooks that are called when its state dict is made or loaded."""
+    return any(module.__dict__.get(k) for k in _HOOKS if "state_dict" in k)
+
+
+def bind_to(new: nn.Module, old: nn.Module) -> None:
+    """Bind, in place, the hooks on its state dict that a module has from another, of which it is a copy, to itself.
+    Those on calls are handed over."""
+    for name in (k for k in _HOOKS if "state_dict" in k):
+        hooks = new.__dict__.get(name) or {}
+        for key, value in list(hooks.items()):
+            hooks[key] = _bound_to(value, lambda owner: new if owner is old else owner)
+
+
 def hand_over(old: nn.Module, new: nn.Module) -> None:
     """Move the hooks on calls of `old` to `new`, which takes its place; copies of `old` inside `new` lose
     theirs."""

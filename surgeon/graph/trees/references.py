@@ -13,6 +13,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from surgeon.graph.trees.slots import slots_of
+
 _TORCHS = frozenset(nn.Module().__dict__)
 _PLAIN = (str, bytes, int, float, complex, bool, type(None), type, Tensor)
 _DEEPEST = 4
@@ -41,32 +43,41 @@ def refer(tree: nn.Module, now: Mapping[int, nn.Module]) -> None:
         for key, value in _own(holder).items():
             new = _exchanged(value, now, _DEEPEST)
             if new is not value:
-                holder.__dict__[key] = new
+                _set(holder, key, new)
 
 
 def _own(module: nn.Module) -> dict[str, Any]:
-    """A module's attributes, without those that torch makes."""
-    return {k: v for k, v in module.__dict__.items() if k not in _TORCHS and not isinstance(v, _PLAIN)}
+    """A module's attributes, also those in slots, without those that torch makes."""
+    own = (*module.__dict__.items(), *slots_of(module))
+    return {k: v for k, v in own if k not in _TORCHS and not isinstance(v, _PLAIN)}
 
 
-def _inner(value: Any) -> Mapping[Any, Any] | None:
+def _inner(value: Any) -> Mapping[Any, Any]:
     """What is held under keys: by a dict, or by an object as its attributes."""
     if isinstance(value, dict):
         return value
     known = isinstance(value, SimpleNamespace) or not type(value).__module__.startswith(("torch", "surgeon."))
-    own = getattr(value, "__dict__", None) if known and not callable(value) else None
-    return own if type(own) is dict else None
+    if not known or callable(value):
+        return {}
+    own = getattr(value, "__dict__", None)
+    return {**(own if type(own) is dict else {}), **dict(slots_of(value))}
+
+
+def _set(owner: Any, key: Any, value: Any) -> None:
+    """Put a value under a key of a dict, or into an attribute of an object."""
+    if isinstance(owner, dict):
+        owner[key] = value
+    elif key in getattr(owner, "__dict__", {}):
+        owner.__dict__[key] = value
+    else:
+        object.__setattr__(owner, key, value)
 
 
 def _modules(value: Any, depth: int) -> Iterator[nn.Module]:
     if isinstance(value, nn.Module):
         yield value
     elif depth and not isinstance(value, _PLAIN):
-        inner = (
-            value
-            if isinstance(value, (list, tuple, deque, set, frozenset))
-            else (_inner(value) or {}).values()
-        )
+        inner = value if isinstance(value, (list, tuple, deque, set, frozenset)) else _inner(value).values()
         for one in inner:
             yield from _modules(one, depth - 1)
 
@@ -93,9 +104,8 @@ def _exchanged(value: Any, now: Mapping[int, nn.Module], depth: int) -> Any:
             return value
         return type(value)(*made) if hasattr(value, "_fields") else type(value)(made)
     else:
-        inner: Any = _inner(value) or {}
-        for key, one in list(inner.items()):
+        for key, one in list(_inner(value).items()):
             new = _exchanged(one, now, depth - 1)
             if new is not one:
-                inner[key] = new
+                _set(value, key, new)
     return value

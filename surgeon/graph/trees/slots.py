@@ -5,13 +5,11 @@ from __future__ import annotations
 
 import copyreg
 import types
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 MISSING: Any = object()
 _LIBRARIES = ("torch", "surgeon")
-_UNSEEN = "__getattribute__"
-_CALLED = "__call__"
 
 
 def member_of(kind: type, name: str) -> Any:
@@ -53,24 +51,6 @@ def gets(kind: type, method: str) -> bool:
     # a trace in another thread may have wrapped it (`asked.py`)
     own = (getattr(f, "__wrapped__", f) for f in code)
     return any(map(_is_own, own))
-
-
-def reads_around(kind: type) -> bool:
-    """Whether a method of a class, or a function that it names, calls a `__getattribute__` itself, as
-    `object.__getattribute__(self, "gain")`, which nobody hears."""
-    own = (f for c in kind.__mro__ for n, f in vars(c).items() if n == _CALLED or not n.startswith("__"))
-    methods = [*_own_functions(f.fget if isinstance(f, property) else f for f in own)]
-    named = _own_functions(f.__globals__.get(n) for f in methods for n in f.__code__.co_names)
-    return any(_names(f.__code__) for f in (*methods, *named))
-
-
-def _own_functions(values: Iterable[Any]) -> Iterator[types.FunctionType]:
-    return (f for f in values if isinstance(f, types.FunctionType) and _is_own(f))
-
-
-def _names(code: types.CodeType) -> bool:
-    inner = (c for c in code.co_consts if isinstance(c, types.CodeType))
-    return _UNSEEN in code.co_names or any(map(_names, inner))
 
 
 def _is_own(function: Any) -> bool:
