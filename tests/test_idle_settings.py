@@ -190,3 +190,18 @@ def test_alpha_beside_the_search_for_it_is_a_note():
         "step=0.1 and most=2 are of the search for α and change nothing: start=identity leaves α at 0"
     ]
     assert notes(alpha=0.2) == notes(budget=0.05) == []
+
+
+def test_epochs_without_noise_at_a_rate_of_zero_are_told():
+    """As in canl+fast-at, whose parts are each right by themselves."""
+    noisy = Facts(noise=True)
+    given = Training(epochs=5, min_lr=0, noise_share=0.5)
+    (told_once,) = (r for r in without_effect(given, Data(), noisy) if "without a step" in r)
+    assert told_once.startswith("training.min_lr=0 leaves the last 2 of 5 epochs without a step")
+    for other in (
+        Training(epochs=5, min_lr=0, noise_share=1),
+        Training(epochs=5, min_lr=1e-3, noise_share=0.5),
+        Training(epochs=5, min_lr=0, noise_share=0.5, swa=WeightAverage(lr=0.01)),
+    ):
+        assert not [r for r in without_effect(other, Data(), noisy) if "without a step" in r]
+    assert not [r for r in without_effect(given, Data(), Facts()) if "without a step" in r]

@@ -40,6 +40,7 @@ from surgeon.recipe import Evaluation
 from surgeon.report import report
 from surgeon.results.files import RESULT
 from surgeon.store.artifact import folder_of, load
+from surgeon.store.precision import in_float32
 
 PAGE = "report.html"
 
@@ -349,7 +350,7 @@ def network_of(
     path = folder_of(target)
     if path:
         place = path / TRAINED if (path / TRAINED).is_dir() else path
-        return as_said(load(place, allow_code=allow_code), mean, std, record=target)
+        return as_said(in_float32(load(place, allow_code=allow_code), target), mean, std, record=target)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return create_model(

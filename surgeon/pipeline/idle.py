@@ -3,6 +3,7 @@ in the result. `evaluation/unread.py` does so for an evaluation."""
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from surgeon.errors import either
 from surgeon.models.calibration import MOST
 from surgeon.processes import first, world
 from surgeon.recipe import Data, Training
+from surgeon.training.schedule import floor, part_of
 
 CALIBRATION = 1024
 """Calibration images where nobody says how many."""
@@ -113,20 +115,21 @@ def facts(network: nn.Module, sets: Sets, source: str) -> Facts:
 def without_effect(training: Training, data: Data, known: Facts) -> tuple[str, ...]:
     """Name settings that differ from their defaults and change nothing.
 
-    Args:
-        training: settings of the training.
-        data: settings of its images.
-        known: what decides it.
+        Args:
+            training: settings of the training.
+            data: settings of its images.
+            known: what decides it.
 
-    Returns:
-        One sentence for each setting.
+        Returns:
+            One sentence for each setting.
 
-    Examples:
-        >>> from surgeon.recipe import Data, Training
-        >>> without_effect(Training(noise_share=1.0), Data(), Facts())
-        ('training.noise_share=1 changes nothing: the network has no adversarial noise layers',)
-        >>> without_effect(Training(noise_share=1.0), Data(), Facts(noise=True))
-        ()
+        Examples:
+            >>> from surgeon.recipe import Data, Training
+    from surgeon.training.schedule import floor, part_of
+            >>> without_effect(Training(noise_share=1.0), Data(), Facts())
+            ('training.noise_share=1 changes nothing: the network has no adversarial noise layers',)
+            >>> without_effect(Training(noise_share=1.0), Data(), Facts(noise=True))
+            ()
     """
     parts = {"training": training, "data": data}
     remarks = []
@@ -135,6 +138,18 @@ def without_effect(training: Training, data: Data, known: Facts) -> tuple[str, .
         value = getattr(parts[part], key)
         if value != type(parts[part]).model_fields[key].default and applies(training, data, known):
             remarks.append(f"{name}={_written(value)} changes nothing: {why}")
+    quiet = training.epochs - math.ceil(part_of(training.noise_share, training.epochs))
+    if (
+        known.noise
+        and quiet > 0
+        and floor(training) == 0
+        and (training.swa is None or training.swa.lr is None)
+    ):
+        remarks.append(
+            f"training.min_lr=0 leaves the last {quiet} of {training.epochs} epochs without a step: "
+            f"from noise_share={training.noise_share:g} on noise is off and the rate at its lowest; give min_lr or "
+            "noise_share=1"
+        )
     said = "batch_size" in training.model_fields_set
     if said and known.images is not None and training.batch_size > known.images:
         remarks.append(

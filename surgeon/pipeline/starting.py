@@ -17,6 +17,7 @@ from surgeon.models.robustbench import is_robustbench
 from surgeon.pipeline.idle import of_calibration, tell
 from surgeon.recipe import Data, Recipe
 from surgeon.store.artifact import folder_of, load
+from surgeon.store.precision import in_float32
 from surgeon.surgery import apply
 from surgeon.verification import demand, verify
 
@@ -117,7 +118,7 @@ def cut_network(
     tell(label, of_calibration(calibration_count, there, why))
     if place:
         check_uncut(model, recipes)
-        return as_said(load(place, allow_code=allowed), *said, record=model)
+        return as_said(in_float32(load(place, allow_code=allowed), model), *said, record=model)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         stock = create_model(

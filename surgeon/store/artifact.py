@@ -55,6 +55,7 @@ from surgeon.store.folder import (
     tell_unverified,
 )
 from surgeon.store.hooks import told_of_hooks
+from surgeon.store.precision import take_precision
 from surgeon.store.rebuilding import check_operations, rebuilt
 from surgeon.surgery.door import findings
 from surgeon.surgery.parts import demand_uncut, demand_whole
@@ -227,7 +228,7 @@ def load(
             code. No other module is imported, whatever the folder says.
 
     Returns:
-        The network, in evaluation mode.
+        The network, in evaluation mode and in the precision that it was saved in.
 
     Raises:
         ArtifactError: the folder is incomplete, was changed after it was written (hashes), holds a network
@@ -273,6 +274,7 @@ def load(
             network = rebuilt(folder, config, record, model)
         finite = checked.result()
     weights = read_weights(folder / WEIGHTS, names=network.state_dict())
+    take_precision(network, weights)
     with _by_name(architecture, model):
         check_fit(network, weights, str(folder / WEIGHTS))
     if not finite:

@@ -28,6 +28,7 @@ from surgeon.surgery.deciding import Wish, different
 from surgeon.surgery.door import Subject, admitted, check_images, check_plan, sized
 from surgeon.surgery.looking import looked
 from surgeon.surgery.measuring import measured, rehearsed
+from surgeon.surgery.proposed import demand_proposed
 from surgeon.surgery.recording import recorded
 from surgeon.surgery.rewritten import RewrittenModule
 
@@ -84,9 +85,10 @@ def apply(
         The rewritten network, in the training mode of `model`.
 
     Raises:
-        SurgeryError: The plan was made for another network or is too large; the plan needs calibration images
-            and no images are given; the network holds weights that are NaN or infinite; a plan is given together
-            with settings or a warm start; or the rewritten network does not run (the message names the node).
+        SurgeryError: The plan was made for another network, is too large, or says of an edit what surgeon would not
+            propose (edits may be left out); the plan needs calibration images and no images are given; the network
+            holds weights that are NaN or infinite; a plan is given together with settings or a warm start; or the
+            rewritten network does not run (the message names the node).
         DataError: The calibration images have the wrong number of channels, size or type, are not finite, or
             are certainly not normalised as the network's training images were.
         RecipeError: As for `surgeon.plan`.
@@ -127,6 +129,8 @@ def apply(
         options = wish.plans(images is not None, warm_start)
     made = options[-1]
     check_plan(subject, made)
+    if isinstance(recipe, Plan):
+        demand_proposed(subject, made, seen)
     check_images(images, made)
     regions = seen.regions if seen else regions_of(model, made)
     if images is None:

@@ -20,6 +20,7 @@ from surgeon.recipe.worded import with_settings
 from surgeon.surgery.deciding import decide
 from surgeon.surgery.door import admitted
 from surgeon.surgery.looking import looked
+from surgeon.surgery.proposed import noted
 from surgeon.surgery.replaying import replay
 
 
@@ -87,7 +88,7 @@ def plan(
     made = decide(looked(subject, seen), title, by_key, seed=seed, trained=trained, calibrated=calibrated)
     if subject.record is None and any(e.settings.get("changes_channels") for e in made.edits):
         replay(model, made, consume=False)  # which refuses channels that do not fit together
-    return made if calibrated else _with_need(made)
+    return noted(made if calibrated else _with_need(made))
 
 
 def _with_need(made: Plan) -> Plan:

@@ -31,6 +31,7 @@ from surgeon.training.call import check_call
 from surgeon.training.checkpoint import Progress, Run, remembered, resume, store
 from surgeon.training.given_back import given_back
 from surgeon.training.identity import demand_one, identity_of
+from surgeon.training.nonfinite import check_weights
 from surgeon.training.norm_update import update_norms
 from surgeon.training.progress import Bar, Lines, reporter
 from surgeon.training.run_files import BEST, LAST, RunFiles, copied
@@ -101,7 +102,7 @@ def fit(
         One `Epoch` for each epoch: loss, learning rate, validation figures, speed.
 
     Raises:
-        TrainingError: The loss is not finite; the message names epoch, step, learning rate and layer.
+        TrainingError: The loss or a weight is not finite; the message names epoch, step and layer.
         ArgumentError: The device does not exist, or the precision is unknown.
         DataError: There are no images; they do not fit the model, are not finite, or leave [0, 1] where they
             are normalised or attacked; or labels are missing or not among the model's classes.
@@ -285,6 +286,7 @@ class _Training:
                 if stopped:
                     self._stop(stopped)
         at.seconds += time.perf_counter() - began
+        check_weights(self.model, epoch, at.step - 1)
         if self.average is not None:
             self.average.epoch(self.model, epoch)
         validated = self._kept_network(epoch)

@@ -1,4 +1,4 @@
-"""Find the first layer that produced NaN or inf."""
+"""Find the first layer that produced NaN or inf, and weights that are."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
+
+from surgeon.errors import TrainingError
 
 
 @torch.no_grad()
@@ -17,8 +19,7 @@ def first_nonfinite(model: nn.Module, x: Tensor) -> str:
         x: (N, C, H, W), the input that led to a non-finite loss.
 
     Returns:
-        A clause that names the place (the images, a layer's weights or a layer's output), or says that the
-            output of
+        A clause that names the place (the images, a layer's weights or a layer's output), or says that the output of
         every layer is finite, so that the loss itself is at fault.
 
     Examples:
@@ -54,3 +55,23 @@ def first_nonfinite(model: nn.Module, x: Tensor) -> str:
         for hook in hooks:
             hook.remove()
     return places[0] if places else "every layer's output is finite"
+
+
+@torch.no_grad()
+def check_weights(model: nn.Module, epoch: int, step: int) -> None:
+    """Check that a step left all weights finite: a loss need not show it, as of kernel places that see padding alone.
+
+    Args:
+        model: The network.
+        epoch: Number of the epoch.
+        step: Number of the step in it.
+
+    Raises:
+        TrainingError: A weight is NaN or infinite.
+    """
+    name = next((n for n, p in model.named_parameters() if not bool(torch.isfinite(p).all())), "")
+    if name:
+        raise TrainingError(
+            f"the weights {name} are not finite after epoch {epoch}, step {step}, and the loss was: a gradient is not "
+            "finite, as where the network's own code divides by zero, or half precision is too narrow (mixed_precision)"
+        )

@@ -22,8 +22,9 @@ from surgeon.training.augment import augment, mix, mixer
 from surgeon.training.average import Average
 from surgeon.training.batches import Batch, Highest, highest_of
 from surgeon.training.kept_statistics import kept_statistics
-from surgeon.training.nonfinite import first_nonfinite
+from surgeon.training.nonfinite import check_weights, first_nonfinite
 from surgeon.training.objective import Objective, outputs_of
+from surgeon.training.only_padding import OnlyPadding
 from surgeon.training.perturbation import moved, perturbable, without_adversarial_noise, worst_offsets
 from surgeon.training.randomness import NoiseStreams, seed_of
 from surgeon.training.two_rounds import adversarial_noise, noise_layers
@@ -61,6 +62,10 @@ def _told_of_one_value(settings: Training) -> Iterator[None]:
             f"batch_size={settings.batch_size} and accumulate={settings.accumulate} a micro-batch has one image; give "
             "a larger batch_size or a smaller accumulate"
         ) from error
+
+
+_CHECKED = 64
+"""Every so many steps the weights are looked at: a loss need not show that one is not finite."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,11 +141,13 @@ class Step:
                 "awp perturbs whole layers, and FSDP has their weights in parts: train with DDP, or with awp=null"
             )
         self.streams = NoiseStreams(model, self.device)
+        self.padding = OnlyPadding(model, self.device, accelerator.mixed_precision)
         self.mixup: Mixup | None = None
 
     def end(self) -> None:
         """Release the layers' random streams after the last step."""
         self.streams.end()
+        self.padding.end()
 
     def __call__(self, batch: Batch, epoch: int, step: int) -> float:
         """One optimizer step; returns the mean loss over the whole batch."""
@@ -177,6 +184,9 @@ class Step:
         if self.settings.clip_grad is not None:
             self.accelerator.clip_grad_norm_(self.network.parameters(), self.settings.clip_grad)
         self.optimizer.step()
+        self.padding.seen()
+        if step % _CHECKED == 0:
+            check_weights(self.model, epoch, step)
         if self.average is not None:
             self.average.step(self.model)
         return value

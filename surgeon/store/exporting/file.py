@@ -11,7 +11,7 @@ from torch import nn
 
 from surgeon import html
 from surgeon.edits import Plan
-from surgeon.errors import VerificationError
+from surgeon.errors import VerificationError, either
 from surgeon.host import in_own_state
 from surgeon.images import times
 from surgeon.models.facts import name_of
@@ -136,6 +136,15 @@ def export(
                 detail += f"; rounding may make {limit:.1e} in this network"
             check_made = Check(name="equal", ok=difference <= limit, detail=detail)
             if not check_made.ok:
+                if record is not None and record.traits.stochastic == "always":
+                    raise VerificationError(
+                        f"{path} was not written: this {name_of(model)} is random at inference "
+                        f"({', '.join(record.operations)}), so that no two runs agree and a file cannot be checked; "
+                        + either(
+                            "check=False writes it unchecked",
+                            "surgeon.export(…, check=False) in Python writes it unchecked",
+                        )
+                    )
                 raise VerificationError(
                     f"{path} was not written: as {format}, this {name_of(model)} gives other outputs ({detail})"
                 )
