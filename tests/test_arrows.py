@@ -29,6 +29,7 @@ RANKS = (
     ("effects",),
     ("execution",),
     ("edits",),
+    ("plans_made",),
     # torch's state, and what is true of any tensor
     ("host", "values", "extra_state", "kept_modes"),
     # files, and the processes that share a work
@@ -80,6 +81,7 @@ NO_TORCH = (
     "effects",
     "execution",
     "edits",
+    "plans_made",
     "spelling",
     "said",
     "recipe",

@@ -18,6 +18,7 @@ from surgeon.host import in_own_state
 from surgeon.methods.registry import parse
 from surgeon.models.calibration import FEWEST, Calibration, first_copies, gathered
 from surgeon.models.norm_inputs import check_calibration
+from surgeon.plans_made import is_made_here
 from surgeon.progress import step
 from surgeon.recipe.asked import RecipeLike, keyed, operations_of
 from surgeon.recipe.starts import WarmStart, with_starts
@@ -129,7 +130,7 @@ def apply(
         options = wish.plans(images is not None, warm_start)
     made = options[-1]
     check_plan(subject, made)
-    if isinstance(recipe, Plan):
+    if isinstance(recipe, Plan) and not is_made_here(recipe):
         demand_proposed(subject, made, seen)
     check_images(images, made)
     regions = seen.regions if seen else regions_of(model, made)

@@ -14,13 +14,13 @@ from surgeon.graph.sites.survey import Survey
 from surgeon.graph.trees.one_at_a_time import one_at_a_time
 from surgeon.host import in_own_state
 from surgeon.methods.needs import needs_data
+from surgeon.plans_made import noted
 from surgeon.recipe.asked import RecipeLike, keyed, operations_of
 from surgeon.recipe.starts import WarmStart, with_starts
 from surgeon.recipe.worded import with_settings
 from surgeon.surgery.deciding import decide
 from surgeon.surgery.door import admitted
 from surgeon.surgery.looking import looked
-from surgeon.surgery.proposed import noted
 from surgeon.surgery.replaying import replay
 
 

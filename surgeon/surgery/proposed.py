@@ -7,7 +7,6 @@ none of it may be other than what the operation would say.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 from collections.abc import Iterator
 
 from surgeon.edits import Edit, Plan
@@ -17,22 +16,6 @@ from surgeon.methods.registry import parse
 from surgeon.surgery.deciding import decide
 from surgeon.surgery.door import Subject
 from surgeon.surgery.looking import looked
-
-_OWN: set[bytes] = set()
-"""Hashes of the plans that this process made."""
-
-
-def noted(made: Plan) -> Plan:
-    """Note a plan as one that surgeon made, so that its edits need no check.
-
-    Args:
-        made: The plan.
-
-    Returns:
-        The same plan.
-    """
-    _OWN.add(_hash(made))
-    return made
 
 
 def demand_proposed(subject: Subject, made: Plan, seen: Survey | None) -> None:
@@ -48,8 +31,6 @@ def demand_proposed(subject: Subject, made: Plan, seen: Survey | None) -> None:
             names it.
         SelectionError: An operation finds no usable site.
     """
-    if _hash(made) in _OWN:
-        return
     operations = {}
     for key, settings in made.operations.items():
         try:
@@ -109,8 +90,3 @@ def _differing(edit: Edit, alike: list[Edit]) -> str:
 def _short(value: object) -> str:
     text = " ".join(repr(value).split())
     return text if len(text) <= 120 else f"{text[:120]}…"
-
-
-def _hash(made: Plan) -> bytes:
-    text = made.model_dump_json(exclude={"notes", "passed_over", "execution"})
-    return hashlib.sha256(text.encode()).digest()
