@@ -125,7 +125,6 @@ def without_effect(training: Training, data: Data, known: Facts) -> tuple[str, .
 
         Examples:
             >>> from surgeon.recipe import Data, Training
-    from surgeon.training.schedule import floor, part_of
             >>> without_effect(Training(noise_share=1.0), Data(), Facts())
             ('training.noise_share=1 changes nothing: the network has no adversarial noise layers',)
             >>> without_effect(Training(noise_share=1.0), Data(), Facts(noise=True))
