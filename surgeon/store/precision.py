@@ -13,14 +13,15 @@ from surgeon.warned import warn
 def take_precision(network: nn.Module, weights: Mapping[str, Tensor]) -> None:
     """Give a network the floating-point types of the weights that it is about to load.
 
-    Where all weights have one type, tensors that no file holds get it too, as by `network.to(dtype)`.
+    Where all weights have one type, tensors that no file holds get it too, as by `network.to(dtype)`. Types of 8 bits,
+    in which torch computes nothing by itself, are left to loading.
 
     Args:
         network: The network, changed in place.
         weights: Name → tensor.
     """
     own = network.state_dict()
-    types = {k: v.dtype for k, v in weights.items() if k in own and v.is_floating_point()}
+    types = {k: v.dtype for k, v in weights.items() if k in own and v.is_floating_point() and v.itemsize > 1}
     if all(own[k].dtype == dtype or not own[k].is_floating_point() for k, dtype in types.items()):
         return
     if len(set(types.values())) == 1:
