@@ -44,7 +44,10 @@ NOISE = ("anl", "canl", "lat", "gaussian")
 NO_SITE = {
     **{(m, r): why for m, why in NO_NORM.items() for r in NOISE},
     **dict.fromkeys(
-        ((m, "smooth-activation") for m in ("densenet121", "mobilenetv2_100", "efficientnet_b0")),
+        (
+            (m, "smooth-activation")
+            for m in ("densenet121", "mobilenetv2_100", "efficientnet_b0", "inception_v3")
+        ),
         "smooth-activation has no site left",
     ),
     ("convnext_atto", "smooth-activation"): "GELU is no ReLU",

@@ -115,20 +115,20 @@ def facts(network: nn.Module, sets: Sets, source: str) -> Facts:
 def without_effect(training: Training, data: Data, known: Facts) -> tuple[str, ...]:
     """Name settings that differ from their defaults and change nothing.
 
-        Args:
-            training: settings of the training.
-            data: settings of its images.
-            known: what decides it.
+    Args:
+        training: settings of the training.
+        data: settings of its images.
+        known: what decides it.
 
-        Returns:
-            One sentence for each setting.
+    Returns:
+        One sentence for each setting.
 
-        Examples:
-            >>> from surgeon.recipe import Data, Training
-            >>> without_effect(Training(noise_share=1.0), Data(), Facts())
-            ('training.noise_share=1 changes nothing: the network has no adversarial noise layers',)
-            >>> without_effect(Training(noise_share=1.0), Data(), Facts(noise=True))
-            ()
+    Examples:
+        >>> from surgeon.recipe import Data, Training
+        >>> without_effect(Training(noise_share=1.0), Data(), Facts())
+        ('training.noise_share=1 changes nothing: the network has no adversarial noise layers',)
+        >>> without_effect(Training(noise_share=1.0), Data(), Facts(noise=True))
+        ()
     """
     parts = {"training": training, "data": data}
     remarks = []

@@ -31,7 +31,6 @@ from surgeon.training.call import check_call
 from surgeon.training.checkpoint import Progress, Run, remembered, resume, store
 from surgeon.training.given_back import given_back
 from surgeon.training.identity import demand_one, identity_of
-from surgeon.training.nonfinite import check_weights
 from surgeon.training.norm_update import update_norms
 from surgeon.training.progress import Bar, Lines, reporter
 from surgeon.training.run_files import BEST, LAST, RunFiles, copied
@@ -286,7 +285,7 @@ class _Training:
                 if stopped:
                     self._stop(stopped)
         at.seconds += time.perf_counter() - began
-        check_weights(self.model, epoch, at.step - 1)
+        self.step.check(epoch, at.step - 1)
         if self.average is not None:
             self.average.epoch(self.model, epoch)
         validated = self._kept_network(epoch)

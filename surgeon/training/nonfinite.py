@@ -58,13 +58,12 @@ def first_nonfinite(model: nn.Module, x: Tensor) -> str:
 
 
 @torch.no_grad()
-def check_weights(model: nn.Module, epoch: int, step: int) -> None:
+def check_weights(model: nn.Module, place: str) -> None:
     """Check that a step left all weights finite: a loss need not show it, as of kernel places that see padding alone.
 
     Args:
         model: The network.
-        epoch: Number of the epoch.
-        step: Number of the step in it.
+        place: The step, for the message.
 
     Raises:
         TrainingError: A weight is NaN or infinite.
@@ -72,6 +71,6 @@ def check_weights(model: nn.Module, epoch: int, step: int) -> None:
     name = next((n for n, p in model.named_parameters() if not bool(torch.isfinite(p).all())), "")
     if name:
         raise TrainingError(
-            f"the weights {name} are not finite after epoch {epoch}, step {step}, and the loss was: a gradient is not "
-            "finite, as where the network's own code divides by zero, or half precision is too narrow (mixed_precision)"
+            f"weights are not finite {place}: those of {name}, while the loss was finite; try a smaller learning rate, "
+            "clip_grad, warmup_epochs, or float32 in place of half precision"
         )

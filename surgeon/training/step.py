@@ -186,7 +186,7 @@ class Step:
         self.optimizer.step()
         self.padding.seen()
         if step % _CHECKED == 0:
-            check_weights(self.model, epoch, step)
+            self.check(epoch, step)
         if self.average is not None:
             self.average.step(self.model)
         return value
@@ -305,12 +305,18 @@ class Step:
             raise TrainingError("mixup needs to know the number of classes, and the model does not tell it")
         return classes
 
+    def check(self, epoch: int, step: int) -> None:
+        """Check that all weights are finite after a step."""
+        check_weights(self.model, self._place(epoch, step))
+
+    def _place(self, epoch: int, step: int) -> str:
+        return f"in epoch {epoch}, step {step}, at learning rate {self.optimizer.param_groups[0]['lr']:g}"
+
     def _stop(self, value: float, epoch: int, step: int, fed: Tensor | None) -> None:
-        lr = self.optimizer.param_groups[0]["lr"]
         if self.world > 1:
             self.model.eval()  # in training mode, layers would wait for processes that do not run this pass
         where = first_nonfinite(self.model, fed) if fed is not None else "it comes from another process"
         raise TrainingError(
-            f"the loss is {value} in epoch {epoch}, step {step}, at learning rate {lr:g}: {where}; "
+            f"the loss is {value} {self._place(epoch, step)}: {where}; "
             "try a smaller learning rate, clip_grad, or warmup_epochs"
         )

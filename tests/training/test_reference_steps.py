@@ -276,7 +276,11 @@ def test_weights_in_parts_are_not_perturbed():
 
     def step(kind, awp):
         ours = SimpleNamespace(
-            process_index=0, num_processes=2, device=torch.device("cpu"), distributed_type=kind
+            process_index=0,
+            num_processes=2,
+            device=torch.device("cpu"),
+            distributed_type=kind,
+            mixed_precision="no",
         )
         return Step(model, model, optimizer, ours, None, settings("pgd", awp=awp), 0, None, Highest(4))
 
