@@ -122,7 +122,7 @@ def take_graphs(new: Rewritten, network: Rewritten) -> None:
     for name in ("_programs", "_code_of"):
         new.__dict__[name].update(network.__dict__[name])
     new._variants.kept.update(network._variants.kept)
-    own = (t for m in nn.Module.modules(new) for t in (*_sent(m), *m._buffers.values()) if t is not None)
+    own = (t for _, m in tree.modules(new) for t in (*_sent(m), *m._buffers.values()) if t is not None)
     device = next((t.device for t in own), torch.device("cpu"))
     for name in network._constants:
         if name not in new._buffers and (held := network._buffers[name]) is not None:
@@ -174,8 +174,8 @@ _ORDER = "copy the network before surgeon.apply, or have its __deepcopy__ copy i
 def _demand_layers(view: nn.Module, network: Rewritten, kind: type | None = None) -> None:
     """Raise SurgeryError for a copy in which modules are missing, as a class makes one: `kind`, or that of a module on
     the way to the missing one."""
-    have = {n for n, _ in nn.Module.named_modules(view)}
-    lost = next((n for n, _ in nn.Module.named_modules(network) if n not in have), None)
+    have = {n for n, _ in tree.modules(view)}
+    lost = next((n for n, _ in tree.modules(network) if n not in have), None)
     if lost is not None:
         kind = kind or _kind_on_the_way(network, lost)
         raise SurgeryError(

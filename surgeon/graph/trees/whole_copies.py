@@ -17,6 +17,7 @@ from surgeon.errors import SurgeryWarning
 from surgeon.graph.trees.own_attributes import OURS
 from surgeon.graph.trees.remembered import PLAIN, in_words
 from surgeon.graph.trees.slots import MISSING, slots_of
+from surgeon.graph.trees.tree import modules
 from surgeon.values import has_values
 from surgeon.warned import warn
 
@@ -35,11 +36,11 @@ def tell_of_others(new: object, module: nn.Module, under: str, way: str) -> None
     """
     if not isinstance(new, nn.Module):
         return
-    named = dict(nn.Module.named_modules(new))
+    named = dict(modules(new))
     prefix = f"{under}." if under else ""
     differing = [
         f"{prefix}{what}"
-        for name, part in nn.Module.named_modules(module)
+        for name, part in modules(module)
         if name in named
         for what in _differing(name, part, named[name])
     ]
