@@ -28,23 +28,8 @@ from surgeon.graph.trees.twin import children
 if TYPE_CHECKING:
     from surgeon.graph.rewritten.network import Rewritten
 
-_OF_ONE = (
-    "_programs",
-    "_code_of",
-    "_graph",
-    "_variants",
-    "_by_hand",
-    "_holders",
-    "_hung",
-    "_opened",
-    "_read",
-    "_ties",
-    "_asked",
-    "_types",
-    "_remade",
-    "_replica_of",
-    "_told_of_all",
-)
+_COPIED = ("_code", "_lineno_map", "_prologue_start", "_fused", "_aside")
+_OF_ONE = tuple(name for name in OWN if name not in _COPIED)
 """What of a network is its own, and made anew for a copy of it."""
 
 
