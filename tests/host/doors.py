@@ -83,6 +83,7 @@ PLAIN = {
             "merging",
             "namesake",
             "numerals",
+            "plans_made",
             "processes",
             "progress",
             "quantities",
