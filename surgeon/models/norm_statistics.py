@@ -88,6 +88,18 @@ _COUNTS = ("num_batches_tracked",)
 Statistics = list[tuple[nn.Module, dict[str, Tensor]]]
 
 
+def statistics_in(norm: nn.Module) -> dict[str, Tensor]:
+    """Return the tensors of a batch norm's statistics.
+
+    Args:
+        norm: The batch norm.
+
+    Returns:
+        The tensors themselves, by name.
+    """
+    return {k: v for k, v in norm._buffers.items() if v is not None}
+
+
 def separate_statistics(model: nn.Module) -> Statistics:
     """Give every batch norm new tensors for its statistics, with the same values.
 
@@ -100,7 +112,7 @@ def separate_statistics(model: nn.Module) -> Statistics:
     before: Statistics = []
     for module in model.modules():
         if isinstance(module, BatchNorm):
-            given = {k: v for k, v in module._buffers.items() if v is not None}
+            given = statistics_in(module)
             before.append((module, given))
             module._buffers.update({k: v.clone() for k, v in given.items()})
     return before
@@ -140,7 +152,7 @@ def reestimate_statistics(model: nn.Module, images: Tensor, *, batch_size: int =
     check_inputs(images, images.dim() - 1)
     batches = [b for b in images.split(batch_size) if 2 * len(b) >= min(batch_size, len(images))]
     like = next(p for p in model.parameters() if p.is_floating_point())
-    before = [(n.momentum, {k: v.clone() for k, v in n._buffers.items() if v is not None}) for n in norms]
+    before = [(n.momentum, {k: v.clone() for k, v in statistics_in(n).items()}) for n in norms]
     others = left_alone(model, but=set(norms))
     with others, mode(model, False), torch.no_grad(), torch.random.fork_rng(devices=[]):
         try:

@@ -16,7 +16,13 @@ from torch import Tensor, nn
 
 from surgeon.edits import Note
 from surgeon.models.logits import drift_of, logits_of
-from surgeon.models.norm_statistics import put_back, reestimate_statistics, separate_statistics
+from surgeon.models.norm_statistics import (
+    Statistics,
+    put_back,
+    reestimate_statistics,
+    separate_statistics,
+    statistics_in,
+)
 
 _MOVED, _TIMES = 0.8, 3.0
 """Statistics lag if new ones move the logits by 0.8 and by 3 times the drift between two halves."""
@@ -29,11 +35,28 @@ class Reference(NamedTuple):
         stock: The stock network's logits, (N, ...), or None.
         logits: The logits to compare with: the same, or those with re-estimated statistics.
         note: A note if the two differ.
+        statistics: The re-estimated statistics, by batch norm, if the two differ.
     """
 
     stock: Tensor | None
     logits: Tensor | None
     note: Note | None
+    statistics: Statistics | None = None
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Context manager: the stock network is what starts are compared with, and what it was at the end.
+
+        Yields:
+            Nothing.
+        """
+        anew = self.statistics or []
+        before = [(norm, statistics_in(norm)) for norm, _ in anew]
+        try:
+            put_back(anew)
+            yield
+        finally:
+            put_back(before)
 
 
 def reference(stock: nn.Module, fitted: Tensor, held_out: Tensor) -> Reference:
@@ -50,16 +73,21 @@ def reference(stock: nn.Module, fitted: Tensor, held_out: Tensor) -> Reference:
     own = logits_of(stock, held_out)
     if own is None:
         return Reference(None, None, None)
-    whole, first, second = (_anew(stock, part, held_out) for part in (fitted, fitted[::2], fitted[1::2]))
-    moved, chance = drift_of(own, whole, "calibration"), drift_of(first, second, "calibration")
-    if moved is None or chance is None or not moved.relative > max(_MOVED, _TIMES * chance.relative):
+    with statistics_of(stock, fitted) as statistics:
+        whole = logits_of(stock, held_out)
+    moved = drift_of(own, whole, "calibration")
+    if moved is None or not moved.relative > _MOVED:
+        return Reference(own, own, None)
+    first, second = (_anew(stock, half, held_out) for half in (fitted[::2], fitted[1::2]))
+    chance = drift_of(first, second, "calibration")
+    if chance is None or not moved.relative > _TIMES * chance.relative:
         return Reference(own, own, None)
     text = (
         "the network's stored batch-norm statistics lag behind its weights, or are of other "
         "images: with those of the calibration "
         f"images its logits move by {100 * moved.relative:.0f} %; starts are compared with the network as it then is"
     )
-    return Reference(own, whole, Note(code="images", text=text))
+    return Reference(own, whole, Note(code="images", text=text), statistics)
 
 
 def as_it_is(stock: nn.Module, held_out: Tensor) -> Reference:
@@ -77,7 +105,7 @@ def as_it_is(stock: nn.Module, held_out: Tensor) -> Reference:
 
 
 @contextlib.contextmanager
-def statistics_of(stock: nn.Module, images: Tensor) -> Iterator[None]:
+def statistics_of(stock: nn.Module, images: Tensor) -> Iterator[Statistics]:
     """Context manager: the network has batch-norm statistics of the images; its own are restored at the end.
 
     Args:
@@ -85,12 +113,12 @@ def statistics_of(stock: nn.Module, images: Tensor) -> Iterator[None]:
         images: (N, C, H, W).
 
     Yields:
-        Nothing.
+        The statistics of the images, by batch norm.
     """
     before = separate_statistics(stock)
     try:
         reestimate_statistics(stock, images)
-        yield
+        yield [(norm, statistics_in(norm)) for norm, _ in before]
     finally:
         put_back(before)
 

@@ -28,7 +28,7 @@ from surgeon.models.norm_statistics import (
     put_back,
     separate_statistics,
 )
-from surgeon.models.reference import Reference, as_it_is, reference, statistics_of
+from surgeon.models.reference import Reference, as_it_is, reference
 from surgeon.numerals import percent
 from surgeon.progress import step
 from surgeon.surgery.attempt import Attempt
@@ -54,6 +54,18 @@ class Started(NamedTuple):
     choice: Choice | None
     drift: Drift | None
     notes: tuple[Note, ...] = ()
+
+
+class Measured(NamedTuple):
+    """A start on the held-out images.
+
+    Attributes:
+        trial: What came of it.
+        logits: The network's logits there.
+    """
+
+    trial: Trial
+    logits: Tensor | None
 
 
 class AsAsked:
@@ -135,7 +147,7 @@ class Trials:
             self.aim = reference(stock, *parts) if restates(plans[-1]) else as_it_is(stock, parts.held_out)
         self.trials: list[Trial] = []
         self.others: list[Trial] = []
-        self.best: tuple[Attempt, Trial] | None = None
+        self.best: tuple[Attempt, Measured] | None = None
 
     def beside(self, plans: Sequence[Plan]) -> Trials:
         """Return trials of starts that were not asked for, only to report with these what they would keep.
@@ -163,21 +175,21 @@ class Trials:
             attempt: The network after the cut.
         """
         fits = attempt.fits
-        trial = self._trial(self._fitted(attempt) if fits else attempt)
-        if trial is None:
+        measured = self._measured(self._fitted(attempt) if fits else attempt)
+        if measured is None:
             return
         if not fits and attempt.approximates:
             # Re-estimating writes into the norms: keep the stock statistics, in case they were better.
             displaced = attempt.displaced.statistics
             theirs = separate_statistics(attempt.network)
-            again = self._trial(self._fitted(attempt))
-            if again is not None and keeps_more(again.drift, trial.drift):
-                trial = again
+            again = self._measured(self._fitted(attempt))
+            if again is not None and keeps_more(again.trial.drift, measured.trial.drift):
+                measured = again
             else:
                 put_back(theirs)
                 attempt.statistics, attempt.displaced.statistics = 0, displaced
-        if self.best is None or keeps_more(trial.drift, self.best[1].drift):
-            self.best = attempt, trial
+        if self.best is None or keeps_more(measured.trial.drift, self.best[1].trial.drift):
+            self.best = attempt, measured
 
     @property
     def undecided(self) -> bool:
@@ -187,7 +199,7 @@ class Trials:
     def started(self) -> Started:
         """Return the best network, with how it was chosen."""
         assert self.best is not None
-        attempt, used = self.best
+        attempt, (used, logits) = self.best
         number = len(self.parts.held_out)
         choice = Choice(
             fitted=len(self.parts.fitted),
@@ -197,24 +209,23 @@ class Trials:
         )
         drift = used.drift
         if self.aim.note is not None:  # record the drift from the stock network itself
-            logits = logits_of(attempt.network, self.parts.held_out)
             drift = drift_of(self.aim.stock, logits, "calibration") or drift
         notes = (self.aim.note, _note_of_less(used, self.trials), _note_of_more(used, self.others))
         return Started(attempt, choice, drift, tuple(n for n in notes if n is not None))
 
     def _fitted(self, attempt: Attempt) -> Attempt:
         """Fit an attempt to images, with the stock network in the state that starts are compared with."""
-        lags, images = self.aim.note is not None, self.parts.fitted
-        with statistics_of(self.stock, images) if lags else contextlib.nullcontext():
-            return fitted(attempt, self.stock, images, lags=lags)
+        with self.aim.held():
+            return fitted(attempt, self.stock, self.parts.fitted, lags=self.aim.note is not None)
 
-    def _trial(self, attempt: Attempt) -> Trial | None:
+    def _measured(self, attempt: Attempt) -> Measured | None:
         """Measure an attempt on the held-out images."""
-        drift = drift_of(self.aim.logits, logits_of(attempt.network, self.parts.held_out), "calibration")
+        logits = logits_of(attempt.network, self.parts.held_out)
+        drift = drift_of(self.aim.logits, logits, "calibration")
         if drift is None:
             return None
         self.trials.append(Trial(start=start_of(attempt.made), statistics=attempt.statistics, drift=drift))
-        return self.trials[-1]
+        return Measured(self.trials[-1], logits)
 
 
 Starts = AsAsked | Trials
