@@ -161,6 +161,8 @@ class _SoFar:
         """Let an operation, called `key` in the record, propose its edits."""
         proposal = self._proposal(key, operation, context)
         fixed = {s.name: why for s in self.seen.sites if (why := _irreplaceable(s))}
+        # The activation within a norm is no site of its own: the norm still is one when the activation is replaced.
+        fixed |= {s: f"replaced by {by}" for s, by in self.gone.items()}
         mixed = mixed_up(self.seen, self.scratch, proposal.edits)
         usable = [e for e in proposal.edits if not (e.replaces and e.site in fixed) and e.site not in mixed]
         new = [_finished(e, key, self.seed, self.scratch, self.edits) for e in usable]
@@ -201,7 +203,10 @@ class _SoFar:
         """Let an operation propose edits at sites that no earlier operation replaced."""
         usable = [s for s in self.seen.sites if s.name not in self.gone]
         try:
-            return operation.propose(usable, context)
+            proposal = operation.propose(usable, context)
+            if proposal.edits and all(e.site in self.gone for e in proposal.edits):
+                raise SelectionError(f"{operation.name} has no site left")
+            return proposal
         except SelectionError as error:
             asked = [n for n in self.seen.hidden if _asked_for(n, operation)]
             text = _explain(error, self.title, key, self.gone, self.seen, asked)
