@@ -236,3 +236,44 @@ def test_a_folders_network_is_trained_on_digits_of_its_own_size(tmp_path):
     model = surgeon.save(network, tmp_path / "network")
     run = trained(tmp_path / "run", "digits", model, input_size=None, seed=1)
     assert json.loads((run / "settings.json").read_text())["size"] == [1, 16, 16]
+
+
+def test_the_page_beside_an_evaluation_that_was_made_again_is_of_it_or_is_told(tmp_path, capsys):
+    for package in ("torchattacks", "jinja2", "matplotlib"):
+        pytest.importorskip(package)
+    from surgeon.disk.hashes import own_hash
+    from surgeon.evaluation import assess
+    from surgeon.ownership import unsealed
+    from surgeon.pipeline.evaluating import add_page
+    from surgeon.recipe import Evaluation
+    from surgeon.report import report
+    from surgeon.report.origin import origin_of
+
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 3)).eval()
+    images, labels = torch.rand(6, 1, 4, 4), torch.tensor([0, 1, 2] * 2)
+    folder, result = tmp_path / "e", tmp_path / "e/evaluation.json"
+    page = folder / "report.html"
+
+    def again(**made):
+        result.unlink(missing_ok=True)
+        assess(
+            model, images, labels, Evaluation(suite="basic", attacks=("fgsm",), eps=0.1), folder, made=made
+        )
+        capsys.readouterr()
+        add_page(folder)
+        return own_hash(result), capsys.readouterr().err
+
+    for number in (1, 2):
+        of, said = again(machine=f"the {number}")
+        assert origin_of(page) == [of] and said == "" and unsealed(folder) == []
+    page.write_text(page.read_text() + "<!-- my notes -->")
+    add_page(folder)
+    assert capsys.readouterr().err == ""
+    _, said = again(machine="the third")
+    assert f"{page} was not made from the evaluation.json that is there" in said and said.count("\n") == 1
+    assert "my notes" in page.read_text()
+    shutil.copytree(folder, tmp_path / "other")
+    page.unlink()
+    report([folder, tmp_path / "other"], page)
+    of, said = again(machine="the fourth")
+    assert "was not made from" in said and of not in origin_of(page)
