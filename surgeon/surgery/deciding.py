@@ -295,7 +295,7 @@ def _bound_note(key: str, new: Sequence[Edit], size: tuple[int, ...]) -> Note:
 
 
 def _of_first_input(edits: Sequence[Edit], model: nn.Module) -> list[Note]:
-    """Note which inputs of a network the layers at its input do not reach; it is no warning where a call can do without."""
+    """Note which inputs of a network the layers at its input do not reach; no warning where a call can do without."""
     first = first_input(model)
     needed, spared = [n for n in needed_inputs(model) if n != first], spared_inputs(model)
     at_input = list(dict.fromkeys(e.operation for e in edits if e.site == INPUT))
