@@ -41,7 +41,8 @@ def tell_rounding(model: nn.Module, weights: Mapping[str, Tensor], source: str) 
 
 def _rounds(tensor: Tensor, own: object) -> bool:
     """Whether a tensor has other values in the type of the network's own."""
-    plain = isinstance(own, Tensor) and has_values(tensor) and tensor.is_floating_point()
-    if not plain or not own.is_floating_point() or tensor.itemsize <= own.itemsize:
+    if not isinstance(own, Tensor) or not own.is_floating_point() or tensor.itemsize <= own.itemsize:
+        return False
+    if not tensor.is_floating_point() or not has_values(tensor):
         return False
     return bool((tensor.to(own.dtype).to(tensor.dtype) != tensor).any())

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from surgeon.edits import Edit, Growth, Traits
 from surgeon.methods.activation_sites import activations, function_at, numbers_at
 from surgeon.methods.base import Context, Cut, FoldContext, Operation, Proposal, Search
+from surgeon.methods.searching import demand_one_way
 from surgeon.selection import Site
 
 if TYPE_CHECKING:
@@ -42,6 +43,11 @@ class SmoothActivation(Operation):
     to: Literal["silu", "gelu", "softplus"] = "silu"
     beta: float | None = Field(default=None, gt=0, le=10_000)
     budget: float = Field(default=0.01, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        demand_one_way(self, "beta", "budget")
+        return self
 
     def propose(self, sites: Sequence[Site], context: Context) -> Proposal:
         """Propose a smooth function in place of each ReLU; of a norm and ReLU in one, of the ReLU alone.
