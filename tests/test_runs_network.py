@@ -13,6 +13,7 @@ from surgeon.errors import ArtifactError, ModelError, RecipeError
 from surgeon.pipeline.lineage import lineage_of
 from surgeon.recipe import Evaluation, load_recipe
 from tests.chain.changes import exchanged
+from tests.cli.commandline import invoke
 
 for package in ("accelerate", "torchattacks"):
     pytest.importorskip(package)
@@ -79,6 +80,13 @@ def test_another_network_in_a_runs_place_is_not_evaluated_as_the_runs(run, data,
                 evaluated(target, tmp_path / name / "after")
         with pytest.raises(ArtifactError, match="does not hold the network"):
             trained(tmp_path / name / "on", data, copy / "trained")
+        with pytest.raises(ArtifactError, match="does not hold the network"):
+            trained(copy, data)
+        for command in (["export"], ["doctor"], ["inspect"], ["plan", "kap"]):
+            for target in (copy, copy / "trained"):
+                more = ["-o", tmp_path / "x.onnx"] if command == ["export"] else []
+                code, out, err = invoke(*command, target, *more)
+                assert (code, out) == (2, "") and "does not hold the network that the run" in err, command
         shutil.rmtree(copy / "training")  # nothing is left to compare with
         lineage_of(copy)
     alone = shutil.copytree(run / "trained", tmp_path / "alone")  # no run is left to compare with

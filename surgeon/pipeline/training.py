@@ -32,7 +32,7 @@ from surgeon.pipeline.demands import (
     in_order,
     to_train_on,
 )
-from surgeon.pipeline.ended import TRAINED
+from surgeon.pipeline.ended import TRAINED, check_ended
 from surgeon.pipeline.head import check_outputs, outputs_for
 from surgeon.pipeline.idle import CALIBRATION, facts, tell, without_effect
 from surgeon.pipeline.lineage import lineage_of, of_run
@@ -288,6 +288,7 @@ def train(
             # Always from the folder, never the network in memory: a resumed run and an uninterrupted one
             # then start from the same weights.
             _demand_checkpoint(folder, training)
+            check_ended(folder)
             network = load(trained if trained.is_dir() else cut, allow_code=allowed)
             if training.epochs:
                 known = facts(network, sets, data)
