@@ -27,6 +27,8 @@ def number(value: Any) -> Any:
         >>> number("51/255")
         0.2
     """
+    if isinstance(value, bool):
+        raise ValueError(f"{value} is not a number; write for instance 8/255 or 0.5")
     if not isinstance(value, str):
         return value
     if "_" in value:  # Python reads 8_0 as 80

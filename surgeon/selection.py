@@ -84,6 +84,10 @@ class Site(BaseModel):
         default=None, description="of a norm: batch, group, layer, instance, rms, other"
     )
     fused: bool = Field(default=False, description="norm and activation in one module")
+    activation: str = Field(
+        default="",
+        description="of a norm and activation in one: class of the activation; '' where it is no known one",
+    )
     opens: bool = Field(
         default=True, description="a fused module that surgeon can open between norm and activation"
     )

@@ -175,17 +175,30 @@ def test_a_command_tells_them_in_one_line_each(tmp_path):
     ]
 
 
-def test_alpha_beside_the_search_for_it_is_a_note():
+def test_a_value_beside_the_search_for_it_is_refused():
     import surgeon
+    from surgeon.errors import RecipeError
+    from surgeon.methods import parse
+    from surgeon.recipe import load_recipe
 
     network = surgeon.create_model("zoo/lenet5", input_size=(1, 32, 32))
 
     def notes(**settings):
         return [n.text for n in surgeon.plan(network, "meansparse", **settings).notes if n.code == "idle"]
 
-    assert notes(alpha=0.2, budget=0.05) == [
-        "budget=0.05 is of the search for α and changes nothing: alpha=0.2 is given"
-    ]
+    given = {"alpha": 0.2, "budget": 0.05, "step": 0.1}
+    both = (
+        r"alpha=0\.2 is given, and budget=0\.05 and step=0\.1 are of its search: leave one or the other out"
+    )
+    with pytest.raises(RecipeError, match=both):
+        notes(**given)
+    with pytest.raises(RecipeError, match=both):
+        load_recipe("meansparse", [f"meansparse.{k}={v}" for k, v in given.items()])
+    with pytest.raises(RecipeError, match=r"beta=2 is given, and budget=0\.1 is of its search"):
+        parse({"op": "smooth-activation", "beta": 2.0, "budget": 0.1})
+    # What an earlier surgery recorded loads: a record names every field.
+    written = {**parse({"op": "meansparse", "alpha": 0.2}).model_dump(mode="json"), "budget": 0.05}
+    assert parse(written).budget == 0.05
     assert notes(start="identity", step=0.1, most=2.0) == [
         "step=0.1 and most=2 are of the search for α and change nothing: start=identity leaves α at 0"
     ]

@@ -78,3 +78,99 @@ def test_an_evaluation_goes_on_where_its_images_were_moved(tmp_path, tiny):
     assert again.data["source"] == "/b"
     with pytest.raises(ArtifactError, match=r"other settings \(data\)"):
         assess(tiny, images.flip(0), labels, settings, tmp_path / "e", data={"source": "/b"})
+
+
+def moved(place):
+    """Move a folder or a file, and give its new place."""
+    return str(place.rename(place.with_name(f"moved-{place.name}")))
+
+
+def test_a_run_goes_on_where_its_weights_and_the_network_that_it_began_with_were_moved(tmp_path):
+    import surgeon
+
+    network = surgeon.create_model("zoo/lenet5", num_classes=10, input_size=(1, 28, 28))
+    surgeon.save(network, tmp_path / "net")
+    weights = tmp_path / "w.safetensors"
+    shutil.copy(tmp_path / "net/model.safetensors", weights)
+    before = start(tmp_path / "run", weights=str(weights))
+    assert start(tmp_path / "run", weights=moved(weights)).history[0].loss == before.history[0].loss
+    record = json.loads((tmp_path / "run/settings.json").read_text())
+    assert record["weights"] == str(tmp_path / "moved-w.safetensors")
+    with pytest.raises(ArtifactError, match=r"other settings \(weights\)"):
+        start(tmp_path / "run")
+    before = go_on(tmp_path / "on", tmp_path / "net")
+    assert go_on(tmp_path / "on", moved(tmp_path / "net")).history[0].loss == before.history[0].loss
+    surgeon.save(
+        surgeon.create_model("zoo/lenet5", num_classes=10, input_size=(1, 28, 28)), tmp_path / "else"
+    )
+    with pytest.raises(
+        ArtifactError, match=r"the model of .*else \(other contents\); it was made from .*moved-net"
+    ):
+        go_on(tmp_path / "on", tmp_path / "else")
+
+
+def go_on(folder, model):
+    from surgeon.pipeline import train
+
+    return train(
+        [load_recipe("plain", ["training.epochs=1", "training.batch_size=8"])],
+        str(model),
+        folder,
+        data="digits",
+        input_size=(1, 28, 28),
+        device="cpu",
+    )
+
+
+def test_a_study_goes_on_where_its_images_and_weights_were_moved_and_with_no_others(tmp_path):
+    pytest.importorskip("torchattacks")
+    import surgeon
+    from surgeon.pipeline import study, verify_folder
+
+    recipe = load_recipe("kap", ["training.epochs=1", "training.batch_size=32"])
+    data, weights, folder = (
+        pictures(tmp_path / "data", 0, count=40),
+        tmp_path / "w.safetensors",
+        tmp_path / "study",
+    )
+    surgeon.save(surgeon.create_model("zoo/lenet5", num_classes=2, input_size=(1, 28, 28)), tmp_path / "net")
+    shutil.copy(tmp_path / "net/model.safetensors", weights)
+    given = {"evaluation": BASIC, "device": "cpu", "input_size": (1, 28, 28)}
+    table = study([recipe], "zoo/lenet5", folder, data=str(data), weights=str(weights), **given)
+    shutil.rmtree(folder / "placebo-fine-tuned")
+    (folder / "table.json").unlink()
+    data, weights = moved(data), moved(weights)
+    assert study([recipe], "zoo/lenet5", folder, data=data, weights=weights, **given) == table
+    said = json.loads((folder / "study.json").read_text())["given"]
+    assert (said["data"], said["weights"]) == (data, weights)
+    assert [c for c in verify_folder(folder) if not c.ok] == []
+    other = pictures(tmp_path / "other", 1, count=40)
+    with pytest.raises(
+        ArtifactError, match=r"the training images of .*other \(other .*it was made from .*moved-data"
+    ):
+        study([recipe], "zoo/lenet5", folder, data=str(other), weights=weights, **given)
+    assert json.loads((folder / "study.json").read_text())["given"] == said
+    with pytest.raises(ArtifactError, match=r"holds a study with other settings \(given\)"):
+        study([recipe], "zoo/lenet5", folder, data=data, **given)
+
+
+def test_a_reproduction_goes_on_where_its_images_were_moved_and_with_no_others(tmp_path):
+    pytest.importorskip("torchattacks")
+    from surgeon.pipeline import reproduce, verify_folder
+    from tests.protocol.test_reproducing import PROTOCOL
+
+    data, folder = pictures(tmp_path / "data", 0, count=40), tmp_path / "reproduced"
+    given = {"budget": "smoke", "input_size": (1, 28, 28), "device": "cpu", "seeds": 1}
+    reproduce(PROTOCOL, folder, rows=["kap"], data=str(data), **given)
+    data = moved(data)
+    other = pictures(tmp_path / "other", 1, count=40)
+    with pytest.raises(
+        ArtifactError, match=r"the training images of .*other \(other .*it was made from .*data"
+    ):
+        reproduce(PROTOCOL, folder, data=str(other), **given)
+    found = reproduce(PROTOCOL, folder, data=data, **given)
+    assert {r.row for r in found.runs} == {"kap", "stock"}
+    assert json.loads((folder / "protocol.json").read_text())["data"] == data
+    runs = [folder / "work" / row / "0/settings.json" for row in ("kap", "stock")]
+    assert {json.loads(r.read_text())["data"] for r in runs} == {data}
+    assert [c for c in verify_folder(folder) if c.ok is False] == []

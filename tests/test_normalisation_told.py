@@ -1,5 +1,7 @@
 """An evaluation says how images were normalised where nothing records it, and where weights contradict it."""
 
+import warnings
+
 import pytest
 import torch
 
@@ -77,3 +79,36 @@ def test_a_file_of_weights_does_not_say_how_it_was_trained(images, tmp_path):
     )
     (said,) = [n for n in found.notes if "is not recorded" in n]
     assert "normalised by mean 0.485, 0.456, 0.406" in said and "as resnet18 is configured" in said
+
+
+def test_a_normalisation_that_is_not_the_configurations_is_told_by_fit_and_by_evaluate(images):
+    from surgeon.data import Images
+    from surgeon.errors import CalibrationWarning
+    from surgeon.evaluation import Attack, Normalized, evaluate
+    from surgeon.models import normalization_of
+    from surgeon.recipe import Training
+    from surgeon.training import fit
+
+    model = network(images)
+    mean, std = normalization_of(model)
+    labels = torch.arange(len(images)) % 10
+    attacks = [Attack(name="fgsm", kind="fgsm", eps=0.01)]
+
+    def warned(normalize):
+        said = []
+        for do in (
+            lambda: fit(model, Images(images, labels), None, settings, normalize=normalize, **quiet),
+            lambda: evaluate(Normalized(model, *(normalize or ())), images, labels, attacks),
+        ):
+            with warnings.catch_warnings(record=True) as seen:
+                warnings.simplefilter("always")
+                do()
+            said.append([str(w.message) for w in seen if w.category is CalibrationWarning])
+        return said
+
+    settings, quiet = Training(epochs=0, batch_size=8), {"device": "cpu", "progress": False}
+    assert warned((mean, std)) == [[], []]
+    for other in ((std, mean), None):
+        (by_fit,), (by_evaluate,) = warned(other)
+        assert "by the configuration of resnet18, which surgeon.save writes" in by_fit
+        assert "if it was trained so, give surgeon.evaluation.Normalized(model, (0.485" in by_evaluate

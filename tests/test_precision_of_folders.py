@@ -61,3 +61,35 @@ def test_what_works_in_float32_says_so(stock):
         assert next(in_float32(stock.double(), "here").parameters()).dtype == torch.float32
     with pytest.warns(ArtifactWarning, match="here is in bfloat16: the network is used in float32$"):
         in_float32(stock.bfloat16(), "here")
+
+
+def test_a_file_in_a_higher_precision_than_the_network_says_that_it_is_rounded(stock, tmp_path):
+    exact = {k: v.double() for k, v in stock.state_dict().items()}
+    torch.save(exact, tmp_path / "exact.pt")
+    surgeon.load_weights(surgeon.create_model("zoo/lenet5"), tmp_path / "exact.pt")  # nothing is rounded
+    torch.save({**exact, "fc1.weight": exact["fc1.weight"] * (1 + 1e-9)}, tmp_path / "w.pt")
+    said = (
+        r"w.pt is in float64, and the network in float32: 1 of 10 tensors, the first fc1.weight, are rounded"
+    )
+    with pytest.warns(ArtifactWarning, match=said):
+        surgeon.load_weights(surgeon.create_model("zoo/lenet5"), tmp_path / "w.pt")
+    with pytest.warns(ArtifactWarning, match=said):
+        surgeon.create_model("zoo/lenet5", weights=str(tmp_path / "w.pt"))
+    torch.save({k: v.bfloat16() for k, v in exact.items()}, tmp_path / "half.pt")
+    surgeon.load_weights(surgeon.create_model("zoo/lenet5"), tmp_path / "half.pt")
+
+
+def test_a_conversion_says_in_which_precision_it_was_made(stock, tmp_path):
+    from surgeon.pipeline.conversion import read_conversion
+    from tests.cli.commandline import invoke
+
+    for dtype, said in ((torch.bfloat16, ["bfloat16"]), (torch.float32, [])):
+        name = str(dtype).removeprefix("torch.")
+        surgeon.save(stock.to(dtype), tmp_path / name)
+        out = tmp_path / f"{name}-kap"
+        code, shown, err = invoke("convert", "kap", tmp_path / name, "-o", out)
+        assert code == 0, err
+        notes = [n for n in read_conversion(out).notes if "it was cut, fitted and measured" in n]
+        assert [n.split(": ")[0] for n in notes] == [f"{tmp_path / name} is in {t}" for t in said]
+        assert ("it was cut, fitted and measured" in " ".join(shown.split())) is bool(said)
+        assert surgeon.load(out).conv1.weight.dtype == dtype

@@ -13,6 +13,7 @@ from surgeon.errors import ArtifactError, ModelError, RecipeError
 from surgeon.pipeline.lineage import lineage_of
 from surgeon.recipe import Evaluation, load_recipe
 from tests.chain.changes import exchanged
+from tests.cli.commandline import invoke
 
 for package in ("accelerate", "torchattacks"):
     pytest.importorskip(package)
@@ -79,6 +80,13 @@ def test_another_network_in_a_runs_place_is_not_evaluated_as_the_runs(run, data,
                 evaluated(target, tmp_path / name / "after")
         with pytest.raises(ArtifactError, match="does not hold the network"):
             trained(tmp_path / name / "on", data, copy / "trained")
+        with pytest.raises(ArtifactError, match="does not hold the network"):
+            trained(copy, data)
+        for command in (["export"], ["doctor"], ["inspect"], ["plan", "kap"]):
+            for target in (copy, copy / "trained"):
+                more = ["-o", tmp_path / "x.onnx"] if command == ["export"] else []
+                code, out, err = invoke(*command, target, *more)
+                assert (code, out) == (2, "") and "does not hold the network that the run" in err, command
         shutil.rmtree(copy / "training")  # nothing is left to compare with
         lineage_of(copy)
     alone = shutil.copytree(run / "trained", tmp_path / "alone")  # no run is left to compare with
@@ -236,3 +244,44 @@ def test_a_folders_network_is_trained_on_digits_of_its_own_size(tmp_path):
     model = surgeon.save(network, tmp_path / "network")
     run = trained(tmp_path / "run", "digits", model, input_size=None, seed=1)
     assert json.loads((run / "settings.json").read_text())["size"] == [1, 16, 16]
+
+
+def test_the_page_beside_an_evaluation_that_was_made_again_is_of_it_or_is_told(tmp_path, capsys):
+    for package in ("torchattacks", "jinja2", "matplotlib"):
+        pytest.importorskip(package)
+    from surgeon.disk.hashes import own_hash
+    from surgeon.evaluation import assess
+    from surgeon.ownership import unsealed
+    from surgeon.pipeline.evaluating import add_page
+    from surgeon.recipe import Evaluation
+    from surgeon.report import report
+    from surgeon.report.origin import origin_of
+
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 3)).eval()
+    images, labels = torch.rand(6, 1, 4, 4), torch.tensor([0, 1, 2] * 2)
+    folder, result = tmp_path / "e", tmp_path / "e/evaluation.json"
+    page = folder / "report.html"
+
+    def again(**made):
+        result.unlink(missing_ok=True)
+        assess(
+            model, images, labels, Evaluation(suite="basic", attacks=("fgsm",), eps=0.1), folder, made=made
+        )
+        capsys.readouterr()
+        add_page(folder)
+        return own_hash(result), capsys.readouterr().err
+
+    for number in (1, 2):
+        of, said = again(machine=f"the {number}")
+        assert origin_of(page) == [of] and said == "" and unsealed(folder) == []
+    page.write_text(page.read_text() + "<!-- my notes -->")
+    add_page(folder)
+    assert capsys.readouterr().err == ""
+    _, said = again(machine="the third")
+    assert f"{page} was not made from the evaluation.json that is there" in said and said.count("\n") == 1
+    assert "my notes" in page.read_text()
+    shutil.copytree(folder, tmp_path / "other")
+    page.unlink()
+    report([folder, tmp_path / "other"], page)
+    of, said = again(machine="the fourth")
+    assert "was not made from" in said and of not in origin_of(page)

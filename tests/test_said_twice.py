@@ -83,3 +83,38 @@ def test_the_command_line_names_both(line, both, tmp_path, monkeypatch):
     code, _, told = invoke(*line.split())
     assert code == 2 and all(b in told for b in both) and "Traceback" not in told
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "both"),
+    [
+        (["train", "plain", "zoo/lenet5", "--seed", "1", "--seed", "2", "-o", "x"], "--seed 1 and --seed 2"),
+        (["train", "plain", "zoo/lenet5", "-o", "x", "-o", "y"], "--output x and --output y"),
+        (
+            ["evaluate", "zoo/lenet5", "--suite", "basic", "--suite=quick", "-o", "x"],
+            "--suite basic and --suite quick",
+        ),
+        (["evaluate", "zoo/lenet5", "--beyond", "--no-beyond", "-o", "x"], "--beyond and --no-beyond"),
+        (
+            ["train", "plain", "zoo/lenet5", "--epochs", "1", "--epochs", "2", "-o", "x"],
+            "--epochs 1 and --epochs 2",
+        ),
+        (
+            ["reproduce", "run", "kap/table1", "--budget", "smoke", "--budget", "small", "-o", "x"],
+            "--budget smoke and",
+        ),
+    ],
+)
+def test_an_option_is_given_one_value(arguments, both, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = invoke(*arguments)
+    assert (code, out) == (2, "") and both in err and "say two things of one option" in err
+    assert err.count("\n") == 1 and not [*tmp_path.iterdir()]
+
+
+def test_an_option_that_says_one_thing_twice_and_one_that_may_stand_several_times_are_taken():
+    code, out, err = invoke(
+        "inspect", "zoo/lenet5", "--kind", "conv", "--kind", "conv", "--include", "conv1", "--include", "c*"
+    )
+    assert code == 0 and "conv2" in out, err
+    assert invoke("plan", "--help")[0] == 0

@@ -12,6 +12,7 @@ from typing import Any
 import click
 
 import surgeon
+from surgeon.cli.once import check_once
 from surgeon.errors import (
     ArtifactWarning,
     CalibrationWarning,
@@ -99,7 +100,10 @@ class Commands(click.Group):
 
         if args and args[0] not in COMMANDS and not args[0].startswith("-") and not ctx.resilient_parsing:
             ctx.fail(f"no command {args[0]!r}; {nearest(args[0], COMMANDS)}")
-        return super().resolve_command(ctx, args)
+        name, command, rest = super().resolve_command(ctx, args)
+        if command is not None and not ctx.resilient_parsing:
+            check_once(command, name, rest, ctx)
+        return name, command, rest
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         if "--debug" in args:  # of the group, and accepted behind the command too

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 @options.json_option
 def command(output: str | None, overwrite: bool, seed: int, quick: bool, as_json: bool) -> None:
     """The whole job on scikit-learn's digits: train, rewrite by each method, fine-tune, attack, compare."""
-    import json
 
     from surgeon.cli.tables import console
     from surgeon.demo import EPS, SIGMA, STEPS, run
@@ -29,7 +28,7 @@ def command(output: str | None, overwrite: bool, seed: int, quick: bool, as_json
     with options.json_alone(as_json):
         rows = run(folder, seed=seed, quick=quick, overwrite=overwrite)
     if as_json:
-        click.echo(json.dumps([r.model_dump() for r in rows], indent=2))
+        options.echo_json([r.model_dump() for r in rows])
         return
     console().print(_table(rows))
     console().print(

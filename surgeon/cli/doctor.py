@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
@@ -32,7 +31,7 @@ def command(model: str, as_json: bool, **model_options: Any) -> None:
     network = networks.load_model(model, **model_options)
     checks = examine(network, input_size=model_options["input_size"])
     if as_json:
-        click.echo(json.dumps([c.model_dump(mode="json") for c in checks], indent=2))
+        options.echo_json([c.model_dump(mode="json") for c in checks])
     else:
         console().print(checks_table(checks))
     if any(c.ok is False for c in checks):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -156,7 +155,7 @@ def command(target: str, as_json: bool, strict: bool, **given: Any) -> None:
         assessment = evaluate_target(target, given.pop("output"), settings, **given)
         if first:
             if as_json:
-                click.echo(json.dumps(assessment.model_dump(mode="json"), indent=2))
+                options.echo_json(assessment.model_dump(mode="json"))
             else:
                 console().print(assessment_table(assessment))
     if strict and (assessment.reliable is False or assessment.summary.headline is None):

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from surgeon.cli import networks, options
@@ -50,7 +48,7 @@ def command(
             "stock": left is None and changed_by_fold(folded) is None,
             "check": check.model_dump(mode="json"),
         }
-        click.echo(json.dumps(content, indent=2))
+        options.echo_json(content)
         return
     kind = type(folded).__name__
     what = f"{len(left.edits)} edits left" if left else f"a stock {kind}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any, get_args
 
 import click
@@ -53,7 +52,7 @@ def command(
             "sites": [s.model_dump(mode="json") for s in listed],
             "surgery": record.model_dump(mode="json") if record else None,
         }
-        click.echo(json.dumps(content, indent=2))
+        options.echo_json(content)
         return
     if record:
         console().print(plan_table(record))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from surgeon.cli import options
@@ -21,4 +19,7 @@ def command(pattern: str, as_json: bool) -> None:
     if not models:
         wider = f"; '*{pattern.lower()}*' lists all with it in their names" if "*" not in pattern else ""
         raise ModelError(f"no model matches {pattern!r}; {nearest(pattern.strip('*'), list_models())}{wider}")
-    click.echo(json.dumps(models, indent=2) if as_json else "\n".join(models))
+    if as_json:
+        options.echo_json(models)
+    else:
+        click.echo("\n".join(models))

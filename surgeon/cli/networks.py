@@ -46,6 +46,7 @@ def load_model(
 
     import surgeon
     from surgeon.models.normalisation import as_said
+    from surgeon.pipeline.ended import check_ended
     from surgeon.store.hub import folder_of
 
     torch.manual_seed(seed)
@@ -65,6 +66,7 @@ def load_model(
             raise ModelError(
                 f"{name} is a folder, which fixes its network: {', '.join(useless)} cannot change it"
             )
+        check_ended(Path(name))
         return as_said(surgeon.load(name, allow_code=allow_code), mean, std, record=name)
     return surgeon.create_model(
         name,
@@ -91,11 +93,16 @@ def trained(name: str, given: Mapping[str, Any]) -> bool | None:
 
 
 def load_folder(name: str, allow_code: tuple[str, ...] = ()) -> nn.Module:
-    """The network in a folder that surgeon wrote, or in its repository (`hf-hub:owner/name`)."""
+    """The network in a folder that surgeon wrote, or in its repository (`hf-hub:owner/name`).
+
+    Raises ArtifactError for a folder that is not one of surgeon's, and for a run in whose place another network lies.
+    """
     import surgeon
+    from surgeon.pipeline.ended import check_ended
 
     code_lies_here(name, allow_code)
     _quiet_downloads(name)
+    check_ended(Path(name))
     return surgeon.load(name, allow_code=allow_code)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import json
+import math
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -204,3 +206,17 @@ def output_option(*, required: bool) -> Callable[..., Any]:
 def json_alone(as_json: bool) -> contextlib.AbstractContextManager[object]:
     """With --json, what is printed on the way goes to standard error: standard output has the JSON alone."""
     return contextlib.redirect_stdout(sys.stderr) if as_json else contextlib.nullcontext()
+
+
+def echo_json(content: Any) -> None:
+    """Print plain data as JSON that every reader takes: what is not a finite number is null."""
+    click.echo(json.dumps(_finite(content), indent=2, allow_nan=False))
+
+
+def _finite(content: Any) -> Any:
+    """The same, with None for NaN and infinities, which JSON does not have."""
+    if isinstance(content, dict):
+        return {k: _finite(v) for k, v in content.items()}
+    if isinstance(content, (list, tuple)):
+        return [_finite(v) for v in content]
+    return None if isinstance(content, float) and not math.isfinite(content) else content

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from surgeon.cli import options
@@ -26,6 +24,6 @@ def command(name: str, revision: str | None, output: str, overwrite: bool, as_js
     folder = hub.pull(name, output, revision=revision, overwrite=overwrite)
     files = hub.files_of(folder)
     if as_json:
-        click.echo(json.dumps({"folder": output, "files": files}, indent=2))
+        options.echo_json({"folder": output, "files": files})
         return
     click.echo(f"{output}: {', '.join(files)}")

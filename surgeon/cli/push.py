@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from surgeon.cli import options
@@ -58,7 +56,7 @@ def command(
         )
     files = hub.files_of(folder)
     if as_json:
-        click.echo(json.dumps({"address": address, "files": files}, indent=2))
+        options.echo_json({"address": address, "files": files})
         return
     click.echo(address or f"nothing was sent; these would go to {name}:")
     for file in files:

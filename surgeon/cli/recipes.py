@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from surgeon.cli import options
@@ -31,14 +29,11 @@ def list_recipes(as_json: bool) -> None:
     recipes, bad = surveyed()
     bad |= {f"operation {name}": why for name, why in clashes().items()}
     if as_json:
-        click.echo(
-            json.dumps(
-                [
-                    *({"name": name, "title": r.title, "paper": r.paper} for name, r in recipes.items()),
-                    *({"name": name, "error": why} for name, why in bad.items()),
-                ],
-                indent=2,
-            )
+        options.echo_json(
+            [
+                *({"name": name, "title": r.title, "paper": r.paper} for name, r in recipes.items()),
+                *({"name": name, "error": why} for name, why in bad.items()),
+            ]
         )
         return
     table = Sheet("recipe", Column("what it does", prose=True), Column("paper", prose=True))
@@ -70,7 +65,7 @@ def show(recipe: str, settings: tuple[str, ...], as_json: bool) -> None:
     recipes = load_recipes(recipe, settings)
     if as_json:
         content = [r.model_dump(mode="json") for r in recipes]
-        click.echo(json.dumps(content[0] if len(content) == 1 else content, indent=2))
+        options.echo_json(content[0] if len(content) == 1 else content)
     else:
         click.echo("---\n".join(dump(r) for r in recipes), nl=False)
 
@@ -91,4 +86,4 @@ def print_schema() -> None:
     """The JSON schema of a recipe file, with every registered operation."""
     from surgeon.recipe import schema
 
-    click.echo(json.dumps(schema(), indent=2))
+    options.echo_json(schema())

@@ -31,7 +31,6 @@ def complete_protocol(context: click.Context, parameter: click.Parameter, start:
 @options.json_option
 def list_protocols(as_json: bool) -> None:
     """The shipped protocols."""
-    import json
 
     from surgeon.cli.sheet import Column, Sheet
     from surgeon.cli.tables import console
@@ -43,7 +42,7 @@ def list_protocols(as_json: bool) -> None:
             {"name": p.name, "title": p.title, "place": p.place, "budgets": list(p.budgets)}
             for p in protocols
         ]
-        click.echo(json.dumps(rows, indent=2))
+        options.echo_json(rows)
         return
     table = Sheet("protocol", Column("what it shows", prose=True), Column("place", prose=True), "budgets")
     for p in protocols:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-
 import click
 
 from surgeon.cli import networks, options
@@ -33,6 +31,6 @@ def command(
         stock = revert(networks.load_folder(folder, allow_code))
         save(stock, output, overwrite=overwrite, beside=beside(folder))
     if as_json:
-        click.echo(json.dumps({"folder": output, "class": type(stock).__name__}, indent=2))
+        options.echo_json({"folder": output, "class": type(stock).__name__})
         return
     click.echo(f"{output}: a stock {type(stock).__name__}")

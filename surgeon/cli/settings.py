@@ -101,11 +101,11 @@ def all_settings(settings: tuple[str, ...], given: dict[str, Any]) -> tuple[str,
     Raises RecipeError for one that is said twice.
     """
     short = {f"training.{k}": given.pop(k) for k in ("epochs", "lr", "batch_size")}
-    said = {s.partition("=")[0].strip() for s in settings}
+    said = {s.partition("=")[0].strip(): s for s in settings}
     for key, value in short.items():
         if value is not None and key in said:
             option = "--" + key.removeprefix("training.").replace("_", "-")
-            raise RecipeError(f"{option} {value} and --set {key} say the same thing: leave one out")
+            raise RecipeError(f"{option} {value} and --set {said[key]} are of one setting: leave one out")
     return (*settings, *(f"{k}={v}" for k, v in short.items() if v is not None))
 
 
@@ -118,4 +118,4 @@ def said_once(settings: tuple[str, ...], names: tuple[str, ...], part: str = "ev
     said = {s.partition("=")[0].strip().removeprefix(f"{part}."): s for s in settings}
     for name in names:
         if name in said and here.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            raise RecipeError(f"--{name} and --set {said[name]} say the same thing: leave one out")
+            raise RecipeError(f"--{name} and --set {said[name]} are of one setting: leave one out")

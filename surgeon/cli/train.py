@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import click
@@ -39,7 +38,7 @@ def command(recipe: str, model: str, settings: tuple[str, ...], as_json: bool, *
         if not first:
             return
         if as_json:
-            click.echo(json.dumps([row._asdict() for row in done.history], indent=2))
+            options.echo_json([row._asdict() for row in done.history])
             return
         for line in done.sets.faults.lines():
             click.echo(line)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -36,7 +35,7 @@ def command(folder: str, allow_code: tuple[str, ...], as_json: bool) -> None:
     checks = verify_folder(folder, allow_code=allow_code)
     failed = sum(c.ok is False for c in checks)
     if as_json:
-        click.echo(json.dumps([c.model_dump(mode="json") for c in checks], indent=2))
+        options.echo_json([c.model_dump(mode="json") for c in checks])
     else:
         console().print(checks_table(checks))
         console().print(_summary(checks, failed, folder), highlight=False)

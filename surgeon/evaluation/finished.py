@@ -44,7 +44,9 @@ def write_assessment(
     )  # last: its presence marks a finished evaluation
     of_parts = [*folder.rglob(MANIFEST), *folder.rglob(OF_ONE_SIGMA)]
     inside = sorted(p.relative_to(folder).as_posix() for p in of_parts)
-    seal(folder, (SETTINGS, ROBUSTBENCH, RESULT, EXTERNAL, *inside))
+    # Its own files are as they are now, also where an earlier result was deleted; of its parts those from before count.
+    own = (SETTINGS, ROBUSTBENCH, RESULT, EXTERNAL)
+    seal(folder, (*own, *inside), anew=own)
 
 
 def check_named(folder: Path, assessment: Assessment, name: str) -> None:

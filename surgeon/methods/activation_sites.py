@@ -38,7 +38,8 @@ def activations(
     """
 
     def why(site: Site) -> str:
-        return f"{site.cls} weighs other activations" if site.cls in WEIGHING else unfit(site)
+        kind = site.activation or site.cls
+        return f"{kind} weighs other activations" if kind in WEIGHING else unfit(site)
 
     return usable_of(operation.chosen(with_fused(sites)), operation.name, why)
 

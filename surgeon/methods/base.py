@@ -231,7 +231,7 @@ class Operation(Strict):
 
         Args:
             edit: The edit.
-            layer: The inserted layer.
+            layer: The inserted layer, or the replacement if no layer was inserted.
             value: The value.
         """
         raise NotImplementedError

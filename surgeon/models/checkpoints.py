@@ -15,6 +15,7 @@ from surgeon.errors import ArtifactError, ArtifactWarning, either, nearest
 from surgeon.extra_state import with_extra, without_extra
 from surgeon.host import in_own_state
 from surgeon.models.finite import check_finite_weights
+from surgeon.models.rounding import tell_rounding
 from surgeon.models.sets_of_weights import Taken, stripped, taken
 from surgeon.tensors.blending import Blending
 from surgeon.tensors.instead import Instead
@@ -94,6 +95,9 @@ def load_weights(
             and differing shapes, tensors that are not finite, or the sets of weights that the file has. Nothing has
             been loaded then.
 
+    Warns:
+        ArtifactWarning: weights are rounded to the network's type, such as float64 to float32.
+
     Examples:
         >>> import tempfile, surgeon, torch
         >>> network, other = (surgeon.create_model("zoo/lenet5") for _ in range(2))
@@ -106,6 +110,7 @@ def load_weights(
     weights = read_weights(path, ema=ema, entry=entry, names=model.state_dict())
     check_fit(model, weights, str(path), strict=strict)
     check_finite_weights(model, weights, str(path))
+    tell_rounding(model, weights, str(path))
     try:
         model.load_state_dict(versioned(model, weights), strict=strict)
     except RuntimeError as error:  # from a module that refuses a tensor

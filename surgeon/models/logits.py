@@ -43,6 +43,17 @@ def named(output: object) -> Tensor | None:
     return next((e for e in entries if isinstance(e, Tensor)), None)
 
 
+def looks_like_probabilities(logits: Tensor) -> bool:
+    """Return whether every row is non-negative and sums to 1.
+
+    Args:
+        logits: (N, K).
+    """
+    if len(logits) == 0 or bool((logits < 0).any()):
+        return False
+    return bool(((logits.double().sum(1) - 1).abs() < 1e-3).all())
+
+
 def first_tensor(output: object) -> Tensor | None:
     """Return the main output of a network.
 

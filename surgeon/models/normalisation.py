@@ -134,3 +134,25 @@ def _close(one: Sequence[float], other: Sequence[float]) -> bool:
     return len(one) == len(other) and all(
         math.isclose(a, b, rel_tol=1e-6, abs_tol=1e-9) for a, b in zip(one, other, strict=True)
     )
+
+
+def contradicted(
+    model: nn.Module, normalize: tuple[Sequence[float], Sequence[float]] | None
+) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """Return what a network's configuration says of its images, where they are normalised otherwise.
+
+    Args:
+        model: the network.
+        normalize: (mean, std) that its images are normalised by; None where they are pixels.
+
+    Returns:
+        (mean, std) of the configuration; None where it says nothing, or the same.
+    """
+    known = normalization_of(model)
+    if known is None:
+        return None
+    if normalize is None:
+        plain = all(m == 0 for m in known[0]) and all(s == 1 for s in known[1])
+        return None if plain else known
+    mean, std = ([*v] * (len(k) if len(v) == 1 else 1) for v, k in zip(normalize, known, strict=True))
+    return None if _close(mean, known[0]) and _close(std, known[1]) else known

@@ -71,6 +71,12 @@ class Normalized(nn.Module):
                 self.register_buffer(name, value, persistent=False)
         self._given = {"mean": mean, "std": std}
 
+    @property
+    def given(self) -> tuple[Sequence[float], Sequence[float]] | None:
+        """(mean, std) that it was made with; None where images are passed on unchanged."""
+        mean, std = self._given["mean"], self._given["std"]
+        return None if mean is None or std is None else (mean, std)
+
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> Self:
         """Convert tensors as usual, then set mean and std anew: no state dict can restore them."""
         super()._apply(fn, recurse)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -57,17 +57,20 @@ def add_to_manifest(folder: Path, name: str) -> None:
         write_text(folder / MANIFEST, Manifest(what=known.what, files=files).model_dump_json(indent=2) + "\n")
 
 
-def seal(folder: Path, names: Iterable[str]) -> None:
+def seal(folder: Path, names: Iterable[str], *, anew: Collection[str] = ()) -> None:
     """Record the hashes of a folder's records once its work has ended. Hashes recorded before remain.
 
     Args:
         folder: the folder.
         names: the records' names.
+        anew: those that this work wrote itself, also where an earlier one had ended here: their hashes are recorded
+            again.
     """
     known = read_manifest(folder)
     if known is None:
         return
-    hashes = {n: own_hash(folder / n) for n in names if n not in known.texts and (folder / n).is_file()}
+    new = [n for n in names if n not in known.texts or n in anew]
+    hashes = {n: own_hash(folder / n) for n in new if (folder / n).is_file()}
     if hashes:
         sealed = known.model_copy(update={"texts": {**known.texts, **hashes}})
         write_text(folder / MANIFEST, sealed.model_dump_json(indent=2) + "\n")

@@ -53,3 +53,49 @@ def keep(path: Path) -> None:
         file=sys.stderr,
         flush=True,
     )
+
+
+def lacking(page: str, ours: str) -> str:
+    """Return the first part of a text that a page with notes no longer has.
+
+    Lines may stand between those of the text, where they do not change a table: its rows stand together, and a row more
+    is another table.
+
+    Args:
+        page: the page, with what a person wrote into it.
+        ours: the text that surgeon writes.
+
+    Returns:
+        A line of the text, or the first row of a table that is not as it is written; empty where all is there in order.
+
+    Examples:
+        >>> lacking("my note\\none\\n| a |\\n| 1 |\\n", "one\\n| a |\\n| 1 |\\n")
+        ''
+        >>> lacking("one\\n| a |\\n| 2 |\\n", "one\\n| a |\\n| 1 |\\n")
+        '| 1 |'
+    """
+    left = iter(_parts(page))
+    for part in _parts(ours):
+        close: list[str] = []
+        for there in left:
+            if there == part:
+                break
+            if there[0] == part[0]:
+                close = there
+        else:
+            return next((line for line in part if line not in close), part[0])
+    return ""
+
+
+def _parts(text: str) -> list[list[str]]:
+    """Divide a text into its lines, where the rows of a table are one part, and empty lines none."""
+    parts: list[list[str]] = []
+    table = False
+    for line in (line.rstrip() for line in text.splitlines()):
+        row = line.startswith("|")
+        if row and table:
+            parts[-1].append(line)
+        elif line:
+            parts.append([line])
+        table = row
+    return parts

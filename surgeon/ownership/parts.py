@@ -1,4 +1,4 @@
-"""Parts of a run: its networks and its training are written by the run alone."""
+"""Folders that nothing else is written into: parts of a run, and what was written as a whole, such as a network."""
 
 from __future__ import annotations
 
@@ -16,23 +16,31 @@ PARTS = (CUT, TRAINED, TRAINING)
 
 
 def check_no_part(folder: Path, shown: object, held: Callable[[Path], bool]) -> None:
-    """Check that a folder is not a part of a run, or in one, unless the run's own job writes it.
+    """Check that a place is not a part of a run, nor in one, nor in a folder that was written as a whole, unless the
+    job that has these writes it.
 
     Args:
-        folder: the folder to write, with links resolved.
+        folder: the folder or file to write, with links resolved.
         shown: what to call it in the error.
         held: whether this job has the lock of a folder.
 
     Raises:
-        ArtifactError: the folder is a part of a run, which would go on with what is written there.
+        ArtifactError: the place is a part of a run, which would go on with what is written there, or lies in a
+            network's folder, which is replaced and pushed with all that is in it.
     """
     inner = folder
     for outer in folder.parents:
-        known = read_manifest(outer) if inner.name in PARTS else None
-        if known is not None and known.what == "run" and not held(outer):
+        known = read_manifest(outer)
+        if known is None or held(outer):
+            inner = outer
+            continue
+        why = ""
+        if known.what == "run" and inner.name in PARTS:
             where = "is" if inner == folder else "lies in"
-            raise ArtifactError(
-                f"{shown} {where} a part of the run {outer}, which would go on with what "
-                f"is written there; choose a place outside it, such as {outer.parent / folder.name}"
-            )
+            why = f"{where} a part of the run {outer}, which would go on with what is written there"
+        elif known.files is not None:
+            why = f"lies in the {known.what} {outer}, which was written as a whole and holds nothing else"
+        if why:
+            place = outer.parent / folder.name
+            raise ArtifactError(f"{shown} {why}; choose a place outside it, such as {place}")
         inner = outer

@@ -35,6 +35,7 @@ from surgeon.progress import step
 from surgeon.recipe.retelling import without_prose
 from surgeon.recipe.starts import with_starts
 from surgeon.store.artifact import save
+from surgeon.store.precision import types_of
 from surgeon.surgery import apply
 from surgeon.surgery.drift import layer_drifts
 from surgeon.verification import demand, verify
@@ -203,7 +204,11 @@ def _converted(job: Job, checkpoint: Path) -> tuple[Conversion, nn.Module]:
         refitted=() if shown is None else tuple(carried_out.residuals),
         choice=carried_out.choice,
         searches=dict(carried_out.searches),
-        notes=(*(n.text for n in record.notes if n.code in ("start", "images")), *job.pictures.remarks),
+        notes=(
+            *(n.text for n in record.notes if n.code in ("start", "images")),
+            *job.pictures.remarks,
+            *_of_precision(stock, job.name),
+        ),
         lineage=job.pictures.lineage,
         drift=drift,
         accuracy=accuracy,
@@ -211,6 +216,18 @@ def _converted(job: Job, checkpoint: Path) -> tuple[Conversion, nn.Module]:
         seconds=time.perf_counter() - began,
     )
     return conversion, rewritten
+
+
+def _of_precision(stock: nn.Module, name: str) -> tuple[str, ...]:
+    """A remark on a network that is in another precision than trainings and evaluations, which it keeps."""
+    types = types_of(stock)
+    if types in ([], ["float32"]):
+        return ()
+    said = " and ".join(types)
+    return (
+        f"{name} is in {said}: it was cut, fitted and measured in that, and the result is in it too; trainings and "
+        "evaluations are in float32, where its numbers may be others",
+    )
 
 
 def _used(record: Plan, images: Tensor | None) -> int:

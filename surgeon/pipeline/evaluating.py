@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from surgeon.arguments import checked_seed
 from surgeon.data import DIGITS_SIZE, HeldOut, absolute_source, held_out, held_out_of
 from surgeon.disk.files import absolute
+from surgeon.disk.hashes import own_hash
 from surgeon.errors import DataError, ModelError, either
 from surgeon.evaluation import Assessment, assess, read_assessment
 from surgeon.evaluation.suites import samples_of
@@ -38,6 +39,7 @@ from surgeon.processes import first, own_device
 from surgeon.progress import progress
 from surgeon.recipe import Evaluation
 from surgeon.report import report
+from surgeon.report.origin import is_unchanged_page, made_of
 from surgeon.results.files import RESULT
 from surgeon.store.artifact import folder_of, load
 from surgeon.store.precision import in_float32
@@ -304,14 +306,33 @@ def kept_name(folder: str | Path, name: str) -> str:
 
 
 def add_page(folder: str | Path) -> None:
-    """Write the evaluation's page, in the first process, unless it exists or its packages are not installed.
+    """Write the evaluation's page, in the first process, unless it is there or its packages are not installed.
+
+    A page of another evaluation, such as one that lay here before, is written anew; one of several evaluations, or
+    that a person changed, is kept, and standard error says what it is.
 
     Args:
         folder: the evaluation's folder.
     """
-    page = Path(folder) / PAGE
-    if first() and not page.exists() and all(importlib.util.find_spec(m) for m in ("jinja2", "matplotlib")):
-        report([folder], page)
+    page, drawn = Path(folder) / PAGE, all(importlib.util.find_spec(m) for m in ("jinja2", "matplotlib"))
+    if not first():
+        return
+    if not page.exists():
+        if drawn:
+            report([folder], page)
+        return
+    shown = made_of(page)
+    if own_hash(Path(folder) / RESULT) in shown:
+        return
+    if drawn and len(shown) == 1 and is_unchanged_page(page):
+        report([folder], page, overwrite=True)
+        return
+    print(
+        f"{page} was not made from the {RESULT} that is there, and may show other numbers: move it away, and the same "
+        f"command {'makes' if drawn else 'makes, with fx-surgeon[report],'} a page of this evaluation",
+        file=sys.stderr,
+        flush=True,
+    )
 
 
 def network_of(

@@ -26,6 +26,7 @@ from surgeon.pipeline.measuring import (
 from surgeon.pipeline.rehearsing import rehearse
 from surgeon.pipeline.running import run
 from surgeon.pipeline.runs_of_protocol import read_runs, settings_of
+from surgeon.pipeline.same_work import note_moved, whole_of
 from surgeon.pipeline.training import TRAINED, train
 from surgeon.processes import first
 from surgeon.protocol import (
@@ -37,6 +38,7 @@ from surgeon.protocol import (
     tabulated,
 )
 from surgeon.protocol.markdown import page
+from surgeon.reading import read_mapping
 from surgeon.report import report
 from surgeon.report.origin import is_unchanged_page
 from surgeon.results.files import RESULT
@@ -116,7 +118,8 @@ def reproduce(
     wanted = _wanted(known, budget, rows, seeds or over.seeds)
     finished = read_runs(file, known, budget)
     _rehearse(known, budget, [w for w in wanted if finished.of(*w) is None], given)
-    with owned(folder), taken(folder, SETTINGS, asked, "a reproduction"):
+    with owned(folder), taken(folder, SETTINGS, asked, "a reproduction", compared=whole_of):
+        _go_on(known, budget, folder, asked, given)
         done = read_runs(file, known, budget)
         for ran in (r for r in done.runs if r.row in all_rows):
             place = place_of(folder, ran.row, ran.seed)
@@ -135,6 +138,18 @@ def reproduce(
             write_page(folder, TABLE, page(table), before=before)
             _add_page(folder, all_rows)
     return table
+
+
+def _go_on(known: Protocol, budget: str, folder: Path, asked: dict[str, Any], given: dict[str, Any]) -> None:
+    """Where the images lie elsewhere than the reproduction says, ask every run in it whether they are the same."""
+    before = read_mapping(folder / SETTINGS)
+    if before == asked:
+        return
+    for row in known.rows_of(budget):
+        for seed in range(known.budgets[budget].seeds):
+            if (place_of(folder, row, seed) / TRAINED).is_dir():  # nothing is trained
+                train(**_how(known, budget, row, seed, place_of(folder, row, seed), given, "its images"))
+    note_moved(folder, SETTINGS, {**before, **asked})
 
 
 def _wanted(known: Protocol, budget: str, rows: Sequence[str] | None, seeds: int) -> list[tuple[str, int]]:

@@ -22,10 +22,11 @@ from surgeon.pipeline.lineage import lineage_of
 from surgeon.pipeline.own_images import chosen
 from surgeon.pipeline.rehearsing import rehearse
 from surgeon.pipeline.running import evaluate_trained
+from surgeon.pipeline.same_work import note_moved, whole_of
 from surgeon.pipeline.training import TRAINED, part, train
 from surgeon.processes import first
+from surgeon.reading import read_mapping
 from surgeon.recipe import Data, Evaluation, Recipe, Training, load_recipe, with_parts
-from surgeon.recipe.retelling import without_prose
 from surgeon.results.assessment import Assessment
 from surgeon.results.study import ARMS, CONTROL, Study, below, tabulate
 from surgeon.store.artifact import folder_of, load
@@ -115,8 +116,13 @@ def study(
     for arm in ([stock], recipes):  # before hours of the first arms
         rehearse(_with(arm, training), model, evaluation=settings, **given)
     PartialState()  # initialise first: `owned` must know the other processes
-    with owned(folder), taken(folder, SETTINGS, asked, "a study", compared=without_prose):
+    with owned(folder), taken(folder, SETTINGS, asked, "a study", compared=whole_of):
         results = _arms(recipes, stock, model, folder, seeds, first_seed, split_seed, settings, given)
+        before = read_mapping(folder / SETTINGS)
+        if (
+            before["given"] != asked["given"]
+        ):  # every arm holds what it held: its images or weights were moved
+            note_moved(folder, SETTINGS, {**before, "given": asked["given"]})
         name, numbers = "+".join(r.name for r in recipes), range(first_seed, first_seed + seeds)
         table = compared(folder, name, model, numbers, results)
         if first():

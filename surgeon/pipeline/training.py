@@ -19,7 +19,7 @@ from surgeon.models import own
 from surgeon.models.creating import check_entry
 from surgeon.models.facts import normalization_of, num_classes_of
 from surgeon.models.preparation import trained_on_stretched
-from surgeon.ownership import check_apart, claim, noted, owned, seal, sealed_again, taken
+from surgeon.ownership import check_apart, claim, noted, owned, seal, taken
 from surgeon.ownership.parts import TRAINING
 from surgeon.pipeline import shown_images
 from surgeon.pipeline.contents import absolute_model, check_contents, check_unchanged, made_from
@@ -32,16 +32,15 @@ from surgeon.pipeline.demands import (
     in_order,
     to_train_on,
 )
-from surgeon.pipeline.ended import TRAINED
+from surgeon.pipeline.ended import TRAINED, check_ended
 from surgeon.pipeline.head import check_outputs, outputs_for
 from surgeon.pipeline.idle import CALIBRATION, facts, tell, without_effect
 from surgeon.pipeline.lineage import lineage_of, of_run
 from surgeon.pipeline.origin import dumped
 from surgeon.pipeline.own_images import chosen
-from surgeon.pipeline.same_work import work_of
+from surgeon.pipeline.same_work import check_continued, known_by_content, work_of
 from surgeon.pipeline.starting import cut_network, own_size
 from surgeon.pipeline.tested import validated_by_training
-from surgeon.processes import everyone, first
 from surgeon.recipe import Data, Recipe, Training, dump
 from surgeon.store.artifact import folder_of, load, save
 from surgeon.training import fit
@@ -227,7 +226,8 @@ def train(
     }
     PartialState()  # initialise first: `owned` must know the other processes
     with owned(folder):
-        later = ["contents", "size", "earlier", "data"]  # known only once the data are read; compared below
+        # Known only once the data are read; compared below.
+        later = ["contents", "size", "earlier", *known_by_content(model, weights)]
         same_run = partial(work_of, folder=folder)
         before = claim(folder, SETTINGS, settings, "a run", later=later, compared=same_run)
         allowed = own.allowed_with(model, allow_code)
@@ -242,7 +242,7 @@ def train(
         settings["size"] = list(size)
         settings["contents"] = now = made_from(sets, weights, folder_of(model))
         places = {"weights": weights, "model": model, "": absolute_source(data)}
-        _check_continued(folder, before, settings, places, label or folder.name)
+        check_continued(folder, SETTINGS, before, settings, places, label or folder.name)
         check_contents(contents or {}, now, "the training before this one", places)
         cut, trained = folder / "cut", folder / TRAINED
         if folder_of(model) or (
@@ -288,6 +288,7 @@ def train(
             # Always from the folder, never the network in memory: a resumed run and an uninterrupted one
             # then start from the same weights.
             _demand_checkpoint(folder, training)
+            check_ended(folder)
             network = load(trained if trained.is_dir() else cut, allow_code=allowed)
             if training.epochs:
                 known = facts(network, sets, data)
@@ -313,35 +314,6 @@ def train(
                 if PartialState().is_main_process:
                     seal(folder, (SETTINGS, RECIPE, MADE, FAULTS))
     return Trained(folder, history, sets, now, how.remarks)
-
-
-def _check_continued(
-    folder: Path,
-    before: dict[str, Any] | None,
-    settings: dict[str, Any],
-    places: Mapping[str, str | None],
-    name: str,
-) -> None:
-    """Check that a run goes on from what it was made from; data of the same contents may have moved.
-
-    before: the settings in the folder, or None for a new run. places: where the contents lie, for messages.
-    name: the run's, before a remark.
-    """
-    moved = before is not None and before["data"] != settings["data"]
-    instead = (
-        {"instead": f"it was made from {before['data']}, or choose another folder"}
-        if before and moved
-        else {}
-    )
-    check_contents((before or {}).get("contents", {}), settings["contents"], str(folder), places, **instead)
-    if before and moved:
-        if first():
-            with sealed_again(folder, SETTINGS):
-                write_json(folder / SETTINGS, {**before, "data": settings["data"]})
-        everyone()
-        shown_images.remark(
-            name, f"{settings['data']} holds what {before['data']} held when the run began: it goes on"
-        )
 
 
 def _demand_checkpoint(folder: Path, training: Training) -> None:

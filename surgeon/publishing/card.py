@@ -20,6 +20,7 @@ from surgeon.markdown import code, text
 from surgeon.models import own
 from surgeon.numerals import percent, with_interval
 from surgeon.ownership import add_to_manifest, locked
+from surgeon.publishing.lineage import last_name
 from surgeon.store.folder import read_config
 from surgeon.store.hub import check_name
 
@@ -244,7 +245,7 @@ def _evaluation(run: Run | None) -> str:
     from surgeon.report.overview import card as verdict
 
     said, subject = verdict(run), run.found.subject
-    lines = [title, f"Clean accuracy: {_percent(said.clean)}, on {text(said.images)} images.\n"]
+    lines = [title, f"Clean accuracy: {_percent(said.clean)}, on {text(_images(run))}.\n"]
     if said.share is not None:
         lines.append(f"**{_percent(said.share)}**: {text(said.quote)}.\n")
     else:
@@ -256,6 +257,14 @@ def _evaluation(run: Run | None) -> str:
         lines.append(f"The {into} that it folds into was attacked.")
     lines.append(f"Weights that were evaluated: {code(subject.weights)}.")
     return "\n".join(lines) + "\n"
+
+
+def _images(run: Run) -> str:
+    """The images of an evaluation: their number and split, and the source's name without paths of this machine."""
+    data = run.found.data
+    split = f"{data['split']} " if data.get("split") else ""
+    source = f" of {last_name(data['source'])}" if data.get("source") else ""
+    return f"{run.found.summary.clean.n:,} {split}images{source}"
 
 
 def _percent(share: Share) -> str:

@@ -58,13 +58,18 @@ def without_paths(path: Path) -> str:
     if not isinstance(content, list) or not all(isinstance(o, dict) for o in content):
         raise ArtifactError(f"{path} cannot be read: it does not hold a list of trainings")
     origins: list[dict[str, Any]] = [
-        {**o, "place": _last(o.get("place", "")), "data": _last(o.get("data", "")), "root": None}
+        {**o, "place": last_name(o.get("place", "")), "data": last_name(o.get("data", "")), "root": None}
         for o in content
     ]
     return json.dumps(origins, indent=2) + "\n"
 
 
-def _last(name: object) -> str:
+def last_name(name: object) -> str:
+    """The last name of a path; another name as it is.
+
+    Args:
+        name: an absolute path, or the name of a source.
+    """
     path = Path(str(name))
     return path.name if path.is_absolute() else str(name)
 

@@ -42,6 +42,19 @@ def is_unchanged_page(path: Path) -> bool:
     return True
 
 
+def made_of(path: Path) -> list[str]:
+    """Return the hashes of the evaluations that a page says it was made from, also where it was changed since.
+
+    Args:
+        path: The page.
+
+    Returns:
+        The hashes in order; none for a file that is no page.
+    """
+    named = _EVALUATIONS.search(path.read_bytes().decode("utf-8", "replace")) if is_page(path) else None
+    return named[1].split() if named else []
+
+
 def hashes_of(runs: Sequence[Run]) -> str:
     """Return the hashes of the runs' evaluation.json.
 

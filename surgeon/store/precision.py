@@ -39,6 +39,17 @@ def take_precision(network: nn.Module, weights: Mapping[str, Tensor]) -> None:
                     held[name] = tensor.to(dtype)
 
 
+def types_of(network: nn.Module) -> list[str]:
+    """Name the floating-point types of a network's parameters.
+
+    Args:
+        network: The network.
+    """
+    return sorted(
+        {str(p.dtype).removeprefix("torch.") for p in network.parameters() if p.is_floating_point()}
+    )
+
+
 def in_float32(network: nn.Module, place: object) -> nn.Module:
     """Turn a network from a folder to float32, which trainings and attacks are made in, and say so.
 
@@ -52,9 +63,7 @@ def in_float32(network: nn.Module, place: object) -> nn.Module:
     Warns:
         ArtifactWarning: It was in another precision.
     """
-    types = sorted(
-        {str(p.dtype).removeprefix("torch.") for p in network.parameters() if p.is_floating_point()}
-    )
+    types = types_of(network)
     if types in ([], ["float32"]):
         return network
     rounded = ", rounded to it" if "float64" in types else ""

@@ -13,7 +13,7 @@ from surgeon.conditions import matches
 from surgeon.edits import Edit, Growth, Note, Plan
 from surgeon.errors import SelectionError
 from surgeon.graph.measuring.measure import measure
-from surgeon.graph.measuring.signatures import needed_inputs, of_one_input
+from surgeon.graph.measuring.signatures import first_input, needed_inputs, of_one_input, spared_inputs
 from surgeon.graph.rewritten.module_tree import bare, free_name
 from surgeon.graph.sites.distinct_calls import mixed_up
 from surgeon.graph.sites.followed import seen_of
@@ -161,6 +161,8 @@ class _SoFar:
         """Let an operation, called `key` in the record, propose its edits."""
         proposal = self._proposal(key, operation, context)
         fixed = {s.name: why for s in self.seen.sites if (why := _irreplaceable(s))}
+        # The activation within a norm is no site of its own: the norm still is one when the activation is replaced.
+        fixed |= {s: f"replaced by {by}" for s, by in self.gone.items()}
         mixed = mixed_up(self.seen, self.scratch, proposal.edits)
         usable = [e for e in proposal.edits if not (e.replaces and e.site in fixed) and e.site not in mixed]
         new = [_finished(e, key, self.seed, self.scratch, self.edits) for e in usable]
@@ -201,7 +203,10 @@ class _SoFar:
         """Let an operation propose edits at sites that no earlier operation replaced."""
         usable = [s for s in self.seen.sites if s.name not in self.gone]
         try:
-            return operation.propose(usable, context)
+            proposal = operation.propose(usable, context)
+            if proposal.edits and all(e.site in self.gone for e in proposal.edits):
+                raise SelectionError(f"{operation.name} has no site left")
+            return proposal
         except SelectionError as error:
             asked = [n for n in self.seen.hidden if _asked_for(n, operation)]
             text = _explain(error, self.title, key, self.gone, self.seen, asked)
@@ -290,18 +295,23 @@ def _bound_note(key: str, new: Sequence[Edit], size: tuple[int, ...]) -> Note:
 
 
 def _of_first_input(edits: Sequence[Edit], model: nn.Module) -> list[Note]:
-    """Note which inputs of a network the layers at its input do not reach."""
-    first, *others = needed_inputs(model) or [""]
+    """Note which inputs of a network the layers at its input do not reach; no warning where a call can do without."""
+    first = first_input(model)
+    needed, spared = [n for n in needed_inputs(model) if n != first], spared_inputs(model)
     at_input = list(dict.fromkeys(e.operation for e in edits if e.site == INPUT))
-    if not at_input or not others:
+    if not at_input or not (needed or spared):
         return []
+    wanted = [*([f"{' and '.join(needed)} too"] if needed else [])]
+    wanted += (
+        [f"{' and '.join(spared)} where a call gives {'them' if spared[1:] else 'it'}"] if spared else []
+    )
     text = (
         f"{' and '.join(at_input)} at the input {'stand' if at_input[1:] else 'stands'} at {first} alone: the "
-        f"network's forward takes {' and '.join(others)} too, which {'stay' if others[1:] else 'stays'} as given; to "
-        "reach all of them, cut a module around it whose forward takes one tensor and parts it, as "
+        f"network's forward takes {', and '.join(wanted)}, which {'stay' if [*needed, *spared][1:] else 'stays'} as "
+        "given; to reach all of them, cut a module around it whose forward takes one tensor and parts it, as "
         "model(x[:, :3], x[:, 3:]) does"
     )
-    return [Note(code="inputs", text=text)]
+    return [Note(code="inputs", severity="warning" if needed else "info", text=text)]
 
 
 def _finished(edit: Edit, key: str, seed: int, tree: nn.Module, earlier: list[Edit]) -> Edit:

@@ -315,5 +315,6 @@ def _tune(attempt: Attempt, key: str, value: float) -> None:
 
 def _tune_one(attempt: Attempt, edit: Edit, value: float) -> None:
     """Give a layer a value; one that could not be set up is left alone."""
-    if edit.layer and not any(edit is kept for kept, _ in attempt.unfitted):
-        attempt.operations[edit.operation].tune(edit, attempt.network.get_submodule(edit.layer), value)
+    place = edit.layer or (edit.site if edit.replaces else None)
+    if place and not any(edit is kept for kept, _ in attempt.unfitted):
+        attempt.operations[edit.operation].tune(edit, attempt.network.get_submodule(place), value)

@@ -9,13 +9,15 @@ import torch
 from torch import nn
 
 from surgeon.data import Images, Records
-from surgeon.errors import ArgumentError, DataError, RecipeError
+from surgeon.errors import ArgumentError, CalibrationWarning, DataError, RecipeError
 from surgeon.images import channels_of
-from surgeon.models.normalisation import check_normalization, in_words
+from surgeon.models.facts import name_of
+from surgeon.models.normalisation import check_normalization, contradicted, in_words
 from surgeon.recipe import Training
 from surgeon.tensors.auxiliary import has_auxiliary_norms
 from surgeon.training.batches import Source
 from surgeon.training.two_rounds import noise_by_name
+from surgeon.warned import warn
 
 
 def check_call(
@@ -37,6 +39,9 @@ def check_call(
             nothing to train or takes no images in float32.
         RecipeError: The network's noise layers would be off in every epoch.
         DataError: The normalisation is not of pixels in [0, 1], or is of another number of channels.
+
+    Warns:
+        CalibrationWarning: It is not that of the network's configuration.
     """
     if not isinstance(settings, Training):
         raise ArgumentError(
@@ -67,6 +72,18 @@ def check_call(
                 f"normalize={in_words(mean, std)} has {len(mean)} numbers each, and the network takes images of "
                 f"{channels} channels: give one for each"
             )
+    if known := contradicted(model, normalize):
+        how = (
+            "does not normalise images"
+            if normalize is None
+            else f"normalises images by {in_words(*normalize)}"
+        )
+        warn(
+            f"this training {how}, and by the configuration of {name_of(model)}, which surgeon.save writes into its "
+            f"folder, they are normalised by {in_words(*known)}: give normalize=surgeon.models.normalization_of(model) "
+            "or say what is meant with surgeon.models.set_normalization(model, mean, std)",
+            CalibrationWarning,
+        )
 
 
 def check_noise(model: nn.Module, settings: Training) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from surgeon.errors import DataError
-from surgeon.models.logits import named
+from surgeon.models.logits import looks_like_probabilities, named
 from surgeon.training.batches import Highest
 
 AUXILIARY = 0.3
@@ -107,8 +107,37 @@ def outputs_of(output: Any) -> list[Tensor]:
         Further ones have its shape; what has another beside logits that are named is not logits, and left out.
 
     Raises:
-        DataError: There is no tensor in the output, or one that is not named, of another shape than the first.
+        DataError: There is no tensor in the output, one that is not named, of another shape than the first, or one that
+            is no (n, classes).
     """
+    outputs = _tensors_of(output)
+    if (main := outputs[0]).dim() != 2 or not main.is_floating_point():
+        raise DataError(
+            f"the model gives {str(main.dtype).removeprefix('torch.')} of {tuple(main.shape)} for a batch of images; "
+            "it must give logits, floats of (N, classes)"
+        )
+    return outputs
+
+
+def check_logits(output: Any) -> None:
+    """Check that a network's main output is no probabilities, whose cross-entropy would hardly move.
+
+    Args:
+        output: What the network said of a batch.
+
+    Raises:
+        DataError: Each row of it is not negative and sums to 1.
+    """
+    main = outputs_of(output)[0].detach()
+    if main.shape[1] > 1 and looks_like_probabilities(main):
+        raise DataError(
+            "the model gives probabilities (not negative, sum 1), and the loss takes a softmax of what it gives: take "
+            "the softmax off; surgeon.evaluation.Normalized(…, probabilities=True) evaluates a network that has one"
+        )
+
+
+def _tensors_of(output: Any) -> list[Tensor]:
+    """Return the tensors of an output that are trained on, the main one first."""
     if isinstance(output, Tensor):
         return [output]
     several = list(output.values()) if hasattr(output, "values") else list(output)

@@ -23,7 +23,7 @@ from surgeon.training.average import Average
 from surgeon.training.batches import Batch, Highest, highest_of
 from surgeon.training.kept_statistics import kept_statistics
 from surgeon.training.nonfinite import check_weights, first_nonfinite
-from surgeon.training.objective import Objective, outputs_of
+from surgeon.training.objective import Objective, check_logits, outputs_of
 from surgeon.training.only_padding import OnlyPadding
 from surgeon.training.perturbation import moved, perturbable, without_adversarial_noise, worst_offsets
 from surgeon.training.randomness import NoiseStreams, seed_of
@@ -116,6 +116,7 @@ class Step:
     ) -> None:
         self.model, self.network, self.optimizer, self.accelerator = model, network, optimizer, accelerator
         self.average, self.settings, self.seed, self.inputs = average, settings, seed, inputs
+        self.looked = False  # at what the network gives
         self.rank, self.world, self.device = (
             accelerator.process_index,
             accelerator.num_processes,
@@ -229,6 +230,9 @@ class Step:
         """Forward and backward of a micro-batch; returns its part of the mean loss."""
 
         def loss_fn(output: Any, _: Tensor) -> Tensor:
+            if not self.looked:
+                check_logits(output)
+                self.looked = True
             return self.objective(output, part.target).sum() / part.total
 
         self.streams.share(part.shared)

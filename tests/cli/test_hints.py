@@ -83,7 +83,7 @@ def refused(args, place, monkeypatch):
         (["evaluate", "zoo/lenet5", "--steps", "3", "-o", "x"], "write --set steps=VALUE"),
         (
             [*TRAIN, "--epochs", "1", "--set", "training.epochs=2"],
-            "--epochs 1 and --set training.epochs say the same thing",
+            "--epochs 1 and --set training.epochs=2 are of one setting: leave one out",
         ),
         (
             ["plan", "kap", "resnet18", "--input-size", "224,224,3"],

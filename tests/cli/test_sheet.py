@@ -92,3 +92,24 @@ def test_a_word_longer_than_the_line_is_folded_and_not_cut():
     sheet = Sheet("file")
     sheet.add("x" * 50)
     assert "".join(lines(sheet, 20)).replace(" ", "").removeprefix("file") == "x" * 50
+
+
+def test_what_is_no_number_is_null_in_json(capsys):
+    import json
+    import math
+
+    from surgeon.cli.options import echo_json
+
+    echo_json([{"val_robust": math.nan, "of": (1, -math.inf, "ü", None)}])
+    assert json.loads(capsys.readouterr().out, parse_constant=pytest.fail) == [
+        {"val_robust": None, "of": [1, None, "ü", None]}
+    ]
+
+
+def test_no_command_prints_json_by_itself():
+    from pathlib import Path
+
+    import surgeon.cli
+
+    files = [f for f in Path(surgeon.cli.__file__).parent.glob("*.py") if f.name != "options.py"]
+    assert not [f.name for f in files if "json.dumps" in f.read_text(encoding="utf-8")]

@@ -333,3 +333,18 @@ def test_noise_of_more_than_the_range_of_pixels_is_refused(data, measure):
     how = {"levels": [8]} if measure is noise_accuracy else {"sigma": 8}
     with pytest.raises(SurgeonError, match="=8 of noise on pixels is more than pixels can change.*8/255"):
         measure(Reader(), *data, **how)
+
+
+def test_the_range_that_is_told_is_that_of_all_labels():
+    images = torch.rand(30, 1, 4, 4)
+    for labels in (torch.arange(30) // 10 - 1, torch.arange(30) // 10 + 1):
+        with pytest.raises(
+            DataError, match=rf"labels run from {labels[0]} to {labels[-1]}, the model has 3 classes"
+        ):
+            evaluate(Reader(), images, labels, [PGD])
+
+
+def test_yes_and_no_are_no_size():
+    for given in ({"eps": True}, {"eps": 0.1, "step_size": True}):
+        with pytest.raises(SurgeonError, match="True is not a number; write for instance 8/255"):
+            Attack(name="a", kind="own-pgd", **given)

@@ -157,7 +157,7 @@ def test_the_tables_of_an_outcome_are_those_of_its_verdicts(tmp_path, monkeypatc
 
     outcome = evaluate(*data(70), MANY[:2], store=Store(tmp_path / "attacks"))
     monkeypatch.setattr(finished, "model_info", lambda found: {})
-    monkeypatch.setattr(finished, "seal", lambda *_: None)
+    monkeypatch.setattr(finished, "seal", lambda *_, **more: None)
 
     class Found:
         @staticmethod

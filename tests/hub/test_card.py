@@ -80,6 +80,18 @@ def test_without_a_headline_the_card_says_why_there_is_none(folder, evaluated):
     assert "Not evaluated" not in text
 
 
+def test_the_images_are_named_without_paths_of_this_machine(folder, evaluated):
+    from types import SimpleNamespace
+
+    said = json.loads((evaluated / "evaluation.json").read_text())["summary"]["clean"]["n"]
+    found = SimpleNamespace(
+        data={"source": "/home/ann/flowers", "split": "test"},
+        summary=SimpleNamespace(clean=SimpleNamespace(n=1200)),
+    )
+    assert card._images(SimpleNamespace(found=found)) == "1,200 test images of flowers"
+    assert f", on {said} test images of " in card.card(folder, NAME, evaluated)
+
+
 def test_a_headline_is_quoted_as_it_is(folder, evaluated, tmp_path):
     path = shutil.copytree(evaluated, tmp_path / "quoted") / "evaluation.json"
     (path.parent / ".surgeon.json").unlink()  # its seal would not fit

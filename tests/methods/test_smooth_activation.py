@@ -1,7 +1,10 @@
 """Smooth activations: their equations, the distance from ReLU, the search for β, and what folds."""
 
+import warnings
+
 import pytest
 import torch
+from timm.layers import BatchNormAct2d
 from torch import nn
 
 import surgeon
@@ -179,3 +182,74 @@ def test_what_is_recorded_of_a_search_is_true_of_the_network_that_is_returned():
     with torch.no_grad():
         received = cut.conv2(cut.act.smooth(cut.conv(parts.fitted)))
     torch.testing.assert_close(cut.norm.running_mean, received.mean((0, 2, 3)), rtol=1e-4, atol=1e-5)
+
+
+class Fused(nn.Module):
+    """A norm and ReLU in one, a norm and GELU in one, and a ReLU by itself."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(3, 16, 3, padding=1), BatchNormAct2d(16)
+        self.conv2, self.bn2 = nn.Conv2d(16, 24, 3, padding=1), BatchNormAct2d(24, act_layer=nn.GELU)
+        self.fc = nn.Linear(24, 5)
+
+    def forward(self, x):
+        return self.fc(self.bn2(self.conv2(self.bn1(self.conv1(x)))).mean((2, 3)))
+
+
+@pytest.fixture
+def fused():
+    torch.manual_seed(0)
+    return Fused().eval()
+
+
+def test_a_relu_within_a_norm_gives_way_and_another_activation_there_is_named(fused, images):
+    cut = surgeon.apply(fused, "smooth-activation", input_size=SIZE, beta=4.0).eval()
+    (edit,) = cut.surgery.edits
+    assert (edit.site, edit.layer) == ("bn1.act", None) and type(cut.bn2.act) is nn.GELU
+    reasons = {p.site: p.reason for p in cut.surgery.passed_over}
+    assert reasons["bn2"] == "BatchNormAct2d is norm and activation in one: its activation is GELU, no ReLU"
+    x = images[:3]
+    with torch.no_grad():
+        normed = nn.functional.batch_norm(
+            fused.conv1(x), fused.bn1.running_mean, fused.bn1.running_var, fused.bn1.weight, fused.bn1.bias
+        )
+        wanted = fused.fc(fused.bn2(fused.conv2(nn.functional.silu(4 * normed) / 4)).mean((2, 3)))
+        torch.testing.assert_close(cut(x), wanted, atol=1e-5, rtol=1e-5)
+        assert torch.equal(surgeon.revert(cut).eval()(x), fused(x))
+
+
+def test_a_relu_within_a_norm_is_searched_saved_and_folded(fused, images, tmp_path):
+    given = {"input_size": SIZE, "calibration": images, "to": "softplus", "budget": 0.2}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        cut = surgeon.apply(fused, "smooth-activation", **given).eval()
+        surgeon.save(cut, tmp_path / "cut")
+        loaded = surgeon.load(tmp_path / "cut", model=Fused()).eval()
+    search = cut.surgery.execution.searches["smooth-activation"]
+    assert search.value > 0.01 and float(cut.bn1.act.beta) == pytest.approx(1 / search.value)
+    assert torch.equal(loaded(images), cut(images))
+    folded = surgeon.fold(cut).eval()
+    assert type(folded.bn1) is BatchNormAct2d and type(folded.bn1.act) is nn.Softplus
+    torch.testing.assert_close(folded(images), cut(images), atol=1e-5, rtol=1e-5)
+
+
+def test_an_activation_within_a_norm_is_replaced_once(fused):
+    model = nn.Sequential(fused, nn.ReLU())
+    operations = [{"op": "smooth-activation"}, {"op": "kwta", "select": {"include": ["0.bn*"]}}]
+    cut = surgeon.apply(model, {"name": "both", "surgery": operations}, input_size=SIZE)
+    assert {e.site: e.operation for e in cut.surgery.edits}["0.bn1.act"] == "smooth-activation"
+    assert (
+        "replaced by smooth-activation"
+        in {p.site: p.reason for p in cut.surgery.passed_over if p.operation == "kwta"}["0.bn1.act"]
+    )
+    operations[1]["select"]["include"] = ["0.bn1"]
+    with pytest.raises(SelectionError, match="replaced already by smooth-activation"):
+        surgeon.plan(model, {"name": "both", "surgery": operations}, input_size=SIZE)
+
+
+def test_a_gate_within_a_norm_is_left_as_every_gate_is(fused):
+    fused.bn2.act = nn.Sigmoid()
+    made = surgeon.plan(fused, "kwta", input_size=SIZE)
+    assert [e.site for e in made.edits] == ["bn1.act"]
+    assert {p.site: p.reason for p in made.passed_over}["bn2"] == "Sigmoid weighs other activations"

@@ -61,6 +61,23 @@ def test_noise_at_the_first_of_two_inputs_names_the_other():
     assert [n for n in surgeon.plan(Plain(), "noise").notes if n.code == "inputs"] == []
 
 
+class DepthWhereGiven(Plain):
+    def forward(
+        self, image, depth=None, scale: float = 1.0, features=False, mask: torch.Tensor | None = None
+    ):
+        image = image if depth is None else image + depth
+        return self.head(scale * self.features(image).mean((2, 3)))
+
+
+def test_noise_at_the_first_input_names_those_that_a_call_may_give():
+    cut = surgeon.apply(DepthWhereGiven(), "noise", input_size=SIZE)
+    (note,) = [n for n in cut.surgery.notes if n.code == "inputs"]
+    assert note.severity == "info" and note.text.startswith(
+        "noise at the input stands at image alone: the network's forward takes depth and mask where a call gives them, "
+        "which stay as given"
+    )
+
+
 class Initialises(Plain):
     """As ActNorm: what the first batch decides, with the flag in a buffer."""
 

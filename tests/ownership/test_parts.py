@@ -70,3 +70,20 @@ def test_no_file_is_written_among_the_networks_of_a_run(tmp_path):
     assert not [*(run / "trained").iterdir()]
     with new_file(run / "x.onnx") as work:
         work.write_text("")
+
+
+def test_nothing_is_written_among_the_files_of_a_network(tmp_path):
+    from surgeon.ownership import new_file
+
+    network, folder = surgeon.create_model("zoo/lenet5"), tmp_path / "net"
+    surgeon.save(network, folder)
+    wanted = rf"lies in the network {folder}, which .*; choose a place outside it, such as {tmp_path}/"
+    with pytest.raises(ArtifactError, match=wanted + "x.onnx"), new_file(folder / "x.onnx"):
+        raise AssertionError
+    with pytest.raises(ArtifactError, match=wanted + "results"), owned(folder / "more/results"):
+        raise AssertionError
+    with pytest.raises(ArtifactError, match=wanted + "inner"):
+        surgeon.save(network, folder / "inner")
+    with pytest.raises(ArtifactError, match=wanted + "x.onnx"):
+        surgeon.export(network, folder / "x.onnx", input_size=(1, 32, 32))
+    surgeon.save(network, folder, overwrite=True)

@@ -84,3 +84,25 @@ def test_the_folder_is_verified_from_the_verdicts_on(done):
             reproduce(found.protocol.name, folder, budget="smoke")
     finally:
         file.write_text(before, encoding="utf-8")
+
+
+def test_notes_in_the_table_are_no_change_of_it(done):
+    from surgeon.pipeline import reproduce, verify_folder
+
+    folder, found, _ = done
+    table = folder / "table.md"
+    before = table.read_text(encoding="utf-8")
+    row = next(line for line in before.splitlines() if line.startswith(f"| {next(iter(found.rows))} |"))
+    try:
+        table.write_text(f"# My notes\n\n{before}\nThe first row is odd.\n", encoding="utf-8")
+        reproduce(found.protocol.name, folder, budget="smoke", device="cpu")
+        assert "The first row is odd." in table.read_text(encoding="utf-8")
+        (check,) = [c for c in verify_folder(folder) if c.name == "table.md"]
+        assert check.ok and "lines of somebody's" in check.detail
+        table.write_text(
+            table.read_text(encoding="utf-8").replace(row, row.replace("1", "7")), encoding="utf-8"
+        )
+        (check,) = [c for c in verify_folder(folder) if c.name == "table.md"]
+        assert check.ok is False and row in check.detail
+    finally:
+        table.write_text(before, encoding="utf-8")

@@ -64,3 +64,46 @@ def test_trades_adds_the_divergence_of_the_second_half():
 def test_outputs_without_logits_are_refused():
     with pytest.raises(DataError, match="the model gives a dict without a tensor"):
         outputs_of({})
+
+
+@pytest.mark.parametrize(
+    ("last", "said"),
+    [
+        (
+            lambda o: o[:, :, None, None],
+            r"float32 of \(4, 3, 1, 1\) for a batch of images; it must give logits",
+        ),
+        (lambda o: o[:, 0], r"float32 of \(4,\) for a batch"),
+        (lambda o: o.argmax(1, keepdim=True), r"int64 of \(4, 1\) for a batch"),
+        (lambda o: o.softmax(1), "gives probabilities .*: take the softmax off"),
+    ],
+)
+def test_a_network_that_gives_no_logits_is_refused_at_the_first_step(last, said):
+    from torch import nn
+
+    from surgeon.data import Images
+    from surgeon.recipe import Training
+    from surgeon.training import fit
+
+    class Gives(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc, self.last = nn.Linear(48, 3), last
+
+        def forward(self, x):
+            return self.last(self.fc(x.flatten(1)))
+
+    images = Images(torch.rand(8, 3, 4, 4), torch.arange(8) % 3)
+    with pytest.raises(DataError, match=said):
+        fit(Gives(), images, None, Training(epochs=1, batch_size=4), device="cpu", progress=False)
+    with pytest.raises(DataError, match=said.replace("4,", "8,", 1) if "(4" in said else said):
+        fit(Gives(), images, images, Training(epochs=1, batch_size=8), device="cpu", progress=False)
+
+
+def test_the_logarithms_of_probabilities_are_logits():
+    outputs_of(LOGITS.log_softmax(1))
+    from surgeon.training.objective import check_logits
+
+    check_logits(LOGITS.log_softmax(1))
+    check_logits(torch.zeros(4, 3))
+    check_logits(torch.ones(4, 1))

@@ -12,7 +12,8 @@ from surgeon.arguments import checked_count
 from surgeon.errors import ArgumentError, CalibrationWarning, DataError
 from surgeon.evaluation.engine.scoring import Scores, check_labels, check_model, device_of, score
 from surgeon.images import check_images, check_taken, plain
-from surgeon.models.facts import name_of, normalised_in_words, normalization_of
+from surgeon.models.facts import name_of, normalised_in_words
+from surgeon.models.normalisation import contradicted, in_words
 from surgeon.models.pixels import Normalized
 from surgeon.models.quiet import held_still
 from surgeon.results.threat import Attack
@@ -66,7 +67,8 @@ def admitted(model: nn.Module, images: Tensor, labels: Tensor, *, seed: int = 0)
         raise DataError("there are no images to evaluate on")
     check_taken(images, model)
     _tell_of_normalisation(model)
-    classes = first_scores(model, images[:FEW], labels[:FEW], seed=seed).classes
+    some = images[:FEW]  # their labels are looked at below, with all others
+    classes = first_scores(model, some, torch.zeros(len(some), dtype=torch.int64), seed=seed).classes
     _check_alone(model, images[:FEW], seed)
     if isinstance(model, Normalized) and model.passed_over:
         warn(model.passed_over)
@@ -105,15 +107,17 @@ def _check_alone(model: nn.Module, images: Tensor, seed: int) -> None:
 
 
 def _tell_of_normalisation(model: nn.Module) -> None:
-    """Warn of a network that is given pixels, and whose configuration says that images are normalised for it."""
-    if isinstance(model, Normalized) or (normalisation := normalization_of(model)) is None:
+    """Warn of a network whose images are not normalised as its configuration says."""
+    inner, given = (model.model, model.given) if isinstance(model, Normalized) else (model, None)
+    if (known := contradicted(inner, given)) is None:
         return
-    mean, std = normalisation
-    if all(m == 0 for m in mean) and all(s == 1 for s in std):
-        return
+    how = (
+        "is given pixels in [0, 1]" if given is None else f"is given images normalised by {in_words(*given)}"
+    )
+    mean, std = known
     warn(
-        f"{name_of(model)} is given pixels in [0, 1], and by its configuration images are "
-        f"{normalised_in_words(model)}; if it was trained so, give surgeon.evaluation.Normalized(model, {mean}, {std})",
+        f"{name_of(inner)} {how}, and by its configuration images are {normalised_in_words(inner)}; if it was trained "
+        f"so, give surgeon.evaluation.Normalized(model, {mean}, {std})",
         CalibrationWarning,
     )
 

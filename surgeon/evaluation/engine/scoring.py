@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from surgeon.errors import DataError, VerificationError, either
+from surgeon.models.logits import looks_like_probabilities
 from surgeon.results.threat import Attack
 from surgeon.values import has_values
 
@@ -146,17 +147,6 @@ def check_logits(logits: Tensor, count: int) -> Tensor:
             + either("Normalized(…, probabilities=True)", "--probabilities")
         )
     return logits
-
-
-def looks_like_probabilities(logits: Tensor) -> bool:
-    """Return whether every row is non-negative and sums to 1.
-
-    Args:
-        logits: (N, K).
-    """
-    if len(logits) == 0 or bool((logits < 0).any()):
-        return False
-    return bool(((logits.double().sum(1) - 1).abs() < 1e-3).all())
 
 
 def check_labels(images: Tensor, labels: Tensor) -> None:

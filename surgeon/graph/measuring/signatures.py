@@ -32,6 +32,28 @@ def needed_inputs(model: nn.Module) -> list[str]:
     ]
 
 
+def spared_inputs(model: nn.Module) -> list[str]:
+    """The names of the arguments after the first that may be tensors and that a network's forward can do without.
+
+    Words and switches are none, nor is what is said to be of another type.
+    """
+    parameters = list(inspect.signature(type(model).forward).parameters.values())[2:]
+    return [p.name for p in parameters if p.default is not p.empty and _may_be_tensor(p)]
+
+
+def first_input(model: nn.Module) -> str:
+    """The name of the argument that a network's image is; "" where its forward names none."""
+    named = list(inspect.signature(type(model).forward).parameters.values())[1:2]
+    return named[0].name if named and named[0].kind is not named[0].VAR_POSITIONAL else ""
+
+
+def _may_be_tensor(parameter: inspect.Parameter) -> bool:
+    """Whether an argument with a default may be given a tensor."""
+    if parameter.annotation is not parameter.empty:
+        return "Tensor" in str(parameter.annotation)
+    return not isinstance(parameter.default, (bool, str, tuple, list, dict))
+
+
 def held_arguments(method: Callable[..., Any], inputs: Iterable[str]) -> dict[str, Any]:
     """The arguments of a method that a graph with these inputs holds at their defaults."""
     return {

@@ -57,9 +57,9 @@ def details(kind: Kind, module: Any) -> dict[str, Any]:
         channels = getattr(module, "num_features", None) or getattr(module, "num_channels", None)
         shape = getattr(module, "normalized_shape", None)
         channels = channels or (int(shape[-1]) if isinstance(shape, tuple) and shape else None)
-        return dict(
-            family=_family(module), fused=fused, opens=not fused or can_open(module), channels=channels
-        )
+        within = type(module.act).__name__ if fused and is_activation(module.act) else ""
+        opens = not fused or can_open(module)
+        return dict(family=_family(module), fused=fused, activation=within, opens=opens, channels=channels)
     return _window(module) if isinstance(module, (AvgPoolNd, MaxPoolNd)) else {}
 
 

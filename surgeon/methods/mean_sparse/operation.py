@@ -12,6 +12,7 @@ from surgeon.edits import Edit, Growth, Note, Traits
 from surgeon.methods.activation_sites import activations
 from surgeon.methods.base import Context, Cut, Operation, Proposal, Search, Wanted
 from surgeon.methods.channel_sites import unfit
+from surgeon.methods.searching import demand_one_way
 from surgeon.selection import Site
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ class MeanSparse(Operation):
 
     @model_validator(mode="after")
     def _few(self) -> Self:
+        demand_one_way(self, "alpha", "budget", "step", "most")
         if self.step > self.most:
             raise ValueError(
                 f"step={self.step:g} is above most={self.most:g}, so that α = 0 alone would be tried, which changes "

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from surgeon.edits import Edit, Growth, Traits
-from surgeon.methods.activation_sites import activations, numbers_at
+from surgeon.methods.activation_sites import activations, function_at, numbers_at
 from surgeon.methods.base import Context, Cut, FoldContext, Operation, Proposal, Search
+from surgeon.methods.searching import demand_one_way
 from surgeon.selection import Site
 
 if TYPE_CHECKING:
@@ -43,8 +44,13 @@ class SmoothActivation(Operation):
     beta: float | None = Field(default=None, gt=0, le=10_000)
     budget: float = Field(default=0.01, ge=0, lt=1)
 
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        demand_one_way(self, "beta", "budget")
+        return self
+
     def propose(self, sites: Sequence[Site], context: Context) -> Proposal:
-        """Propose a smooth function in place of each ReLU.
+        """Propose a smooth function in place of each ReLU; of a norm and ReLU in one, of the ReLU alone.
 
         Args:
             sites: The sites of the network.
@@ -60,9 +66,10 @@ class SmoothActivation(Operation):
         folds = self.to == "softplus" or self.beta == 1
         edits = tuple(
             Edit(
-                site=site.name,
+                site=function_at(site),
                 operation=self.op,
-                layer=f"{site.name}.smooth",
+                # The norm's own code calls its activation: what takes its place is all that is called there.
+                layer=None if site.fused else f"{site.name}.smooth",
                 replaces=True,
                 settings=dict(to=self.to, beta=self.beta or 1.0),
                 effect="approximated",
@@ -81,7 +88,8 @@ class SmoothActivation(Operation):
 
         from surgeon.methods.smooth_activation.module import SmoothReLU
 
-        return Cut(replacement=nn.Identity(), layer=SmoothReLU(edit.settings["to"], edit.settings["beta"]))
+        smooth = SmoothReLU(edit.settings["to"], edit.settings["beta"])
+        return Cut(replacement=smooth) if edit.layer is None else Cut(replacement=nn.Identity(), layer=smooth)
 
     def search(self) -> Search | None:
         return None if self.beta is not None else Search("smoothness", _SMOOTHNESS, self.budget)
@@ -95,7 +103,7 @@ class SmoothActivation(Operation):
 
         Args:
             edit: The edit.
-            context: The layer.
+            context: The layer, or the module in the place of the ReLU.
 
         Returns:
             nn.SiLU, nn.GELU or nn.Softplus.
@@ -107,7 +115,7 @@ class SmoothActivation(Operation):
 
         if not edit.folds:
             return super().fold(edit, context)
-        layer: Any = context.layer
+        layer: Any = context.module if edit.layer is None else context.layer
         if edit.settings["to"] == "softplus":
             return nn.Softplus(beta=float(layer.beta))
         return nn.SiLU() if edit.settings["to"] == "silu" else nn.GELU()
@@ -116,5 +124,10 @@ class SmoothActivation(Operation):
 def _unfit(site: Site) -> str:
     """Return why an activation must stay, or ""."""
     if site.fused:
-        return f"{site.cls} is norm and activation in one, and the plan does not know which activation"
+        within = (
+            f"its activation is {site.activation}, no ReLU"
+            if site.activation
+            else "no known activation is in it"
+        )
+        return "" if site.activation == "ReLU" else f"{site.cls} is norm and activation in one: {within}"
     return "" if site.cls == "ReLU" else f"{site.cls} is no ReLU"

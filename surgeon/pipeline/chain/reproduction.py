@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from surgeon.errors import RecipeError
+from surgeon.ownership.pages import lacking
 from surgeon.ownership.parts import EVALUATION
 from surgeon.pipeline.chain.checking import Keep, Misfit, Unknown, checked, opened, unknown, within
 from surgeon.pipeline.chain.comparing import demand_equal
@@ -114,6 +115,9 @@ def _table(folder: Path, known: Protocol, table: Runs) -> str:
     file = folder / TABLE
     if not file.is_file():
         raise Unknown("not written yet; the same command goes on")
-    if file.read_text(encoding="utf-8") != page(tabulated(known, table.budget, table.runs)):
-        raise Misfit(f"it is not what {RUNS} gives")
-    return f"as {RUNS} gives it"
+    there, ours = file.read_text(encoding="utf-8"), page(tabulated(known, table.budget, table.runs))
+    if line := lacking(there, ours):
+        raise Misfit(f"it is not what {RUNS} gives: it lacks, or has otherwise, {line}")
+    return f"as {RUNS} gives it" + (
+        "" if there == ours else ", with lines of somebody's, which are not checked"
+    )
