@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import surgeon
-from surgeon.errors import SurgeryError
+from surgeon.errors import ModelError, SurgeryError
 
 SIZE = (3, 12, 12)
 
@@ -182,7 +182,7 @@ def test_a_function_among_the_modules_is_called_as_the_stock_network_calls_it(re
     for _ in range(2):
         assert torch.allclose(cut(images()), wanted)
     assert torch.allclose(copy.deepcopy(cut)(images()), wanted)
-    with pytest.raises(SurgeryError, match="relu is not an nn.Module"):
+    with pytest.raises(ModelError, match="relu of this Net is not an nn.Module"):
         pickle.dumps(cut)
 
 

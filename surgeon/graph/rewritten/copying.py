@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import fx, nn
 
+from surgeon import tree
 from surgeon.errors import SurgeryError
 from surgeon.graph.changes.anchors import walk
 from surgeon.graph.changes.variants import same_argument
 from surgeon.graph.rewritten.compiled import same_code
 from surgeon.graph.tracing import checkpointing
-from surgeon.graph.trees import tree
 from surgeon.graph.trees.apart import copies_its_own_way
 from surgeon.graph.trees.own_attributes import GRAPH_STATE, OURS, OWN
 from surgeon.graph.trees.slots import slots_of
@@ -186,13 +186,9 @@ def state(network: Rewritten) -> tuple[Any, ...]:
     """What a pickle holds: the attributes without graphs and what was made of them, and the slots. Where the stock
     class defines what its pickle holds, that stands last, in place of its attributes and slots.
 
-    Raises SurgeryError for a network with a part that is a function: no graphs could be made when it is read.
+    Raises ModelError for a network with a part that is a function: no graphs could be made when it is read.
     """
-    for name in tree.not_modules(network):
-        raise SurgeryError(
-            f"{name} is not an nn.Module, so that no graphs could be made when the network is "
-            "read: put a module around it that calls it"
-        )
+    tree.demand_modules(network)
     left_out = {*OWN, *GRAPH_STATE, *network._rebound} - {*network.__dict__.get("_lent", ())}
     kept = {k: v for k, v in network.__dict__.items() if k not in left_out}
     if has_own_way(network._stock_class):
