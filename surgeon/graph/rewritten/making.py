@@ -42,10 +42,11 @@ def trace_and_cut(
     traced: Traced | None = None,
     *,
     changed: bool = False,
-) -> None:
+) -> Mapping[str, str]:
     """Make the graphs of a method for both modes, with the cuts, or cut those of `traced`.
 
-    constants: values of its arguments that the graphs hold. changed: as for `late`.
+    constants: values of its arguments that the graphs hold. changed: as for `late`. Returns what the graphs call whole
+    because no trace could go into it, with the reasons.
     """
     forward = method == "forward"
     traced = traced or traced_anew(
@@ -69,6 +70,7 @@ def trace_and_cut(
         if traced.sized and forward and network._example:
             with_demand(graph, network._stock_class.__name__, network._example)
         network._programs[method, training, constants] = graph
+    return traced.opaque
 
 
 def traced_anew(

@@ -122,8 +122,8 @@ class Rewritten(fx.GraphModule):
         self.__dict__["_programs"] = {}
         self.__dict__["_code_of"] = {}
         self.__dict__["_variants"] = Variants()
-        making.trace_and_cut(self, "forward", (), copied(traced) if traced else None, changed=changed)
-        check_visible(self._programs.values(), self._points)
+        whole = making.trace_and_cut(self, "forward", (), copied(traced) if traced else None, changed=changed)
+        check_visible(self._programs.values(), self._points, whole)
         self._regenerate()
         called = {str(n.target) for g in self._programs.values() for n in g.nodes if n.op == "call_module"}
         between = guarded_containers(self, [p.layer or p.site for p in self._points if p.site])
