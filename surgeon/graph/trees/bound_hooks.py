@@ -60,9 +60,16 @@ def rebind(tree: nn.Module, before: Mapping[str, nn.Module], apart: Iterable[nn.
         _swapped(tree, apart, lambda owner: now.get(id(owner), owner))
 
 
+def is_ours(hook: Any) -> bool:
+    """Whether surgeon put a hook there, and no caller."""
+    inner = getattr(hook, "hook", hook)  # torch's own around one on loading
+    return bool(getattr(inner, "of_surgeon", False))
+
+
 def on_state_dict(module: nn.Module) -> bool:
     """Whether a module has hooks that are called when its state dict is made or loaded."""
-    return any(module.__dict__.get(k) for k in OF_MODULES if "state_dict" in k)
+    kinds = (module.__dict__.get(k) or {} for k in OF_MODULES if "state_dict" in k)
+    return any(not is_ours(hook) for hooks in kinds for hook in hooks.values())
 
 
 def bind_to(new: nn.Module, old: nn.Module) -> None:

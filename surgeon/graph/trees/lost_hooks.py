@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from surgeon.errors import SurgeryWarning
-from surgeon.graph.trees.bound_hooks import OF_CALLS, OF_MODULES
+from surgeon.graph.trees.bound_hooks import OF_CALLS, OF_MODULES, is_ours
 from surgeon.graph.trees.made_weights import makes
 from surgeon.warned import warn
 
@@ -29,7 +29,7 @@ def move_hooks(old: nn.Module, new: nn.Module) -> None:
         key
         for kind in kinds
         for key, hook in old.__dict__[kind].items()
-        if not _ours(hook) and not (kind == "_forward_pre_hooks" and makes(old, hook))
+        if not is_ours(hook) and not (kind == "_forward_pre_hooks" and makes(old, hook))
     }
     for kind in OF_CALLS:
         own = new.__dict__[kind]
@@ -80,7 +80,7 @@ def tell_lost(before: dict[Hook, str], network: nn.Module) -> None:
 def _on(module: nn.Module) -> Iterator[Hook]:
     for kind in OF_MODULES:
         for key, hook in module.__dict__.get(kind, {}).items():
-            if not _ours(hook):
+            if not is_ours(hook):
                 yield kind, key, _code(hook)
 
 
@@ -92,7 +92,3 @@ def _code(hook: Any) -> Any:
     if inner is not None:
         return _code(inner)
     return hook if hasattr(hook, "__code__") else type(hook)
-
-
-def _ours(hook: Any) -> bool:
-    return bool(getattr(hook, "of_surgeon", False))
