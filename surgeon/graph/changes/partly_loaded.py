@@ -30,13 +30,13 @@ class Layers:
     of_surgeon: ClassVar[bool] = True
 
     def __call__(
-        self, state: Mapping[str, Any], prefix: str, _metadata: Any, _strict: bool, *told: Any
+        self, state: Mapping[str, Any], prefix: str, _metadata: Any, _strict: bool, *lists: Any
     ) -> None:
         """Warn where a state dict has tensors of some of them, and none of others of the same name.
 
-        Those are put to the missing keys, which come first in `told`, so that strict loading fails with them.
+        Those are put to the missing keys, which come first in `lists`, so that strict loading fails with them.
         """
-        missing_keys: list[str] = told[0]
+        missing_keys: list[str] = lists[0]
         kinds: dict[str, tuple[dict[str, list[str]], dict[str, list[str]]]] = {}
         for layer, (site, names) in self.layers.items():
             keys = [f"{prefix}{layer}.{name}" for name in names]
