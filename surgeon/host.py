@@ -20,6 +20,7 @@ from torch.nn.parameter import is_lazy
 
 from surgeon.errors import ModelError
 from surgeon.torch_private import HOOKS_ON_ALL, current_dispatch_mode, private_backend_name, without_modes
+from surgeon.tree import demand_modules
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -143,7 +144,8 @@ def in_own_state(*, training: bool = False) -> Callable[[Callable[P, R]], Callab
         The decorator.
 
     Raises:
-        ModelError: When the function is called: a network to train was made in inference mode.
+        ModelError: When the function is called: a network to train was made in inference mode, or a function stands
+            among a network's modules.
 
     Examples:
         >>> import torch
@@ -200,6 +202,7 @@ def _usable(value: Any, copied: bool) -> Any:
     if isinstance(value, Tensor):
         return value.clone() if _is_inference(value) else value
     if isinstance(value, nn.Module):
+        demand_modules(value)
         if not any(_is_inference(t) for t in (*value.parameters(), *value.buffers())):
             return value
         if copied:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from surgeon.errors import ArtifactError, ArtifactWarning, either, nearest
 from surgeon.extra_state import with_extra, without_extra
+from surgeon.graph.trees.bound_hooks import is_ours
 from surgeon.host import in_own_state
 from surgeon.models.finite import check_finite_weights
 from surgeon.models.rounding import tell_rounding
@@ -183,7 +184,9 @@ def _loads_plainly(model: nn.Module, name: str) -> bool:
     module = model
     for part in name.split("."):
         own = type(module)._load_from_state_dict.__module__.partition(".")[0]
-        if module._load_state_dict_pre_hooks or own not in ("torch", "timm", "torchvision", "surgeon"):
+        hooks = module._load_state_dict_pre_hooks.values()
+        converts = any(not is_ours(h) for h in hooks)
+        if converts or own not in ("torch", "timm", "torchvision", "surgeon"):
             return False
         module = getattr(module, part)
     return True

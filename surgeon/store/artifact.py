@@ -37,6 +37,7 @@ from surgeon.ownership import new_folder
 from surgeon.processes import device_named
 from surgeon.store import hub
 from surgeon.store.after_its_name import after_its_name, for_surgeon_alone
+from surgeon.store.altered import altered, altered_at_rest
 from surgeon.store.beyond_name import can_be_set
 from surgeon.store.configuration import LINEAGE, ORIGINAL
 from surgeon.store.displaced import displaced_state, restore_displaced
@@ -100,7 +101,8 @@ def save(
         ArtifactWarning: weights are NaN or infinite, which `surgeon.load` refuses; the network differs from what its
             name and arguments make (channels pruned, modules exchanged or added, own code without a name), so that
             `surgeon.load` needs a network with the same changes, before any surgery, as `model=…`; hooks on its
-            modules change its outputs or gradients, which is tried on two images where there are hooks; or a module's
+            modules change its outputs or gradients, which is tried on two images where there are hooks; hooks on its
+            state dict leave tensors out or change their values; or a module's
             extra state (`get_extra_state`) is not a tensor and was left out.
 
     Examples:
@@ -142,6 +144,13 @@ def save(
             f"{folder} does not hold {first_of(absent)}: the network's state dict is without, as a hook on it leaves "
             "it out, and surgeon.load refuses the folder unless the network's own loading can do without; take such "
             "hooks off to save",
+            ArtifactWarning,
+        )
+    if others := [*altered(model, state), *altered_at_rest(model)]:
+        warn(
+            f"{folder} holds other values of {first_of(others)} than this network computes with: a hook on its state "
+            "dict changes them, and surgeon.load gives the changed ones to any network without a hook that changes "
+            "them back; take such hooks off to save",
             ArtifactWarning,
         )
     if lost := left_out(state):

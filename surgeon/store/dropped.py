@@ -27,7 +27,7 @@ def dropped(model: nn.Module, state: Mapping[str, Any]) -> list[str]:
         >>> dropped(layer, layer.state_dict()), dropped(layer, {"weight": layer.weight})
         ([], ['bias'])
     """
-    absent = [(name, tensor) for name, tensor in _own(model, state) if name not in state]
+    absent = [(name, tensor) for name, tensor in own_tensors(model, state) if name not in state]
     if not absent:
         return []
     # A hook may give a tensor another name; what is loaded then has its own way back.
@@ -53,7 +53,16 @@ def not_loaded(model: nn.Module, file: Path, error: RuntimeError) -> ArtifactErr
     return ArtifactError(f"{file} does not fit {type(model).__name__}{why}: {said}")
 
 
-def _own(model: nn.Module, state: Mapping[str, Any]) -> Iterator[tuple[str, Tensor]]:
+def own_tensors(model: nn.Module, state: Mapping[str, Any]) -> Iterator[tuple[str, Tensor]]:
+    """Yield parameters and persistent buffers by every name, but for modules whose extra state is in a state dict.
+
+    Args:
+        model: the network.
+        state: its state dict.
+
+    Yields:
+        Name and tensor.
+    """
     for path, module in nn.Module.named_modules(model, remove_duplicate=False):
         prefix = f"{path}." if path else ""
         if f"{prefix}{EXTRA_STATE_KEY}" in state:

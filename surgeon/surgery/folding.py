@@ -17,6 +17,7 @@ from surgeon.graph.rewritten.shared_parameters import shared_names, tie
 from surgeon.graph.sites.standing import remember_rest
 from surgeon.graph.sites.survey import find_regions, norm_finder
 from surgeon.graph.trees.bound_hooks import bound_in, rebind
+from surgeon.graph.trees.lost_hooks import hooks_in, move_hooks, tell_lost
 from surgeon.graph.trees.one_at_a_time import one_at_a_time
 from surgeon.graph.trees.paths import has
 from surgeon.host import in_own_state
@@ -52,8 +53,12 @@ def fold(model: nn.Module, *, partial: bool = False) -> nn.Module:
         The folded network; its attribute `folded_from` is the record of the surgery.
 
     Raises:
-        FoldError: Some edits have no stock equivalent, listed one by one, and `partial` is False.
+        FoldError: Some edits have no stock equivalent, or hooks of yours are in the way, listed one by one, and
+            `partial` is False.
         SurgeryError: The network has had no surgery.
+
+    Warns:
+        SurgeryWarning: Hooks of yours on what the surgery had put in are gone with it.
 
     Examples:
         >>> import surgeon
@@ -62,7 +67,9 @@ def fold(model: nn.Module, *, partial: bool = False) -> nn.Module:
         >>> type(folded).__name__, surgeon.surgery_of(folded), folded.folded_from.recipe
         ('Shallow', None, 'kap')
     """
-    return folded(to_undo(model, "fold"), partial=partial)[0]
+    network = folded(to_undo(model, "fold"), partial=partial)[0]
+    tell_lost(hooks_in(model), network)
+    return network
 
 
 @one_at_a_time
@@ -158,7 +165,8 @@ def revert(model: nn.Module) -> nn.Module:
         The stock network.
 
     Warns:
-        SurgeryWarning: The network was folded in part: what was folded stays in it.
+        SurgeryWarning: The network was folded in part: what was folded stays in it. Or hooks of yours on inserted
+            layers are gone with these; those on the calls of a replaced module move to the one that comes back.
 
     Raises:
         SurgeryError: The network has had no surgery; a site is no longer what the surgery left there; or a
@@ -184,10 +192,12 @@ def revert(model: nn.Module) -> nn.Module:
     bound, shared = bound_in(tree, displaced.modules.values()), shared_in(tree)
     for name, module in displaced.modules.items():
         old = tree.get_submodule(name)
+        move_hooks(old, module)
         exchange(tree, name, restate(module, old, tree.parameters()), shared)
     close_all(tree)
     rebind(tree, bound)
     give_back(tree, displaced.statistics)
+    tell_lost(hooks_in(model), tree)
     return tree
 
 

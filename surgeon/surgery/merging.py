@@ -11,6 +11,7 @@ from surgeon.edits import Edit, Plan
 from surgeon.errors import FoldError, SurgeonError
 from surgeon.graph.rewritten.module_tree import put, shared_in, take
 from surgeon.graph.rewritten.shared_parameters import read_by_functions
+from surgeon.graph.trees.lost_hooks import has_hooks, move_hooks
 from surgeon.graph.trees.made_weights import settled
 from surgeon.methods.base import FoldContext
 from surgeon.methods.registry import parse
@@ -63,6 +64,7 @@ class Merging:
                 self.stuck.append((edit, str(error)))
                 continue
             if folded is not None and module is not None:
+                move_hooks(module, folded)
                 put(self.tree, edit.site, folded, self._shared)
                 self.merged.append(edit)
             if edit.layer:
@@ -115,9 +117,9 @@ class Merging:
                 "a forward hook of yours stands between the module and the layer; take "
                 "it off, fold, and put it back"
             )
-        if layer is not None and (layer._forward_hooks or layer._forward_pre_hooks):
+        if layer is not None and has_hooks(layer):
             raise FoldError(
-                "a forward hook of yours is on the layer, which folding takes away; take it off first"
+                "a forward or backward hook of yours is on the layer, which folding takes away; take it off first"
             )
 
 

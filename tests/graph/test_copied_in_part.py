@@ -109,3 +109,30 @@ def test_a_pickle_that_loses_layers_of_a_block_says_so_when_it_is_read():
     cut = surgeon.apply(network_of(Reduced), "noise", input_size=SIZE)
     with pytest.raises(SurgeryError, match=r"without block\.conv\.noise: Reduced pickles itself"):
         pickle.loads(pickle.dumps(cut))
+
+
+class Root(Net):
+    """It says itself what a pickle of it holds, and copies its slots as the block has them."""
+
+    def __getstate__(self):
+        return dict(self.__dict__)
+
+    def __deepcopy__(self, memo):
+        new = Net.__new__(type(self))
+        memo[id(self)] = new
+        new.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        new.block.scale = self.block.scale
+        return new
+
+
+@pytest.mark.parametrize("kind", [Net, Root])
+def test_a_pickle_that_loses_a_slot_names_it_and_what_fails_without(kind):
+    torch.manual_seed(0)
+    cut = surgeon.apply(kind(Block()).eval(), "noise", input_size=SIZE)
+    with pytest.raises(
+        SurgeryError, match=r"without block\.scale of Block, a slot.*__getstate__.*surgeon\.save"
+    ) as error:
+        pickle.loads(pickle.dumps(cut))
+    assert "block, which holds it, cannot be traced (AttributeError: 'Block' object has no attribute" in str(
+        error.value.__cause__
+    )

@@ -99,6 +99,7 @@ PLAIN = {
             "strict_yaml",
             "settings_faults",
             "torch_private",
+            "tree",
             "values",
             "__main__",
         ),

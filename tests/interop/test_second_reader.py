@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 import surgeon
-from surgeon.errors import SurgeryError
+from surgeon.errors import ModelError, SurgeryError
+from tests.neutral import EVERYWHERE, neutral
 
 SIZE = (3, 12, 12)
 
@@ -54,11 +55,12 @@ KINDS = {
 }
 
 
+@pytest.mark.parametrize("method", EVERYWHERE)
 @pytest.mark.parametrize("place", ["a", "b"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_shared_module_may_be_exchanged_under_one_of_its_names(kind, place):
+def test_a_shared_module_may_be_exchanged_under_one_of_its_names(kind, place, method):
     stock = Shares(KINDS[kind]()).double().eval()
-    cut = surgeon.apply(stock, "noise", input_size=SIZE).eval()
+    cut = neutral(stock, method, SIZE)
     x = images()
     assert torch.allclose(cut(x), stock(x))
     for m in (stock, cut):
@@ -75,9 +77,10 @@ def test_a_shared_module_may_be_exchanged_under_one_of_its_names(kind, place):
         assert torch.allclose(model(x), stock(x))
 
 
-def test_a_shared_block_may_be_exchanged_under_one_of_its_names():
+@pytest.mark.parametrize("method", EVERYWHERE)
+def test_a_shared_block_may_be_exchanged_under_one_of_its_names(method):
     stock = SharesBlock().double().eval()
-    cut = surgeon.apply(stock, "noise", input_size=SIZE).eval()
+    cut = neutral(stock, method, SIZE)
     x = images()
     assert torch.allclose(cut(x), stock(x))
     for m in (stock, cut):
@@ -182,7 +185,7 @@ def test_a_function_among_the_modules_is_called_as_the_stock_network_calls_it(re
     for _ in range(2):
         assert torch.allclose(cut(images()), wanted)
     assert torch.allclose(copy.deepcopy(cut)(images()), wanted)
-    with pytest.raises(SurgeryError, match="relu is not an nn.Module"):
+    with pytest.raises(ModelError, match="relu of this Net is not an nn.Module"):
         pickle.dumps(cut)
 
 

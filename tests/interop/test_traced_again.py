@@ -4,6 +4,9 @@ import pytest
 import torch
 from torch.fx.experimental.optimization import fuse, remove_dropout
 
+from tests.interop.conftest import SIZE
+from tests.neutral import EVERYWHERE, NEUTRAL, neutral
+
 pytestmark = pytest.mark.filterwarnings("ignore:NOTE")
 EVERY = (
     "kap",
@@ -87,18 +90,17 @@ def _features(model, node):
     return create_feature_extractor(model, {node: "f"}).eval()
 
 
+@pytest.mark.parametrize("method", EVERYWHERE)
 @pytest.mark.parametrize("name", ["test_convnext", "test_resnet"])
-def test_a_block_means_to_a_feature_extractor_what_it_means_in_the_stock_network(name):
+def test_a_block_means_to_a_feature_extractor_what_it_means_in_the_stock_network(name, method):
     import timm
-
-    import surgeon
 
     torch.manual_seed(0)
     stock = timm.create_model(name, num_classes=4).eval()
     for parameter in stock.parameters():  # so that a block's sum is not its shortcut
         torch.nn.init.normal_(parameter, std=0.3)
     images = torch.randn(2, 3, 32, 32)
-    cut = surgeon.apply(stock, "noise", input_size=(3, 32, 32)).eval()
+    cut = neutral(stock, method, (3, 32, 32))
     blocks = (
         ("stages.0", "stages.1.blocks.0", "stages") if name == "test_convnext" else ("layer1.0.add", "layer2")
     )
@@ -108,8 +110,9 @@ def test_a_block_means_to_a_feature_extractor_what_it_means_in_the_stock_network
         )
 
 
+@pytest.mark.parametrize("method", NEUTRAL)
 def test_a_block_of_a_rewritten_part_means_to_a_feature_extractor_what_it_means_in_the_stock_network(
-    stock, cut, batch
+    stock, batch, method
 ):
     class Within(torch.nn.Module):
         def __init__(self, part):
@@ -119,5 +122,8 @@ def test_a_block_of_a_rewritten_part_means_to_a_feature_extractor_what_it_means_
         def forward(self, x):
             return self.part(x + 1)
 
-    found = [_features(Within(m), "part.layer1.0.add")(batch[0])["f"] for m in (cut("noise"), stock)]
+    found = [
+        _features(Within(m), "part.layer1.0.add")(batch[0])["f"]
+        for m in (neutral(stock, method, SIZE), stock)
+    ]
     torch.testing.assert_close(*found)

@@ -16,6 +16,7 @@ from typing import Any
 
 from torch import fx, nn
 
+from surgeon import tree
 from surgeon.errors import SurgeryError
 from surgeon.graph.places.cuts import Point
 from surgeon.graph.trees.fused import OPENED, TAIL, is_fused
@@ -175,7 +176,7 @@ def _obstacle(network: nn.Module, module: nn.Module, one: Hung) -> str:
         )
     # Moved, and not wrapped: nothing says to which of the two places the layer belongs.
     if not around:
-        place = next((n for n, m in nn.Module.named_modules(network) if m is one.at), None)
+        place = next((n for n, m in tree.modules(network) if m is one.at), None)
         if place is not None:
             return (
                 f"{one.site}, with {layer} behind it, stands at {place} now, and another "

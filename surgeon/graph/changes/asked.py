@@ -19,6 +19,7 @@ from typing import Any
 import torch
 from torch import fx, nn
 
+from surgeon import tree
 from surgeon.errors import TraceError
 from surgeon.graph.changes.anchors import walk
 from surgeon.graph.changes.exchanged import Change
@@ -27,7 +28,6 @@ from surgeon.graph.changes.read_around import reads_around
 from surgeon.graph.changes.settings import REGISTERED, Settings, objects, settings
 from surgeon.graph.changes.walked import asked_by, without
 from surgeon.graph.measuring.traced import Asked, Example
-from surgeon.graph.trees import tree
 from surgeon.graph.trees.leaves import CONTAINERS, is_leaf
 from surgeon.graph.trees.left_by_hooks import LeftByHooks
 from surgeon.graph.trees.own_attributes import OURS

@@ -13,10 +13,10 @@ from typing import Any
 
 from torch import nn
 
+from surgeon import tree
 from surgeon.errors import SurgeryWarning
 from surgeon.graph.changes.exchanged import Change
 from surgeon.graph.measuring.measure import measure
-from surgeon.graph.trees import tree
 from surgeon.graph.trees.hooks_of_others import without_hooks_of_others
 from surgeon.graph.trees.leaves import is_convolution
 from surgeon.warned import warn

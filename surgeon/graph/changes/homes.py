@@ -14,11 +14,11 @@ from typing import Any
 from torch import nn
 from torch.compiler import is_compiling
 
+from surgeon import tree
 from surgeon.errors import SurgeryError
 from surgeon.graph.changes.exchanged import Change
 from surgeon.graph.changes.settings import REGISTERED, owner_of
 from surgeon.graph.measuring.traced import Asked
-from surgeon.graph.trees import tree
 
 _dict = operator.attrgetter("__dict__")
 _registered = operator.itemgetter(*REGISTERED)

@@ -14,6 +14,7 @@ from typing import Any
 
 from torch import nn
 
+from surgeon import tree
 from surgeon.graph.changes.unchecked import is_checked
 from surgeon.graph.places.cuts import Point
 from surgeon.graph.trees.leaves import is_leaf
@@ -34,7 +35,7 @@ class Late:
 def code_in(network: nn.Module) -> dict[str, str]:
     """The code of a network's modules that no checked library has, by the module's name: its class, and the function
     where the object has a `forward` of its own."""
-    named = nn.Module.named_modules(network, remove_duplicate=False)
+    named = tree.modules(network, every_name=True)
     return {n: _code(m) for n, m in named if n and _unknown(m)}
 
 
@@ -53,7 +54,7 @@ def late(
     parts: dict[type, bool] = {}
     whole: set[str] = set()
     watched: set[str] = set()
-    for name, module in nn.Module.named_modules(view, remove_duplicate=False):
+    for name, module in tree.modules(view, every_name=True):
         if not name or not _unknown(module):
             continue
         inside = any(path.startswith(f"{name}.") for path in paths)
@@ -95,7 +96,7 @@ def _function(function: Callable[..., Any]) -> str:
 def called_as_written(network: nn.Module) -> dict[str, str]:
     """The modules of a network that its graphs call because they came after the cut, with that reason: graphs that are
     made of the tree again, after folding or loading, must call them too."""
-    parts = [(n, m) for n, m in nn.Module.named_modules(network) if "_known" in m.__dict__]
+    parts = [(n, m) for n, m in tree.modules(network) if "_known" in m.__dict__]
     return {
         f"{part}.{name}" if part else name: "it came after the cut, and is called as it is"
         for part, module in parts

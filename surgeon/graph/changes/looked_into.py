@@ -14,10 +14,10 @@ from typing import Any
 
 from torch import fx, nn
 
+from surgeon import tree
 from surgeon.graph.changes.anchors import inner_of, walk
 from surgeon.graph.changes.exchanged import Change, children
 from surgeon.graph.measuring.traced import Asked
-from surgeon.graph.trees import tree
 from surgeon.graph.trees.leaves import CONTAINERS
 
 

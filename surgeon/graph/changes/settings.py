@@ -19,9 +19,9 @@ from typing import Any
 
 from torch import nn
 
+from surgeon import tree
 from surgeon.graph.changes.anchors import inner_of, walk
 from surgeon.graph.changes.exchanged import Change
-from surgeon.graph.trees import tree
 from surgeon.graph.trees.remembered import IN_ORDER, Seen, copied, in_words, may_change, same
 from surgeon.graph.trees.slots import MISSING, in_slots, slots_of_class
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 from torch import fx, nn
 
+from surgeon import tree
 from surgeon.graph.changes.anchors import Holder, inner_of, owned
 from surgeon.graph.changes.exchanged import Change
-from surgeon.graph.trees import tree
 
 
 @dataclass(frozen=True)

@@ -284,10 +284,17 @@ def _written_beside(graph: fx.Graph, node: fx.Node, tree: nn.Module) -> bool:
     )
 
 
-def check_visible(graphs: Iterable[fx.Graph], points: Iterable[Point]) -> None:
-    """Every edited module must be called in at least one of the graphs: else an edit would have no effect."""
+def check_visible(graphs: Iterable[fx.Graph], points: Iterable[Point], whole: Mapping[str, str]) -> None:
+    """Every edited module must be called in at least one of the graphs: else an edit would have no effect.
+
+    whole: what the graphs call whole because no trace could go into it, with the reasons.
+    """
     called = {str(n.target) for g in graphs for n in g.nodes if n.op == "call_module"}
     for point in points:
         name = point.site if is_call(point.site) and point.layer is None else point.layer
         if name is not None and name not in called:
-            raise TraceError(f"{point.site or 'input'} is not called where the traced graph can show it")
+            around = next((n for n in whole if point.site.startswith(f"{n}.")), None)
+            because = f": {around}, which holds it, cannot be traced ({whole[around]})" if around else ""
+            raise TraceError(
+                f"{point.site or 'input'} is not called where the traced graph can show it{because}"
+            )

@@ -8,21 +8,21 @@ surgery was, and the graphs are made anew from the stock class's code when it is
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import fx, nn
 
-from surgeon.errors import SurgeryError
+from surgeon import tree
+from surgeon.errors import SurgeryError, TraceError
 from surgeon.graph.changes.anchors import walk
 from surgeon.graph.changes.variants import same_argument
 from surgeon.graph.rewritten.compiled import same_code
 from surgeon.graph.tracing import checkpointing
-from surgeon.graph.trees import tree
 from surgeon.graph.trees.apart import copies_its_own_way
 from surgeon.graph.trees.own_attributes import GRAPH_STATE, OURS, OWN
-from surgeon.graph.trees.slots import slots_of
+from surgeon.graph.trees.slots import slots_of, slots_of_class
 from surgeon.graph.trees.twin import children
 
 if TYPE_CHECKING:
@@ -186,13 +186,9 @@ def state(network: Rewritten) -> tuple[Any, ...]:
     """What a pickle holds: the attributes without graphs and what was made of them, and the slots. Where the stock
     class defines what its pickle holds, that stands last, in place of its attributes and slots.
 
-    Raises SurgeryError for a network with a part that is a function: no graphs could be made when it is read.
+    Raises ModelError for a network with a part that is a function: no graphs could be made when it is read.
     """
-    for name in tree.not_modules(network):
-        raise SurgeryError(
-            f"{name} is not an nn.Module, so that no graphs could be made when the network is "
-            "read: put a module around it that calls it"
-        )
+    tree.demand_modules(network)
     left_out = {*OWN, *GRAPH_STATE, *network._rebound} - {*network.__dict__.get("_lent", ())}
     kept = {k: v for k, v in network.__dict__.items() if k not in left_out}
     if has_own_way(network._stock_class):
@@ -217,4 +213,20 @@ def fill_again(network: Rewritten, kept: tuple[Any, ...]) -> None:
         )
     for key, value in slots.items():
         object.__setattr__(network, key, value)
-    network.retrace()
+    try:
+        network.retrace()
+    except TraceError as error:
+        if absent := next(_without_slots(network), ""):
+            raise SurgeryError(
+                f"the pickle is without {absent}, a slot, which nn.Module leaves out of pickles: have the class pickle "
+                f"it in a __getstate__ of its own, or save the network by surgeon.save ({error})"
+            ) from error
+        raise
+
+
+def _without_slots(network: Rewritten) -> Iterator[str]:
+    """The slots of a network's modules in which there is nothing, by their dotted names."""
+    for path, module in tree.modules(network):
+        kind = _kind_of(module)
+        absent = (n for n in slots_of_class(kind) if not hasattr(module, n))
+        yield from (f"{path}.{n}".lstrip(".") + f" of {kind.__name__}" for n in absent)

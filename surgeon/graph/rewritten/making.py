@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import fx, nn
 
+from surgeon import tree
 from surgeon.errors import TraceError
 from surgeon.graph.changes import held_tensors
 from surgeon.graph.changes.anchors import walk
@@ -41,10 +42,11 @@ def trace_and_cut(
     traced: Traced | None = None,
     *,
     changed: bool = False,
-) -> None:
+) -> Mapping[str, str]:
     """Make the graphs of a method for both modes, with the cuts, or cut those of `traced`.
 
-    constants: values of its arguments that the graphs hold. changed: as for `late`.
+    constants: values of its arguments that the graphs hold. changed: as for `late`. Returns what the graphs call whole
+    because no trace could go into it, with the reasons.
     """
     forward = method == "forward"
     traced = traced or traced_anew(
@@ -68,6 +70,7 @@ def trace_and_cut(
         if traced.sized and forward and network._example:
             with_demand(graph, network._stock_class.__name__, network._example)
         network._programs[method, training, constants] = graph
+    return traced.opaque
 
 
 def traced_anew(
@@ -83,8 +86,9 @@ def traced_anew(
     """What tracing `view`, modules of the network under its stock class, gives for a method, before the cut.
 
     changed: as for `late`. Raises TraceError where that cannot be done, and for code that came after the cut, has a
-    site inside, and writes into itself.
+    site inside, and writes into itself; ModelError where a function stands among the modules.
     """
+    tree.demand_modules(view)
     at_input = {p.layer for p in network._points if not p.site}
     # code that goes through all modules, such as a Sequential's, knows nothing of a layer that hangs among them
     view.__dict__["_modules"] = {k: v for k, v in view._modules.items() if k not in at_input}
@@ -124,7 +128,8 @@ def apart(view: nn.Module, network: nn.Module) -> nn.Module:
 
     network: whose view it is, which hooks may be bound to and is not copied.
     """
-    memo: dict[int, Any] = {id(t): t for t in (*view.parameters(), *view.buffers())}
+    held = [t for _, m in tree.modules(view) for t in (*m._parameters.values(), *m._buffers.values())]
+    memo: dict[int, Any] = {id(t): t for t in held if t is not None}
     memo[id(network)] = network
     try:
         return twin(view, memo)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from surgeon.edits import Edit
 from surgeon.errors import SurgeryError
+from surgeon.graph.changes.partly_loaded import unwatch_loading, watch_loading
 from surgeon.graph.places.cuts import Point
 from surgeon.graph.places.lifting import unlift
 from surgeon.graph.rewritten.network import Rewritten
@@ -79,6 +80,7 @@ def bare(model: nn.Module, *, share: bool = False) -> tuple[nn.Module, Displaced
     displaced = tree.__dict__.get("displaced") or Displaced()
     for key in ("surgery", "displaced"):
         tree.__dict__.pop(key, None)
+    unwatch_loading(tree)
     bound = bound_in(tree, displaced.modules.values())
     done: dict[int, nn.Module] = {}
     flat = _flatten(tree, done)
@@ -332,6 +334,8 @@ def carve(
         else:
             root = rewritten
     rebind(root, bound, displaced.modules.values())
+    if root is tree:
+        watch_loading(root)
     return root
 
 

@@ -15,7 +15,7 @@ from surgeon.errors import SurgeryError
 from surgeon.graph.changes import anchors, exchanged, held_tensors, homes
 from surgeon.graph.changes.asked import of_types
 from surgeon.graph.changes.late_code import code_in
-from surgeon.graph.changes.partly_loaded import tell_of_missing
+from surgeon.graph.changes.partly_loaded import layers_of
 from surgeon.graph.changes.variants import Variants, fits
 from surgeon.graph.measuring.traced import Asked, Example, Traced, copied
 from surgeon.graph.places.cuts import Point, check_visible
@@ -122,8 +122,8 @@ class Rewritten(fx.GraphModule):
         self.__dict__["_programs"] = {}
         self.__dict__["_code_of"] = {}
         self.__dict__["_variants"] = Variants()
-        making.trace_and_cut(self, "forward", (), copied(traced) if traced else None, changed=changed)
-        check_visible(self._programs.values(), self._points)
+        whole = making.trace_and_cut(self, "forward", (), copied(traced) if traced else None, changed=changed)
+        check_visible(self._programs.values(), self._points, whole)
         self._regenerate()
         called = {str(n.target) for g in self._programs.values() for n in g.nodes if n.op == "call_module"}
         between = guarded_containers(self, [p.layer or p.site for p in self._points if p.site])
@@ -316,7 +316,7 @@ class Rewritten(fx.GraphModule):
         """As of any module; assigned tensors bring the constants of the graphs back from the meta device with them."""
         self.anchor(demand=False)
         super()._load_from_state_dict(state, prefix, local_metadata, *args)
-        tell_of_missing(self, self._points, state, prefix, args[1])  # after strict, the missing keys
+        layers_of(self)(state, prefix, local_metadata, *args)
         if local_metadata.get("assign_to_params_buffers"):
             held_tensors.bring_back(self, state)
 

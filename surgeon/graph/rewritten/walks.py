@@ -6,8 +6,7 @@ from __future__ import annotations
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from torch import nn
-
+from surgeon import tree
 from surgeon.errors import SurgeryError
 
 if TYPE_CHECKING:
@@ -37,7 +36,7 @@ def demand_walk(network: Rewritten, asking: FrameType) -> None:
 def _layer(network: Rewritten) -> str:
     """The first layer of a network that is surgeon's, or another's that an operation hung there, in words; else ""."""
     hung = {p.layer for p in network.points}
-    for name, module in nn.Module.named_modules(network):
+    for name, module in tree.modules(network):
         if name in hung or type(module).__module__.startswith("surgeon.methods."):
             return f"{name} ({type(module).__name__})"
     return ""

@@ -20,8 +20,8 @@ import torch
 from torch import fx, nn
 from torch.utils.checkpoint import checkpoint
 
-from surgeon.graph.trees.tree import modules
 from surgeon.torch_private import NormBase
+from surgeon.tree import modules
 
 FLAG = "grad_checkpointing"
 """Attribute of timm's networks and stages by which checkpointing is switched on."""

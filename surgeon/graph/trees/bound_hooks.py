@@ -19,13 +19,15 @@ from typing import Any
 import torch
 from torch import nn
 
-_HOOKS = tuple(k for k, v in nn.Module().__dict__.items() if k.endswith("_hooks") and isinstance(v, dict))
+OF_MODULES = tuple(k for k, v in nn.Module().__dict__.items() if k.endswith("_hooks") and isinstance(v, dict))
+"""Where a module has its hooks: on calls, on their gradients and on its state dict."""
 
-_OF_CALLS = tuple(
+OF_CALLS = tuple(
     k
     for k, v in nn.Module().__dict__.items()
     if k.startswith(("_forward", "_backward")) and isinstance(v, dict)
-)  # with how they are to be called
+)
+"""Where it has those on calls and their gradients, and how these are to be called."""
 
 
 def bound_in(tree: nn.Module, apart: Iterable[nn.Module] = ()) -> dict[str, nn.Module]:
@@ -58,15 +60,22 @@ def rebind(tree: nn.Module, before: Mapping[str, nn.Module], apart: Iterable[nn.
         _swapped(tree, apart, lambda owner: now.get(id(owner), owner))
 
 
+def is_ours(hook: Any) -> bool:
+    """Whether surgeon put a hook there, and no caller."""
+    inner = getattr(hook, "hook", hook)  # torch's own around one on loading
+    return bool(getattr(inner, "of_surgeon", False))
+
+
 def on_state_dict(module: nn.Module) -> bool:
     """Whether a module has hooks that are called when its state dict is made or loaded."""
-    return any(module.__dict__.get(k) for k in _HOOKS if "state_dict" in k)
+    kinds = (module.__dict__.get(k) or {} for k in OF_MODULES if "state_dict" in k)
+    return any(not is_ours(hook) for hooks in kinds for hook in hooks.values())
 
 
 def bind_to(new: nn.Module, old: nn.Module) -> None:
     """Bind, in place, the hooks on its state dict that a module has from another, of which it is a copy, to itself.
     Those on calls are handed over."""
-    for name in (k for k in _HOOKS if "state_dict" in k):
+    for name in (k for k in OF_MODULES if "state_dict" in k):
         hooks = new.__dict__.get(name) or {}
         for key, value in list(hooks.items()):
             hooks[key] = _bound_to(value, lambda owner: new if owner is old else owner)
@@ -76,10 +85,10 @@ def hand_over(old: nn.Module, new: nn.Module) -> None:
     """Move the hooks on calls of `old` to `new`, which takes its place; copies of `old` inside `new` lose
     theirs."""
     # The same parameters: `new` took over all that `old` holds, and its hooks with it.
-    if old._parameters is new._parameters or not any(old.__dict__.get(k) for k in _OF_CALLS):
+    if old._parameters is new._parameters or not any(old.__dict__.get(k) for k in OF_CALLS):
         return
     for inner in new.modules():
-        for key in _OF_CALLS:
+        for key in OF_CALLS:
             inner.__dict__[key] = old.__dict__[key] if inner is new else type(old.__dict__[key])()
     new.__dict__["_is_full_backward_hook"] = old.__dict__.get("_is_full_backward_hook")
 
@@ -134,7 +143,7 @@ def _slots(tree: nn.Module, apart: Iterable[nn.Module]) -> Iterator[tuple[dict[A
     of hooks know them."""
     for module in {id(m): m for root in (tree, *apart) for m in nn.Module.modules(root)}.values():
         own = module.__dict__
-        for name in _HOOKS:
+        for name in OF_MODULES:
             hooks = own.get(name)
             if hooks:
                 for key, value in list(hooks.items()):

@@ -17,7 +17,7 @@ from surgeon.errors import SurgeryWarning
 from surgeon.graph.trees.own_attributes import OURS
 from surgeon.graph.trees.remembered import PLAIN, in_words
 from surgeon.graph.trees.slots import MISSING, slots_of
-from surgeon.graph.trees.tree import modules
+from surgeon.tree import modules
 from surgeon.values import has_values
 from surgeon.warned import warn
 
