@@ -78,6 +78,17 @@ NUMBER_READ = torch.ops.aten._local_scalar_dense.default
 """What `tensor.item()` calls."""
 OF_FAKE_TENSORS = "torch._subclasses.fake_tensor"
 """The log in which torch tells of fake tensors. Under another name it would be told on the terminal."""
+CHECK_WITH = "_check_with"
+"""What `torch._check` and its kin call with the class of their error. Without it modules that check sizes so are not
+gone into, but called whole."""
+CHECKS = {
+    RuntimeError: "_check",
+    IndexError: "_check_index",
+    ValueError: "_check_value",
+    TypeError: "_check_type",
+    NotImplementedError: "_check_not_implemented",
+}
+"""Their names by that class. Without one of them the call of a graph that has it fails."""
 EXPORTER = "torch.export._trace"
 """The module from which torch.export runs a graph. Under another name it runs a rewritten network node by node."""
 
@@ -168,6 +179,8 @@ def dispatch_modes() -> int:
 
 
 __all__ = [
+    "CHECKS",
+    "CHECK_WITH",
     "ATTENTION_ON_CPU",
     "AdaptiveAvgPoolNd",
     "AdaptiveMaxPoolNd",

@@ -218,3 +218,19 @@ def test_epochs_without_noise_at_a_rate_of_zero_are_told():
     ):
         assert not [r for r in without_effect(other, Data(), noisy) if "without a step" in r]
     assert not [r for r in without_effect(given, Data(), Facts()) if "without a step" in r]
+
+
+def test_a_root_beside_a_source_that_says_where_it_lies_is_refused(tmp_path):
+    from surgeon.errors import DataError
+    from surgeon.pipeline.demands import to_train_on
+    from tests.cli.commandline import invoke
+
+    (tmp_path / "flowers").mkdir()
+    for data in (str(tmp_path / "flowers"), "digits", None):
+        with pytest.raises(
+            DataError, match="root='/nowhere' changes nothing: .* says by itself where it is; leave it"
+        ):
+            to_train_on("zoo/lenet5", data, "/nowhere")
+    assert to_train_on("zoo/lenet5", "torch/cifar10", "/nowhere").root == "/nowhere"
+    code, out, err = invoke("train", "plain", "zoo/lenet5", "--root", "/nowhere", "-o", tmp_path / "run")
+    assert (code, out) == (2, "") and "--root /nowhere changes nothing" in err

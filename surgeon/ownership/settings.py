@@ -138,13 +138,27 @@ def claim(
         keys = {*here, *now} - {*later}
         other = sorted(k for k in keys if here.get(k) != now.get(k))
         if other:
+            values = "".join(f"; {v}" for k in other for v in _values(k, here.get(k), now.get(k)))
             raise ArtifactError(
-                f"{folder} holds {what} with other settings ({', '.join(other)}); choose another folder"
+                f"{folder} holds {what} with other settings ({', '.join(other)}){values}; choose another folder"
             )
         return before
     if folder.is_file() or (folder.is_dir() and not all(is_own(p.name) for p in folder.iterdir())):
         raise ArtifactError(f"{folder} exists already and holds no {what.split()[-1]}; choose another folder")
     return None
+
+
+_PLAIN, _LONGEST, _MOST = (bool, int, float, str, type(None)), 60, 4
+
+
+def _values(name: str, here: object, now: object) -> list[str]:
+    """Say what a setting is in a folder and what it is now, or what of it differs; nothing of what is long."""
+    if isinstance(here, dict) and isinstance(now, dict):
+        inner = sorted(k for k in {*here, *now} if here.get(k) != now.get(k))
+        return [v for k in inner for v in _values(f"{name}.{k}", here.get(k), now.get(k))][:_MOST]
+    one, other = json.dumps(here, ensure_ascii=False), json.dumps(now, ensure_ascii=False)
+    plain = isinstance(here, _PLAIN) and isinstance(now, _PLAIN) and len(one) + len(other) < _LONGEST
+    return [f"{name} is {one} there, and {other} now"] if plain else []
 
 
 def take(folder: Path, name: str, settings: dict[str, Any], what: str, *, compared: Compared = dict) -> None:

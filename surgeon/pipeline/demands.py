@@ -9,7 +9,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from surgeon.data import absolute_source
-from surgeon.data.refusals import STREAMS, streamed
+from surgeon.data.refusals import LIBRARY, STREAMS, streamed
 from surgeon.errors import ArtifactError, DataError, ModelError, RecipeError, either
 from surgeon.models import naming
 from surgeon.models.creating import is_known, list_models
@@ -51,9 +51,11 @@ def to_train_on(model: str, data: str | None, root: str | None, *, knows: bool =
     """
     demand_network(model)
     if data is not None:
+        demand_root(data, root)
         return Source(data, root)
     place = folder_of(model)
     if not place and not knows and not is_robustbench(model):
+        demand_root(FRESH, root)
         return Source(FRESH, root)
     source = recorded(model) if place else None
     if source is None:
@@ -61,7 +63,25 @@ def to_train_on(model: str, data: str | None, root: str | None, *, knows: bool =
             f"{model} starts from trained weights, and nothing says which images they are "
             "for: name those to train on (--data SOURCE)"
         )
+    demand_root(source.data, root)
     return Source(source.data, root or source.root)
+
+
+def demand_root(data: str, root: str | None) -> None:
+    """Check that a root that a caller gives is of a source that is read from one.
+
+    Args:
+        data: the source.
+        root: the folder, or None.
+
+    Raises:
+        DataError: the source says by itself where it lies.
+    """
+    if root is not None and (not data.lower().startswith(LIBRARY) or Path(data).exists()):
+        raise DataError(
+            f"{either(f'root={root!r}', f'--root {root}')} changes nothing: it is where a data set of timm's lies (its "
+            f"name begins with {', '.join(LIBRARY)}), and {data} says by itself where it is; leave it out"
+        )
 
 
 def demand_chosen_from(data: str) -> None:
@@ -95,7 +115,9 @@ def to_evaluate_on(target: str, data: str | None, root: str | None) -> Source:
     if data is None and source is None:
         raise DataError(f"{target} does not say which images it is for: name them (--data SOURCE)")
     if source is not None and (data is None or absolute_source(data) == source.data):
+        demand_root(source.data, root)
         return Source(source.data, root or source.root)
+    demand_root(str(data), root)
     return Source(str(data), root)
 
 

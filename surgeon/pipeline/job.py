@@ -20,7 +20,7 @@ from surgeon.models.calibration import MOST
 from surgeon.models.facts import input_size_of, num_classes_of
 from surgeon.pipeline import shown_images
 from surgeon.pipeline.contents import absolute_model
-from surgeon.pipeline.demands import Source, check_classes, check_labels, check_names, in_order
+from surgeon.pipeline.demands import Source, check_classes, check_labels, check_names, demand_root, in_order
 from surgeon.pipeline.idle import CALIBRATION, of_calibration, tell
 from surgeon.pipeline.origin import Lineage, origin_of
 from surgeon.pipeline.own_images import chosen
@@ -139,6 +139,7 @@ class Job:
             tuple[str, ...](),
         )
         if self.data:
+            demand_root(self.data, self.root)
             how = chosen(
                 lineage,
                 self.name,

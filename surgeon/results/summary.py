@@ -167,7 +167,8 @@ def summarize(
         refused.append("no attacks were made")
     elif main.group not in PROTOCOLS:
         refused.append(
-            "attacks named by hand are not a protocol: use the suite standard, or quick for an upper bound"
+            "the suite basic and attacks named by hand are not a protocol: use the suite standard, or quick for an "
+            "upper bound"
         )
     headline = (
         None if refused or main is None else Headline(share=worst, text=_headline(main, outcome, n, random))

@@ -74,7 +74,7 @@ def test_a_run_leaves_its_settings_versions_metrics_and_networks(run, tmp_path):
     assert written
     code, _, err = run(*command, "--seed", 1)
     assert code == 2
-    assert "holds a run with other settings (seed); choose another folder" in err
+    assert "holds a run with other settings (seed); seed is 0 there, and 1 now; choose another folder" in err
 
 
 def test_a_network_that_was_trained_is_trained_on(run, tmp_path):

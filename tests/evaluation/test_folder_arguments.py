@@ -84,3 +84,12 @@ def test_a_finished_folder_keeps_the_name_that_it_was_made_with(asked, tmp_path)
     ):
         assess(*asked, FGSM, tmp_path / "e", name="other")
     assert before == {p.name: p.read_bytes() for p in (tmp_path / "e").iterdir() if p.is_file()}
+
+
+def test_one_name_is_of_one_class():
+    from surgeon.evaluation.engine.admission import checked_class_names
+
+    with pytest.raises(
+        ArgumentError, match="class_names has 'cat' for two classes; give each output a name of its own"
+    ):
+        checked_class_names(["cat", "bee", "cat"], torch.tensor([0, 1, 2]), 3, None)

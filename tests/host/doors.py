@@ -1,8 +1,7 @@
 """Every public function of surgeon: how it is called here, or why the caller's state of torch is right for it.
 
-`WALKED` are the packages and modules whose public functions are looked up; a function that stands neither in
-`CALLS` nor in `CALLERS` makes the tests fail, and so does a module of surgeon that stands in neither `WALKED`
-nor `PLAIN`.
+`WALKED` are the packages and modules whose public functions are looked up; a function in neither `CALLS` nor
+`CALLERS` makes the tests fail, and so does a module of surgeon in neither `WALKED` nor `PLAIN`.
 """
 
 import copy

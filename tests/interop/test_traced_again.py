@@ -1,5 +1,7 @@
 """Rewritten networks under other tracers of torch.fx: layers stay whole, and the outputs are the network's."""
 
+import math
+
 import pytest
 import torch
 from torch.fx.experimental.optimization import fuse, remove_dropout
@@ -127,3 +129,43 @@ def test_a_block_of_a_rewritten_part_means_to_a_feature_extractor_what_it_means_
         for m in (neutral(stock, method, SIZE), stock)
     ]
     torch.testing.assert_close(*found)
+
+
+@torch.fx.wrap
+def doubled_where_many(x, factor):
+    """Code that no tracer can follow, and that is told not to."""
+    return x * factor if x.shape[0] > 2 else x
+
+
+class Wrapping(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv1, self.conv2 = torch.nn.Conv2d(3, 16, 3), torch.nn.Conv2d(16, 16, 1)
+        self.fc = torch.nn.Linear(16, 4)
+
+    def forward(self, x):
+        x = doubled_where_many(self.conv1(x), factor=math.sqrt(x.shape[1]))
+        return self.fc(self.conv2(x).mean((2, 3)))
+
+
+@pytest.mark.parametrize("method", NEUTRAL)
+@pytest.mark.parametrize("count", [2, 4])
+def test_functions_that_tracers_do_not_go_into_are_one_call_in_a_graph_of_others_too(method, count, batch):
+    torch.manual_seed(0)
+    stock, images = Wrapping().eval(), batch[0][:count]
+    cut = neutral(stock, method, SIZE)
+    for node in ("doubled_where_many", "fc"):
+        found = [_features(m, node)(images)["f"] for m in (cut, stock)]
+        torch.testing.assert_close(*found)
+
+
+@pytest.mark.parametrize("method", EVERYWHERE)
+def test_a_vision_transformer_gives_its_blocks_to_both_extractors(method):
+    import timm
+    from timm.models._features_fx import create_feature_extractor
+
+    torch.manual_seed(0)
+    stock = timm.create_model("test_vit", num_classes=4).eval()
+    cut, images = neutral(stock, method, (3, 160, 160)), torch.randn(1, 3, 160, 160)
+    wanted = create_feature_extractor(stock, {"blocks.1": "f"})(images)["f"]
+    torch.testing.assert_close(create_feature_extractor(cut, {"blocks.1": "f"})(images)["f"], wanted)

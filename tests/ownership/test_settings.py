@@ -76,3 +76,23 @@ def test_a_folder_of_another_kind_is_called_what_it_is(tmp_path):
         take(folder, "settings.json", {"seed": 0}, "an evaluation")
         with pytest.raises(ArtifactError, match="out holds surgeon's evaluation, not a run; choose another"):
             claim(folder, "settings.json", {"seed": 0}, "a run")
+
+
+def test_settings_that_differ_are_told_with_their_values(tmp_path):
+    from surgeon.ownership import claim, take
+
+    here = {
+        "seed": 1,
+        "evaluation": {"eps": 0.1, "norm": "linf", "attacks": ["fgsm"]},
+        "recipes": [{"name": "kap"}],
+    }
+    take(tmp_path / "e", "settings.json", here, "an evaluation")
+    now = {**here, "seed": 2, "evaluation": {**here["evaluation"], "eps": 0.2, "attacks": []}}
+    said = (
+        r"other settings \(evaluation, seed\); evaluation\.eps is 0\.1 there, and 0\.2 now; "
+        "seed is 1 there, and 2 now; choose another folder"
+    )
+    with pytest.raises(ArtifactError, match=said):
+        claim(tmp_path / "e", "settings.json", now, "an evaluation")
+    with pytest.raises(ArtifactError, match=r"other settings \(recipes\); choose another folder"):
+        claim(tmp_path / "e", "settings.json", {**here, "recipes": []}, "an evaluation")

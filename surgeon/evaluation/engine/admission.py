@@ -250,8 +250,8 @@ def checked_class_names(
         The names.
 
     Raises:
-        ArgumentError: A label has no name, there are more or fewer names than outputs, or `num_classes` is not their
-            number.
+        ArgumentError: A label has no name, two classes have one, there are more or fewer names than outputs, or
+            `num_classes` is not their number.
     """
     if isinstance(given, str):
         raise ArgumentError(
@@ -262,6 +262,10 @@ def checked_class_names(
         raise ArgumentError(f"num_classes={num_classes}, and the network has {outputs} outputs")
     if not names:
         return ()
+    if twice := [n for i, n in enumerate(names) if n in names[:i]]:
+        raise ArgumentError(
+            f"class_names has {shown(twice[0])} for two classes; give each output a name of its own"
+        )
     if unnamed := [int(y) for y in labels if y >= len(names)]:
         raise ArgumentError(
             f"class_names are {len(names)}, and an image has the label {unnamed[0]}; give one for each output"

@@ -35,7 +35,7 @@ def needed_inputs(model: nn.Module) -> list[str]:
 def spared_inputs(model: nn.Module) -> list[str]:
     """The names of the arguments after the first that may be tensors and that a network's forward can do without.
 
-    Words and switches are none, nor is what is said to be of another type.
+    Words and switches are no tensors, nor is what is said to be of another type.
     """
     parameters = list(inspect.signature(type(model).forward).parameters.values())[2:]
     return [p.name for p in parameters if p.default is not p.empty and _may_be_tensor(p)]

@@ -21,6 +21,7 @@ call. For a network with `forward(self, x, mask=None)` it reads
 from __future__ import annotations
 
 import inspect
+import typing
 import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -119,8 +120,18 @@ def dispatcher(
         f"    return self._forward_eval({given})\n",
         scope,
     )
-    dispatchers.add(scope["forward"])
-    return scope["forward"]
+    forward: Callable[..., Any] = scope["forward"]
+    forward.__annotations__ = {n: t for n, t in _types(stock).items() if n in (*named, *also, "return")}
+    dispatchers.add(forward)
+    return forward
+
+
+def _types(stock: Callable[..., Any]) -> dict[str, Any]:
+    """The annotations of a function, as types: their names mean something in its own file alone."""
+    try:
+        return typing.get_type_hints(stock, include_extras=True)
+    except Exception:  # a name that is there for type checkers alone
+        return dict(getattr(stock, "__annotations__", {}))
 
 
 def later(self: nn.Module, *args: Any, **kwargs: Any) -> Any:

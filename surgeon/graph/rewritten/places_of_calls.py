@@ -15,9 +15,12 @@ from torch import fx, nn
 from torch.fx.proxy import TracerBase
 
 from surgeon.graph.places.owners import owner_of
+from surgeon.torch_private import tree_leaves
 
 _WHERE = "current_module_qualname"
 """Where a tracer has the path of the module whose code runs."""
+_WRAPPED = "is_wrapped"
+"""By what torch.fx marks the call of a function under `torch.fx.wrap`."""
 
 
 def writer(values: Iterable[Any]) -> TracerBase | None:
@@ -42,6 +45,20 @@ class _Placing(fx.Interpreter):
         _, path = owner_of(n)
         setattr(self.tracer, _WHERE, ".".join(p for p in (self.root, path) if p))
         try:
-            return super().run_node(n)
+            return self._recorded(n) if self._is_one_call(n) else super().run_node(n)
         finally:
             setattr(self.tracer, _WHERE, self.root)
+
+    def _is_one_call(self, n: fx.Node) -> bool:
+        """Whether a tracer records a function as one call, and does not go into its code: it wraps such functions where
+        code looks them up by name, which a graph does not."""
+        wrapped = getattr(self.tracer, "_autowrap_function_ids", ())
+        return n.op == "call_function" and (_WRAPPED in n.meta or id(n.target) in wrapped)
+
+    def _recorded(self, n: fx.Node) -> Any:
+        args, kwargs = self.fetch_args_kwargs_from_env(n)
+        if not any(isinstance(v, fx.Proxy) for v in tree_leaves((args, kwargs))):
+            return super().run_node(n)
+        made = self.tracer.create_proxy("call_function", n.target, args, kwargs)
+        made.node.meta[_WRAPPED] = True
+        return made

@@ -24,6 +24,7 @@ from surgeon.graph.measuring.traced import Example
 from surgeon.graph.places.kinds import kind_of
 from surgeon.graph.places.recorded import Recorded, parameter
 from surgeon.graph.places.writes import written
+from surgeon.graph.tracing.checks import checks_recorded
 from surgeon.graph.tracing.earlier_calls import refused
 from surgeon.graph.tracing.outputs import always, call_for, composed, made_of
 from surgeon.graph.tracing.watch import Watch
@@ -82,7 +83,7 @@ class LeafTracer(fx.Tracer):
             self.watch, self.kept = Watch(root, closely), Kept(root)
             self.asked = Asking(root, self.leaves, self.runs_code, self.kept.is_as_found, self.ours)
             try:
-                with self.watch.on(), uncompiled(), refused(again), self.asked.on():
+                with self.watch.on(), uncompiled(), refused(again), self.asked.on(), checks_recorded():
                     with called_whole(root, self._keeps_whole):
                         graph = super().trace(root, concrete_args)
             finally:
