@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from surgeon.errors import ArgumentError, DataError, either
 from surgeon.kept_modes import modes_kept
-from surgeon.torch_private import ConvNd
+from surgeon.tensors.instead import convolves
 from surgeon.values import has_values
 
 _SLACK = 1e-6
@@ -157,8 +157,8 @@ def check_taken(x: Tensor, model: nn.Module, name: str = "images", *, sizes: boo
     Raises:
         DataError: The network fails.
     """
-    first, like = _first(model), next((p for p in model.parameters() if p.is_floating_point()), None)
-    other = first is not None and x.dim() >= 3 and x.shape[1] != first.in_channels
+    channels, like = channels_of(model), next((p for p in model.parameters() if p.is_floating_point()), None)
+    other = channels is not None and x.dim() >= 3 and x.shape[1] != channels
     if len(x) == 0 or like is None or not (other or sizes):
         return
     try:
@@ -172,14 +172,14 @@ def check_taken(x: Tensor, model: nn.Module, name: str = "images", *, sizes: boo
             except Exception:  # unless it needs one of them
                 model(two)
     except Exception as error:  # the network's own code, on images that it may not take
-        if first is None or not other:
+        if channels is None or not other:
             raise DataError(
                 f"{name} are {times(x.shape[1:])}, and the network does not take them "
                 f"({_reason(error)}): give images of the size that it was made for"
             ) from error
         raise DataError(
-            f"{name} have {x.shape[1]} channels ({times(x.shape[1:])}), and the network takes {first.in_channels}: "
-            f"{_remedy(x.shape[1], first.in_channels)}"
+            f"{name} have {x.shape[1]} channels ({times(x.shape[1:])}), and the network takes {channels}: "
+            f"{_remedy(x.shape[1], channels)}"
         ) from error
 
 
@@ -216,7 +216,7 @@ def plain(x: Tensor, name: str) -> Tensor:
 
 
 def channels_of(model: nn.Module) -> int | None:
-    """Return the number of channels that a network's first convolution takes.
+    """Return the number of channels that a network's first convolution takes, or the weight map in its place.
 
     Args:
         model: The network.
@@ -224,12 +224,8 @@ def channels_of(model: nn.Module) -> int | None:
     Returns:
         The number; None without convolutions.
     """
-    first = _first(model)
+    first: Any = next((m for m in model.modules() if convolves(m) and hasattr(m, "in_channels")), None)
     return first.in_channels if first else None
-
-
-def _first(model: nn.Module) -> ConvNd | None:
-    return next((m for m in model.modules() if isinstance(m, ConvNd)), None)
 
 
 def times(shape: Iterable[int]) -> str:

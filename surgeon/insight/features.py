@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from surgeon.errors import PictureError
 from surgeon.graph.trees.leaves import is_norm
 from surgeon.host import in_own_state
-from surgeon.insight.listening import is_spatial, network_of, outputs
+from surgeon.insight.listening import network_of, outputs
 from surgeon.insight.picture import Picture, png
 from surgeon.insight.raster import grid, seen, show, side_text
+from surgeon.tensors.instead import convolves
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -51,7 +52,7 @@ def feature_maps(model: nn.Module, images: Tensor, *, seed: int = 0) -> tuple[st
     network = network_of(model)
     layers = list(outputs(model, images, seed=seed).items())
     for (site, output), behind in zip(layers, [*layers[1:], None], strict=True):
-        if not is_spatial(network.get_submodule(site)) or output.value.dim() != 4:
+        if not convolves(network.get_submodule(site)) or output.value.dim() != 4:
             continue
         if (
             behind

@@ -17,12 +17,13 @@ from surgeon.host import in_own_state
 from surgeon.insight.attacked_images import AttackedImages
 from surgeon.insight.door import check_labels, seen_by
 from surgeon.insight.last_maps import last_spatial
-from surgeon.insight.listening import is_spatial, network_of
+from surgeon.insight.listening import network_of
 from surgeon.insight.picture import Picture, png
 from surgeon.insight.raster import grid, named, seen, show, side_text
 from surgeon.models.pixels import logits_of
 from surgeon.models.quiet import held_still
 from surgeon.numerals import percent
+from surgeon.tensors.instead import convolves
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -66,7 +67,7 @@ def gradcam(
     if not isinstance(name, str):
         raise ArgumentError(f"layer={name!r} is of type {type(name).__name__}; give the name of a module")
     if not has(network, name):
-        known = nearest(name, [n for n, m in network.named_modules() if is_spatial(m)])
+        known = nearest(name, [n for n, m in network.named_modules() if convolves(m)])
         raise ArgumentError(f"there is no layer {name!r}; {known}")
     taken: list[Tensor] = []
 

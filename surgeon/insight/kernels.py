@@ -10,7 +10,7 @@ from torch import nn
 
 from surgeon.errors import FoldError, PictureError
 from surgeon.graph.rewritten.network import Rewritten
-from surgeon.insight.listening import is_spatial, network_of
+from surgeon.insight.listening import network_of
 from surgeon.insight.picture import Picture, blank, png
 from surgeon.insight.raster import show
 from surgeon.insight.tiles import LONG, Kernels, tiled
@@ -19,6 +19,7 @@ from surgeon.methods.kap.sheet import pooled_sheet, sheet_shape
 from surgeon.surgery import fold
 from surgeon.surgery.door import surgery_of
 from surgeon.tensors.convolution import effective_weight
+from surgeon.tensors.instead import convolves
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -98,7 +99,7 @@ def _first(network: nn.Module) -> tuple[str, nn.Conv2d]:
     for name, module in (m for part in parts for m in network.get_submodule(part).named_modules(prefix=part)):
         if isinstance(module, nn.Conv2d):
             return name, module
-        if is_spatial(module) or isinstance(module, (nn.Linear, nn.Embedding)):
+        if convolves(module) or isinstance(module, (nn.Linear, nn.Embedding)):
             raise PictureError(
                 f"its first layer, {name}, is a {type(module).__name__}; kernels need a Conv2d"
             )

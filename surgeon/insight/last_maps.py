@@ -7,7 +7,8 @@ from torch import Tensor, nn
 
 from surgeon.errors import PictureError
 from surgeon.graph.trees.leaves import is_activation, is_norm
-from surgeon.insight.listening import is_spatial, network_of, outputs
+from surgeon.insight.listening import network_of, outputs
+from surgeon.tensors.instead import convolves
 
 EARLY = 0.2
 """If the last maps come before this share of the layers, they say little about the decision."""
@@ -45,7 +46,7 @@ def last_spatial(model: nn.Module, images: Tensor) -> str:
         count += not is_activation(module)
         value = output.value
         spatial = value.dim() == 4 and value.shape[2:].numel() > 1
-        if spatial and is_spatial(module):
+        if spatial and convolves(module):
             last, index, shape = output.module, count, value.shape
         elif last and value.shape == shape and (is_norm(module) or is_activation(module)):
             last = output.module

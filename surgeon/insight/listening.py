@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 from surgeon.errors import PictureError
 from surgeon.graph.trees.fused import TAIL, is_opened
-from surgeon.graph.trees.leaves import is_activation, is_convolution, is_norm
+from surgeon.graph.trees.leaves import is_activation, is_norm
 from surgeon.graph.trees.paths import has
 from surgeon.insight.door import seen_by
 from surgeon.models.pixels import Normalized
 from surgeon.models.quiet import held_still
 from surgeon.surgery.door import surgery_of
-from surgeon.tensors.instead import Instead
+from surgeon.tensors.instead import convolves
 
 
 class Output(NamedTuple):
@@ -41,15 +41,6 @@ def network_of(model: nn.Module) -> nn.Module:
     return model
 
 
-def is_spatial(module: nn.Module) -> bool:
-    """Return whether a module is a convolution, or a layer that takes the place of one.
-
-    Args:
-        module: A module.
-    """
-    return is_convolution(module) or (isinstance(module, Instead) and module.as_convolution)
-
-
 def layers(network: nn.Module, *, activations: bool = False) -> dict[str, str]:
     """Find the layers of a network: every convolution, weight map, norm and linear layer.
 
@@ -68,7 +59,7 @@ def layers(network: nn.Module, *, activations: bool = False) -> dict[str, str]:
     for name, module in network.named_modules():
         if any(name.startswith(outer + ".") for outer in layer_of):
             continue
-        layer = is_spatial(module) or is_norm(module) or isinstance(module, nn.Linear)
+        layer = convolves(module) or is_norm(module) or isinstance(module, nn.Linear)
         if layer or (activations and is_activation(module)):
             layer_of[name] = name
     for name in list(layer_of):

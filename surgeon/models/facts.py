@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from surgeon.torch_private import ConvNd
+from surgeon.images import channels_of
 
 ORIGIN = "surgeon_origin"
 """Attribute of a created model that stores how it was made: {"name", "args", "input_size"}."""
@@ -76,21 +76,20 @@ def _has_other_outputs(model: nn.Module) -> bool:
 
 
 def in_channels_of(model: nn.Module) -> int | None:
-    """The input channels of a network's first convolution.
+    """The input channels of a network's first convolution, or of the weight map in its place.
 
     Args:
         model: the network.
 
     Returns:
-        The number of channels; None for a network without a convolution.
+        The number of channels; None for a network without either.
 
     Examples:
         >>> import surgeon
         >>> surgeon.models.in_channels_of(surgeon.create_model("zoo/lenet5"))
         1
     """
-    first = next((m for m in model.modules() if isinstance(m, ConvNd)), None)
-    return None if first is None else first.in_channels
+    return channels_of(model)
 
 
 def input_std_of(model: nn.Module) -> tuple[float, ...] | None:

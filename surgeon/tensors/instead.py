@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 from torch import Tensor, nn
 
 from surgeon.errors import LayerError
+from surgeon.torch_private import ConvNd
 
 
 class NotHere(LayerError, AttributeError):
@@ -24,7 +25,7 @@ class Instead(nn.Module):
     """
 
     as_convolution: ClassVar[bool] = False
-    """Whether pictures and comparisons of layers take it for a convolution: its outputs are maps of channels."""
+    """Whether it stands for a convolution: its outputs are maps of channels."""
     _was: tuple[str, str, tuple[str, ...]] = ("", "", ())
     """The name of the place, the class that stood there, and the names of what it had and this layer lacks."""
 
@@ -63,3 +64,15 @@ class Instead(nn.Module):
             f"run code that reads it, such as a loop that fuses norms into convolutions, before surgeon.apply or "
             f"after surgeon.revert, or cut with a select that leaves {site} out"
         )
+
+
+def convolves(module: nn.Module) -> bool:
+    """Say whether a module is a convolution, or a layer that stands in the place of one.
+
+    Args:
+        module: The module.
+
+    Returns:
+        Whether it is.
+    """
+    return isinstance(module, ConvNd) or (isinstance(module, Instead) and module.as_convolution)

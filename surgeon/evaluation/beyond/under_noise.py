@@ -13,6 +13,7 @@ from surgeon.arguments import checked_count, checked_number, checked_seed
 from surgeon.errors import ArgumentError
 from surgeon.evaluation.engine.admission import admitted
 from surgeon.evaluation.engine.scoring import score
+from surgeon.graph.trees.paths import has
 from surgeon.host import in_own_state
 from surgeon.methods.registry import parse
 from surgeon.models.quiet import held_still
@@ -21,7 +22,8 @@ from surgeon.results.assessment import NoiseRow
 from surgeon.results.statistics import wilson
 from surgeon.strict import shown
 from surgeon.surgery.door import surgery_of
-from surgeon.torch_private import ConvNd
+from surgeon.tensors.instead import convolves
+from surgeon.warned import warn
 
 
 @in_own_state()
@@ -105,7 +107,8 @@ def noise_table(
         seed: Seed of the noise.
 
     Returns:
-        Four rows: activations without and with noise, and for each the input without and with noise.
+        Four rows: activations without and with noise, and for each the input without and with noise. A network without
+        convolutions has the two rows without noise on activations.
 
     Raises:
         ArgumentError: An invalid sigma or seed.
@@ -125,7 +128,10 @@ def noise_table(
         raise ArgumentError(too_large("sigma", sigma, "of noise on pixels"))
     images, labels, _ = admitted(model, images, labels, seed=seed)
     rows = []
-    for activations in (False, True):
+    inside = any(True for _ in _convolutions(model))
+    if not inside:
+        warn("noise on activations is left out: it is added behind convolutions, and this network has none")
+    for activations in (False, True)[: 1 + inside]:
         for inputs in (False, True):
             with held_still(model, seed), _noisy_activations(model, sigma if activations else 0.0):
                 x = (images + sigma * torch.randn(images.shape)).clamp(0, 1) if inputs else images
@@ -147,20 +153,15 @@ def _noisy_activations(model: nn.Module, sigma: float) -> Iterator[None]:
     if sigma == 0:
         yield
         return
-    places: list[nn.Module] = []
+    ends: dict[nn.Module, nn.Module] = {}
     for inner in model.modules():
-        record = surgery_of(inner)
-        if record is None:
+        if (record := surgery_of(inner)) is None:
             continue
-        convolutions = {n: m for n, m in inner.named_modules() if isinstance(m, ConvNd)}
-        pooled = {
-            e.site: e.layer
-            for e in record.edits
-            if e.layer and e.site in convolutions and parse(record.operations[e.operation]).ends_its_site
-        }
-        places = [inner.get_submodule(pooled[n]) if n in pooled else m for n, m in convolutions.items()]
-        break
-    places = places or [m for m in model.modules() if isinstance(m, ConvNd)]
+        for edit in record.edits:
+            ends_site = parse(record.operations[edit.operation]).ends_its_site
+            if edit.layer and ends_site and has(inner, edit.site):
+                ends[inner.get_submodule(edit.site)] = inner.get_submodule(edit.layer)
+    places = [ends.get(m, m) for m in _convolutions(model)]
     handles = [
         m.register_forward_hook(lambda _m, _i, out: out + sigma * torch.randn_like(out)) for m in places
     ]
@@ -169,3 +170,12 @@ def _noisy_activations(model: nn.Module, sigma: float) -> Iterator[None]:
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _convolutions(module: nn.Module) -> Iterator[nn.Module]:
+    """Every convolution once, and every layer in the place of one, without what that has inside."""
+    seen: set[nn.Module] = set()
+    for inner in module.modules():
+        if convolves(inner) and inner not in seen:
+            seen.update(inner.modules())
+            yield inner
