@@ -68,7 +68,7 @@ def fold(model: nn.Module, *, partial: bool = False) -> nn.Module:
         ('Shallow', None, 'kap')
     """
     network = folded(to_undo(model, "fold"), partial=partial)[0]
-    tell_lost(hooks_in(model), network)
+    tell_lost(hooks_in(model, settled=True), network)
     return network
 
 

@@ -55,7 +55,7 @@ KINDS = {
 }
 
 
-@pytest.mark.parametrize("method", EVERYWHERE)
+@pytest.mark.parametrize("method", ["noise", "kap"])
 @pytest.mark.parametrize("place", ["a", "b"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_shared_module_may_be_exchanged_under_one_of_its_names(kind, place, method):

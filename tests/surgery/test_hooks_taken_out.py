@@ -6,6 +6,7 @@ import warnings
 
 import pytest
 import torch
+import torch.nn.utils.prune
 from torch import nn
 
 import surgeon
@@ -116,3 +117,12 @@ def test_hooks_elsewhere_are_no_reason_to_warn():
         assert not told(surgeon.revert, cut)[1]
         if recipe == "anl":
             assert not told(surgeon.fold, cut)[1]
+
+
+def test_a_hook_that_writes_weights_is_folded_with_them_and_not_named_as_gone():
+    cut = surgeon.apply(Net().eval(), "kap", input_size=SIZE).eval()
+    torch.nn.utils.prune.l1_unstructured(cut.conv2, "weight", amount=0.5)
+    images = torch.rand(2, *SIZE)
+    folded, texts = told(surgeon.fold, cut)
+    assert not texts and not folded.conv2._forward_pre_hooks
+    torch.testing.assert_close(folded(images), cut(images), rtol=1e-4, atol=1e-5)

@@ -10,7 +10,7 @@ from torch import nn
 
 from surgeon.errors import SurgeryWarning
 from surgeon.graph.trees.bound_hooks import OF_CALLS, OF_MODULES, is_ours
-from surgeon.graph.trees.made_weights import makes
+from surgeon.graph.trees.made_weights import writes
 from surgeon.warned import warn
 
 Hook = tuple[str, int, Any]
@@ -18,7 +18,7 @@ Hook = tuple[str, int, Any]
 
 
 def move_hooks(old: nn.Module, new: nn.Module) -> None:
-    """Put a caller's hooks on the calls of a module, but for those that make its weights, on what takes its place.
+    """Put a caller's hooks on the calls of a module, but for those that write its weights, on what takes its place.
 
     Args:
         old: The module, which is given up.
@@ -29,7 +29,7 @@ def move_hooks(old: nn.Module, new: nn.Module) -> None:
         key
         for kind in kinds
         for key, hook in old.__dict__[kind].items()
-        if not is_ours(hook) and not (kind == "_forward_pre_hooks" and makes(old, hook))
+        if not is_ours(hook) and not (kind == "_forward_pre_hooks" and writes(old, hook))
     }
     for kind in OF_CALLS:
         own = new.__dict__[kind]
@@ -47,16 +47,27 @@ def has_hooks(module: nn.Module) -> bool:
     return any(kind in OF_CALLS for inner in module.modules() for kind, _, _ in _on(inner))
 
 
-def hooks_in(network: nn.Module) -> dict[Hook, str]:
+def hooks_in(network: nn.Module, *, settled: bool = False) -> dict[Hook, str]:
     """List a caller's hooks on the modules of a network, on calls, gradients and state dicts.
 
     Args:
         network: The network.
+        settled: Leave out those that write a module's weights, which folding takes as they are used.
 
     Returns:
         The names of the modules, by hook.
     """
-    return {hook: name for name, module in network.named_modules() for hook in _on(module)}
+    named = list(network.named_modules())
+    hooks = {hook: name for name, module in named for hook in _on(module)}
+    if not settled:
+        return hooks
+    wrote = {
+        key
+        for _, module in named
+        for key, hook in module._forward_pre_hooks.items()
+        if not is_ours(hook) and writes(module, hook)
+    }
+    return {h: name for h, name in hooks.items() if h[0] != "_forward_pre_hooks" or h[1] not in wrote}
 
 
 def tell_lost(before: dict[Hook, str], network: nn.Module) -> None:

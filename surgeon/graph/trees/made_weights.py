@@ -45,6 +45,11 @@ def makes(module: nn.Module, hook: object) -> bool:
     return bool(made and made & set(_written(module, hook)))
 
 
+def writes(module: nn.Module, hook: object) -> bool:
+    """Whether a forward pre-hook makes or changes the module's weights at each call, as `settled` takes them."""
+    return bool(_written(module, hook))
+
+
 def settled(module: nn.Module) -> nn.Module:
     """The module with the weights that it would use now as its own parameters, and without what makes them.
 
