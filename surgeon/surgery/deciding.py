@@ -163,6 +163,7 @@ class _SoFar:
         fixed = {s.name: why for s in self.seen.sites if (why := _irreplaceable(s))}
         # The activation within a norm is no site of its own: the norm still is one when the activation is replaced.
         fixed |= {s: f"replaced by {by}" for s, by in self.gone.items()}
+        fixed |= _with_layers_in_front(self.edits, key)
         mixed = mixed_up(self.seen, self.scratch, proposal.edits)
         usable = [e for e in proposal.edits if not (e.replaces and e.site in fixed) and e.site not in mixed]
         new = [_finished(e, key, self.seed, self.scratch, self.edits) for e in usable]
@@ -312,6 +313,18 @@ def _of_first_input(edits: Sequence[Edit], model: nn.Module) -> list[Note]:
         "model(x[:, :3], x[:, 3:]) does"
     )
     return [Note(code="inputs", severity="warning" if needed else "info", text=text)]
+
+
+def _with_layers_in_front(edits: Sequence[Edit], key: str) -> dict[str, str]:
+    """Why an operation does not replace what an earlier one replaced together with a layer in front, by site.
+
+    The two belong together: what the layer gives is of the size that the earlier replacement takes.
+    """
+    return {
+        e.site: f"replaced by {e.operation}, with {e.layer} in front; put {key} before {e.operation} in the recipe"
+        for e in edits
+        if e.replaces and e.before and e.layer
+    }
 
 
 def _finished(edit: Edit, key: str, seed: int, tree: nn.Module, earlier: list[Edit]) -> Edit:

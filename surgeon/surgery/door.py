@@ -63,7 +63,7 @@ def admitted(model: nn.Module, input_size: tuple[int, ...] | None, *, stack: boo
         stack: Whether a network that has had surgery is admitted.
 
     Returns:
-        The subject; if no size was stated, with that in the model's configuration or in its record.
+        The subject; if no size was stated, with that in its record, else with that in the model's configuration.
 
     Raises:
         SurgeryError: The network cannot be copied or traced (`fitness.py`), has had surgery while `stack` is
@@ -77,7 +77,7 @@ def admitted(model: nn.Module, input_size: tuple[int, ...] | None, *, stack: boo
         demand_free(model, Rewritten)
     demand_settled(model)
     stated = image_size(input_size, model)
-    size = stated or input_size_of(model) or (record.input_size if record else None)
+    size = stated or (record and record.input_size) or input_size_of(model)
     known = record.fingerprint if record else fingerprint(model)
     return Subject(model, record, size, stated is not None, known, past=record)
 

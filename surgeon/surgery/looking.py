@@ -54,8 +54,8 @@ def sites(model: nn.Module, *, input_size: tuple[int, ...] | None = None) -> tup
 
     Args:
         model: The network, which is left untouched.
-        input_size: (C, H, W), or (C, T, H, W) for video. Default: the size in the model's own configuration.
-            Without either, shapes are None.
+        input_size: (C, H, W), or (C, T, H, W) for video. Default: that of an earlier surgery, else the size
+            in the model's own configuration. Without either, shapes are None.
 
     Returns:
         The sites; their `name`, `kind`, `stage`, `channels` and `kernel` are what selectors choose by.
@@ -98,8 +98,9 @@ def look(model: nn.Module, *, input_size: tuple[int, ...] | None = None) -> Surv
         2
     """
     refuse_unfit(model)
-    size = image_size(input_size, model) or input_size_of(model)
-    return seen_of(bare(model, share=True)[0], size, edits=_edits_of(surgery_of(model)))
+    record = surgery_of(model)
+    size = image_size(input_size, model) or (record and record.input_size) or input_size_of(model)
+    return seen_of(bare(model, share=True)[0], size, edits=_edits_of(record))
 
 
 def looked(

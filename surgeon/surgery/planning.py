@@ -47,8 +47,8 @@ def plan(
         model: The network.
         recipe: A shipped name (several joined by '+'), a YAML file, a Recipe, an Operation, a mapping, or a
             list of these.
-        input_size: (C, H, W) without the batch axis, or (C, T, H, W) for video. Default: the size in the
-            model's own configuration.
+        input_size: (C, H, W) without the batch axis, or (C, T, H, W) for video. Default: that of an
+            earlier surgery, else the size in the model's own configuration.
         seed: Seed of every random choice, from 0 to 2³² − 1. The same seed gives the same plan and the same
             cut.
         trained: Whether the weights are trained. Default: read off the batch norms' running statistics.
