@@ -1,4 +1,5 @@
-"""Weights that are NaN or infinite: a training that diverged leaves such files, and all that follows fails oddly."""
+"""Weights that are NaN or infinite, and variances below 0: a training that diverged, or a damaged file, leaves such
+values, and all that follows fails oddly."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor, nn
 
+from surgeon import tree
 from surgeon.errors import ArtifactError
 from surgeon.values import has_values
 
@@ -14,7 +16,8 @@ _NAMED = 3
 
 
 def check_finite_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
-    """Check that weights are finite where the network's own values are: a mask may be infinite on purpose.
+    """Check that weights are finite where the network's own values are, as a mask may be infinite on purpose, and that
+    variances have a root.
 
     Args:
         model: the network.
@@ -22,15 +25,16 @@ def check_finite_weights(model: nn.Module, weights: Mapping[str, Tensor], source
         source: where the weights come from, for the message.
 
     Raises:
-        ArtifactError: some are not; the message names up to three tensors with the number of such values.
+        ArtifactError: some are or have not; the message names up to three tensors with the number of such values.
     """
     own = model.state_dict()
-    if words := _words((n, t) for n, t in weights.items() if n in own and _odd(t) and not _odd(own[n])):
+    odd = _words((n, t) for n, t in weights.items() if n in own and _odd(t) and not _odd(own[n]))
+    if words := odd or _below_zero(model, weights):
         raise ArtifactError(f"{source} {words}")
 
 
 def not_finite(model: nn.Module) -> str:
-    """Say that weights of a network are NaN or infinite, in the words of `check_finite_weights`.
+    """Say that weights of a network are NaN or infinite, or variances below 0, in the words of `check_finite_weights`.
 
     Nothing else tells what is meant in a network by itself, so that infinite buffers count as masks.
 
@@ -38,7 +42,8 @@ def not_finite(model: nn.Module) -> str:
         model: the network.
 
     Returns:
-        "holds weights that are NaN or infinite: …", to be put behind the network's name; "" where none are.
+        "holds weights that are NaN or infinite: …" or "holds variances below 0: …", to be put behind the name of the
+        network; "" where none are.
 
     Examples:
         >>> import torch
@@ -50,7 +55,32 @@ def not_finite(model: nn.Module) -> str:
     plain = {
         n: t for n, t in every.items() if type(t) in (Tensor, nn.Parameter) and t.layout == torch.strided
     }
-    return _words((n, t) for n, t in plain.items() if _odd(t) and (n in parameters or bool(t.isnan().any())))
+    odd = _words((n, t) for n, t in plain.items() if _odd(t) and (n in parameters or bool(t.isnan().any())))
+    return odd or _below_zero(model, plain)
+
+
+def _below_zero(model: nn.Module, values: Mapping[str, Tensor]) -> str:
+    """The words for norms' variances that have no root, also with the norm's eps; "" without such."""
+    named = []
+    for name, module in tree.modules(model):
+        key = f"{name}.running_var" if name else "running_var"
+        variance, eps = values.get(key), getattr(module, "eps", None)
+        if not isinstance(variance, Tensor) or not isinstance(eps, float) or not has_values(variance):
+            continue
+        if below := int((variance.double() + eps < 0).sum()):
+            named.append(f"{key} ({below:,} of {variance.numel():,} values)")
+    if not named:
+        return ""
+    return (
+        f"holds variances below 0: {_few(named)}; no training leaves them: the file is damaged, "
+        "or its values were changed"
+    )
+
+
+def _few(named: list[str]) -> str:
+    """The first names, and how many more there are."""
+    more = f", and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
+    return f"{', '.join(named[:_NAMED])}{more}"
 
 
 def _words(odd: Iterable[tuple[str, Tensor]]) -> str:
@@ -58,9 +88,8 @@ def _words(odd: Iterable[tuple[str, Tensor]]) -> str:
     named = [f"{name} ({_odd(tensor):,} of {tensor.numel():,} values)" for name, tensor in odd]
     if not named:
         return ""
-    more = f", and {len(named) - _NAMED} more" if len(named) > _NAMED else ""
     return (
-        f"holds weights that are NaN or infinite: {', '.join(named[:_NAMED])}{more}; a training that "
+        f"holds weights that are NaN or infinite: {_few(named)}; a training that "
         "diverged leaves such weights: take those from before"
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from statistics import median
@@ -124,12 +125,33 @@ def seconds_an_epoch(place: Path) -> float | None:
     Raises:
         ArtifactError: The metrics of the training are not there or damaged.
     """
+    epochs = _epochs(place)
+    return median(epochs) if epochs else None
+
+
+def recorded_seconds(place: Path) -> float:
+    """Return how long the epochs and attacks of a run took by its records, whichever processes made them.
+
+    Args:
+        place: The run's folder.
+
+    Returns:
+        Seconds, without validation and without what an evaluation does beside its attacks.
+
+    Raises:
+        ArtifactError: The metrics of the training are not there or damaged.
+    """
+    attacks = (float(v["seconds"]) for v in read_parquet(place / EVALUATION / VERDICTS))
+    return sum(_epochs(place)) + sum(s for s in attacks if math.isfinite(s))
+
+
+def _epochs(place: Path) -> list[float]:
+    """Return how many seconds each epoch of a training took."""
     images = read_mapping(place / SETTINGS)["contents"]["training images"]["images"]
     file = place / TRAINING / METRICS
     try:
         with file.open(newline="", encoding="utf-8") as lines:
-            rates = [float(row["images_per_second"]) for row in csv.DictReader(lines)]
-        return median(images / rate for rate in rates) if rates else None
+            return [images / float(row["images_per_second"]) for row in csv.DictReader(lines)]
     except (OSError, KeyError, ValueError, TypeError, ZeroDivisionError) as error:
         raise ArtifactError(f"{file} cannot be read: {' '.join(str(error).split())}") from None
 

@@ -116,7 +116,7 @@ def machine(run: Ran) -> str:
     """Write the machine and the versions of a run."""
     versions = run.made.get("versions", {})
     gpus = ", ".join(run.made.get("gpus", ()))
-    device = (
-        gpus or f"{run.made.get('processor') or run.made.get('machine')}, {run.made.get('threads')} threads"
-    )
+    number = run.made.get("threads")
+    threads = f"{number} thread{'' if number == 1 else 's'}"
+    device = gpus or f"{run.made.get('processor') or run.made.get('machine')}, {threads}"
     return f"surgeon {versions.get('surgeon')}, torch {versions.get('torch')}, {device}"

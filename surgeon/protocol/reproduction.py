@@ -40,7 +40,10 @@ class Ran(_Frozen):
     columns: dict[str, Measured | None]
     reliable: bool | None = Field(description="whether no diagnostic failed; None without diagnostics")
     headline: bool = Field(description="whether a number may be quoted")
-    seconds: float = Field(default=0.0, description="of training and evaluation")
+    seconds: float = Field(
+        default=0.0,
+        description="of training and evaluation; of a run that was resumed, at least those of its epochs and attacks",
+    )
     made: dict[str, Any] = Field(default_factory=dict, description="machine and versions")
     digest: str = Field(default="", description="of all of this (`Runs.sealed`); empty where it was not made")
 

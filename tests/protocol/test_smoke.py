@@ -106,3 +106,23 @@ def test_notes_in_the_table_are_no_change_of_it(done):
         assert check.ok is False and row in check.detail
     finally:
         table.write_text(before, encoding="utf-8")
+
+
+def test_the_time_of_a_run_is_not_that_of_its_last_process_alone(done):
+    from surgeon.pipeline import reproduce
+    from surgeon.pipeline.measuring import recorded_seconds
+    from surgeon.pipeline.reproducing import place_of
+
+    folder, found, _ = done
+    if found.protocol.name == "anl/speed":
+        return
+    file = folder / "runs.json"
+    before = file.read_text(encoding="utf-8")
+    try:
+        file.unlink()
+        reproduce(found.protocol.name, folder, budget="smoke", device="cpu")
+        for run in json.loads(file.read_text(encoding="utf-8"))["runs"]:
+            recorded = recorded_seconds(place_of(folder, run["row"], run["seed"]))
+            assert run["seconds"] >= round(recorded, 1) > 0
+    finally:
+        file.write_text(before, encoding="utf-8")

@@ -39,3 +39,18 @@ def test_a_mask_is_infinite_on_purpose_and_a_statistic_is_not():
     network[1].running_var[0] = float("nan")
     with pytest.raises(SurgeryError, match=r"1\.running_var \(1 of 8 values\)"):
         surgeon.apply(network, "noise", input_size=(1, 8, 8))
+
+
+def test_variances_below_zero_are_named_at_every_door(tmp_path):
+    """Such a norm gives NaN, for which the images would be blamed."""
+    words = r"holds variances below 0: 1\.running_var \(2 of 8 values\); no training leaves them"
+    network = nn.Sequential(nn.Conv2d(1, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Flatten(), nn.Linear(288, 2))
+    fresh = {k: v.clone() for k, v in network.state_dict().items()}
+    network[1].running_var[:3] = torch.tensor([-1.0, -0.1, -1e-6])  # the last has a root with eps
+    with pytest.raises(SurgeryError, match=words):
+        surgeon.apply(network, "noise", input_size=(1, 8, 8))
+    torch.save(network.state_dict(), tmp_path / "odd.pth")
+    network.load_state_dict(fresh)
+    with pytest.raises(ArtifactError, match=words):
+        surgeon.load_weights(network, tmp_path / "odd.pth")
+    assert all(torch.equal(v, fresh[k]) for k, v in network.state_dict().items())
