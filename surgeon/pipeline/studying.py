@@ -31,8 +31,9 @@ from surgeon.results.assessment import Assessment
 from surgeon.results.study import ARMS, CONTROL, Study, below, tabulate
 from surgeon.store.artifact import folder_of, load
 from surgeon.store.folder import WEIGHTS
-from surgeon.surgery import revert, sites
+from surgeon.surgery import sites
 from surgeon.surgery.door import surgery_of
+from surgeon.surgery.folding import uncut_network
 
 SETTINGS, RESULT, BASE = "study.json", "table.json", "base"
 
@@ -246,7 +247,7 @@ def _placebo(cut: nn.Module, stock: Recipe) -> Recipe:
     record = surgery_of(cut)
     named = {e.site for e in record.edits} if record else set()
     kinds: dict[str, list[str]] = {}
-    for site in sites(revert(cut), input_size=record.input_size if record else None):
+    for site in sites(uncut_network(cut), input_size=record.input_size if record else None):
         if site.name in named and site.kind != "input":
             kinds.setdefault(site.kind, []).append(site.name)
     surgery = [{"op": "identity", "at": kind, "select": {"include": names}} for kind, names in kinds.items()]

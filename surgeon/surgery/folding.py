@@ -179,6 +179,25 @@ def revert(model: nn.Module) -> nn.Module:
         >>> torch.equal(back.features.conv1.weight, model.features.conv1.weight)
         True
     """
+    tree = uncut_network(model)
+    tell_lost(hooks_in(model), tree)
+    return tree
+
+
+@one_at_a_time
+@in_own_state()
+def uncut_network(model: nn.Module) -> nn.Module:
+    """Return what `revert` gives, without a word on hooks: for a look at the network that nobody puts hooks on.
+
+    Args:
+        model: A rewritten network.
+
+    Returns:
+        The stock network.
+
+    Raises:
+        SurgeryError: As `revert`.
+    """
     subject = to_undo(model, "revert")
     record = subject.record
     assert record is not None  # the door lets no other in
@@ -197,7 +216,6 @@ def revert(model: nn.Module) -> nn.Module:
     close_all(tree)
     rebind(tree, bound)
     give_back(tree, displaced.statistics)
-    tell_lost(hooks_in(model), tree)
     return tree
 
 

@@ -126,3 +126,15 @@ def test_a_hook_that_writes_weights_is_folded_with_them_and_not_named_as_gone():
     folded, texts = told(surgeon.fold, cut)
     assert not texts and not folded.conv2._forward_pre_hooks
     torch.testing.assert_close(folded(images), cut(images), rtol=1e-4, atol=1e-5)
+
+
+def test_a_look_at_the_uncut_network_says_nothing_of_hooks(recwarn):
+    from surgeon.surgery.folding import uncut_network
+
+    stock = nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Flatten(), nn.Linear(1600, 2))
+    cut = surgeon.apply(stock, "kap", input_size=SIZE)
+    cut.get_submodule(cut.surgery.edits[0].layer).register_forward_hook(lambda m, i, o: None)
+    assert torch.equal(uncut_network(cut)[0].weight, stock[0].weight)
+    assert not [w for w in recwarn if "hooks of yours" in str(w.message)]
+    with pytest.warns(SurgeryWarning, match="hooks of yours"):
+        surgeon.revert(cut)

@@ -18,7 +18,7 @@ from surgeon.models.facts import normalization_of
 from surgeon.models.pixels import Normalized, logits_of
 from surgeon.models.quiet import held_still
 from surgeon.results.from_record import GRADIENT, SURROGATES, UNCUT
-from surgeon.surgery import revert
+from surgeon.surgery.folding import uncut_network
 from surgeon.verification import relative, tolerance_of
 
 MOST = 8
@@ -73,7 +73,7 @@ def known_from(
     uncut: Normalized | None = None
     few = images[spread(16, len(images))].to(device_of(subject))
     try:
-        uncut = of_pixels(revert(network), probabilities=probabilities)
+        uncut = of_pixels(uncut_network(network), probabilities=probabilities)
         other_values = _differs(uncut, subject, few)
         if other_values or _leads_elsewhere(uncut, subject, few):
             networks[UNCUT + GRADIENT] = Borrowed(subject, uncut)

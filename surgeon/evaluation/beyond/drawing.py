@@ -18,8 +18,8 @@ from surgeon.models.quiet import held_still
 from surgeon.reading import read_mapping
 from surgeon.results.assessment import Drawn
 from surgeon.results.kinds import Norm
-from surgeon.surgery import revert
 from surgeon.surgery.door import surgery_of
+from surgeon.surgery.folding import uncut_network
 
 COUNT, STEPS = 8, 20
 INDEX = "pictures.json"
@@ -72,7 +72,11 @@ def draw(
         generator = torch.Generator().manual_seed(seed)
         moved = pgd(subject, x, y, norm=size[0], eps=size[1], steps=STEPS, generator=generator)
     shown = _as(subject, network)
-    beside = {"before the surgery": _as(subject, revert(network))} if surgery_of(network) is not None else {}
+    beside = (
+        {"before the surgery": _as(subject, uncut_network(network))}
+        if surgery_of(network) is not None
+        else {}
+    )
     made, skipped = pictures(
         shown, x, y, moved, beside=beside, seed=seed, class_names=list(class_names) or None
     )

@@ -21,8 +21,9 @@ from surgeon.models.norm_inputs import far_from_training
 from surgeon.models.pixels import Normalized
 from surgeon.models.quiet import held_still
 from surgeon.results.assessment import Subject
-from surgeon.surgery import fold, revert
+from surgeon.surgery import fold
 from surgeon.surgery.door import changed_by_fold, surgery_of
+from surgeon.surgery.folding import uncut_network
 from surgeon.verification import relative, tolerance_of
 
 
@@ -197,7 +198,7 @@ def _shipped(attacked: nn.Module, size: tuple[int, ...]) -> Growth | None:
 def _uncut(network: nn.Module) -> str | None:
     """Hash the weights that a revert gives: those of the network that was cut, where no training came after."""
     try:
-        return weights_hash(revert(network))
+        return weights_hash(uncut_network(network))
     except SurgeonError:
         return None
 
@@ -220,7 +221,7 @@ def timed(described: Subject, network: nn.Module, subject: Normalized, images: T
     x = subject.normalize(images[:64].to(device_of(network)))
     models = [subject.model]
     if surgery_of(network) is not None:
-        stock = revert(network)
+        stock = uncut_network(network)
         if not (described.folded and _shapes(stock) == _shapes(subject.model)):
             models.append(stock)
     speeds = images_per_second(models, x)

@@ -25,8 +25,8 @@ from surgeon.store.folder import (
     read_config,
     unverified,
 )
-from surgeon.surgery import revert
 from surgeon.surgery.door import surgery_of
+from surgeon.surgery.folding import uncut_network
 from surgeon.verification import Check, demand, verify
 
 READ = (".safetensors", ".json", ".yaml")
@@ -117,7 +117,7 @@ def _same_code(network: nn.Module, before: dict[str, str]) -> str:
 
 def _agrees(network: nn.Module, fresh: bool) -> str:
     try:
-        stock = revert(network)
+        stock = uncut_network(network)
     except SurgeonError as error:
         raise Unknown(f"the network before the surgery cannot be had again: {error}") from None
     made = [c for c in verify(stock, network) if fresh or c.name != "effect"]

@@ -26,8 +26,8 @@ from surgeon.results.files import RESULT as EVALUATED
 from surgeon.results.study import ARMS
 from surgeon.store.artifact import load
 from surgeon.store.folder import WEIGHTS
-from surgeon.surgery import revert
 from surgeon.surgery.door import surgery_of
+from surgeon.surgery.folding import uncut_network
 from surgeon.verification import Check
 
 
@@ -105,7 +105,7 @@ def _one_start(folder: Path, places: dict[str, Path], reader: Reader) -> str:
     for arm, place in cut.items():
         try:
             network = load(place, allow_code=reader.allowed)
-            stock = network if surgery_of(network) is None else revert(network)
+            stock = network if surgery_of(network) is None else uncut_network(network)
         except SurgeonError as error:
             raise Unknown(f"{arm} cannot be taken back to its start: {error}") from None
         starts[arm] = stock.state_dict()
