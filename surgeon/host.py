@@ -11,6 +11,8 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
+import os
+import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ParamSpec, TypeVar
 
@@ -21,6 +23,7 @@ from torch.nn.parameter import is_lazy
 from surgeon.errors import ModelError
 from surgeon.torch_private import HOOKS_ON_ALL, current_dispatch_mode, private_backend_name, without_modes
 from surgeon.tree import demand_modules
+from surgeon.warned import warn
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -28,6 +31,10 @@ R = TypeVar("R")
 _CPU = torch.device("cpu")
 _DEVICES = ("cpu", "cuda", "xpu", "mps")
 _REDUCED = ("tf32", "bf16")
+_RUNNING: dict[int, str] = {}
+"""The public function that each thread of the process is in."""
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_RUNNING.clear)
 
 
 @contextlib.contextmanager
@@ -134,6 +141,9 @@ def in_own_state(*, training: bool = False) -> Callable[[Callable[P, R]], Callab
 
     Not for generators, whose body runs later, in the state of the code that iterates over them.
 
+    A warning says so where another thread is in such a function: the state and torch's random stream are the
+    process's.
+
     Tensors and networks among the arguments that were made in inference mode cannot take part in gradients;
     they are replaced by copies. For a function that changes its network (training) this is an error.
 
@@ -161,7 +171,7 @@ def in_own_state(*, training: bool = False) -> Callable[[Callable[P, R]], Callab
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         @functools.wraps(function)
         def inside(*args: P.args, **kwargs: P.kwargs) -> R:
-            with own_state(training=training):
+            with _noted(function.__name__), own_state(training=training):
                 usable_args = [_usable(a, not training) for a in args]
                 named = {k: _usable(v, not training) for k, v in kwargs.items()}
                 return function(*usable_args, **named)
@@ -169,6 +179,26 @@ def in_own_state(*, training: bool = False) -> Callable[[Callable[P, R]], Callab
         return inside
 
     return decorate
+
+
+@contextlib.contextmanager
+def _noted(name: str) -> Iterator[None]:
+    """Note that this thread is in a function, and warn if another thread is in one."""
+    thread = threading.get_ident()
+    if thread in _RUNNING:
+        yield
+        return
+    if other := next(iter(list(_RUNNING.values())), ""):
+        warn(
+            f"another thread of this process is in surgeon's {other} while this one enters {name}: torch has one "
+            "random stream a process, so that what either draws depends on how they take turns; run one after the other, or "
+            "each in a process of its own"
+        )
+    _RUNNING[thread] = name
+    try:
+        yield
+    finally:
+        _RUNNING.pop(thread, None)
 
 
 def _switches() -> tuple[Any, ...]:
