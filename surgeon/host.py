@@ -191,8 +191,8 @@ def _noted(name: str) -> Iterator[None]:
     if other := next(iter(list(_RUNNING.values())), ""):
         warn(
             f"another thread of this process is in surgeon's {other} while this one enters {name}: torch has one "
-            "random stream a process, so that what either draws depends on how they take turns; run one after the other, or "
-            "each in a process of its own"
+            "random stream a process, so that what either draws depends on how they take turns; run one after the "
+            "other, or each in a process of its own"
         )
     _RUNNING[thread] = name
     try:
