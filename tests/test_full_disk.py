@@ -308,3 +308,12 @@ def test_who_may_read_new_files_may_read_all_that_is_written(tmp_path, tiny):
     files = [f for f in tmp_path.rglob("*") if f.is_file()]
     assert {f.suffix for f in files} >= {".safetensors", ".json"}
     assert [f.name for f in files if f.stat().st_mode & 0o044 != 0o044] == []
+
+
+def test_a_new_operation_is_written_whole_or_not_at_all(tmp_path):
+    folder = tmp_path / "mine" / "my-op"
+    with room_for(500):
+        code, _, said = invoke("new-operation", "my-op", "-o", folder)
+    assert code == 2 and str(folder) in said and "File too large" in said
+    assert list(tmp_path.iterdir()) == []
+    assert invoke("new-operation", "my-op", "-o", folder)[0] == 0

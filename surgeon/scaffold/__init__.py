@@ -5,11 +5,13 @@ from __future__ import annotations
 import importlib.util
 import keyword
 import re
+from collections.abc import Mapping
 from importlib.resources import files
+from itertools import takewhile
 from pathlib import Path
 from string import Template
 
-from surgeon.disk.files import resolved
+from surgeon.disk.files import resolved, write_text
 from surgeon.errors import ArgumentError, either
 from surgeon.methods.registry import names
 from surgeon.recipe import available
@@ -34,6 +36,7 @@ def new_operation(name: str, folder: Path, *, inside: bool = False) -> tuple[Pat
     Raises:
         ArgumentError: The name is not of that form, belongs to an operation, a recipe, a Python package or a file
             that is there, or is a word of Python's; or the folder is not empty, or no checkout.
+        WritingError: A file cannot be written; nothing stays of the others.
 
     Examples:
         >>> import tempfile
@@ -66,10 +69,27 @@ def new_operation(name: str, folder: Path, *, inside: bool = False) -> tuple[Pat
     }
     if there := next((target for target in texts if target.exists()), None):
         raise ArgumentError(f"{there} is there already; choose another name")
-    for target, text in texts.items():
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(Template(text).substitute(words), "utf-8")
+    _write({target: Template(text).substitute(words) for target, text in texts.items()})
     return tuple(texts)
+
+
+def _write(texts: Mapping[Path, str]) -> None:
+    """Write all files, or none: of a writing that fails nothing stays."""
+    new: list[Path] = []
+    try:
+        for target, text in texts.items():
+            absent = list(takewhile(lambda p: not p.exists(), target.parents))
+            new += reversed(absent)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            new.append(target)
+            write_text(target, text)
+    except BaseException:
+        for path in reversed(new):
+            if path.is_dir():
+                path.rmdir()
+            else:
+                path.unlink(missing_ok=True)
+        raise
 
 
 def _demand_new(folder: Path, package: str) -> None:
