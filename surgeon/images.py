@@ -228,6 +228,20 @@ def channels_of(model: nn.Module) -> int | None:
     return first.in_channels if first else None
 
 
+def may_take(model: nn.Module, channels: int) -> bool:
+    """Say whether a network may take images of so many channels; which convolution comes first, its code alone says.
+
+    Args:
+        model: The network.
+        channels: The number.
+
+    Returns:
+        Whether a convolution takes so many, or it has no convolution.
+    """
+    taken = {m.in_channels for m in model.modules() if convolves(m) and hasattr(m, "in_channels")}
+    return not taken or channels in taken
+
+
 def times(shape: Iterable[int]) -> str:
     """Format a shape as 3×32×32.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from surgeon.errors import DataError
-from surgeon.images import channels_of, check_images, times
+from surgeon.images import check_images, check_taken
 from surgeon.values import has_values
 
 
@@ -27,11 +27,7 @@ def seen_by(model: nn.Module, images: Tensor, name: str = "images") -> Tensor:
     check_images(images.float() if wide else images)
     if len(images) == 0:
         raise DataError(f"{name} are of shape {tuple(images.shape)}: give one image or more")
-    taken = channels_of(model)
-    if taken not in (None, images.shape[1]):
-        raise DataError(
-            f"{name} have {images.shape[1]} channels ({times(images.shape[1:])}), and the network takes {taken}"
-        )
+    check_taken(images, model, name)
     like = next((p for p in model.parameters() if p.is_floating_point()), images)
     return images.detach().to(like, copy=True)
 

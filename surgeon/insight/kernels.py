@@ -8,15 +8,16 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from surgeon.errors import FoldError, PictureError
+from surgeon.errors import FoldError, PictureError, SurgeonError
 from surgeon.graph.rewritten.network import Rewritten
+from surgeon.graph.trees.paths import has
 from surgeon.insight.listening import network_of
 from surgeon.insight.picture import Picture, blank, png
 from surgeon.insight.raster import show
 from surgeon.insight.tiles import LONG, Kernels, tiled
 from surgeon.methods.kap.module import KernelAveragePool
 from surgeon.methods.kap.sheet import pooled_sheet, sheet_shape
-from surgeon.surgery import fold
+from surgeon.surgery import fold, sites
 from surgeon.surgery.door import surgery_of
 from surgeon.tensors.convolution import effective_weight
 from surgeon.tensors.instead import convolves
@@ -93,9 +94,7 @@ def kernel_sheet(model: nn.Module) -> KernelSheet:
 
 
 def _first(network: nn.Module) -> tuple[str, nn.Conv2d]:
-    parts = [""]
-    if isinstance(network, Rewritten):
-        parts = [str(n.target) for n in network.eval_graph.nodes if n.op == "call_module"]
+    parts = _in_order(network)
     for name, module in (m for part in parts for m in network.get_submodule(part).named_modules(prefix=part)):
         if isinstance(module, nn.Conv2d):
             return name, module
@@ -104,6 +103,17 @@ def _first(network: nn.Module) -> tuple[str, nn.Conv2d]:
                 f"its first layer, {name}, is a {type(module).__name__}; kernels need a Conv2d"
             )
     raise PictureError(f"{type(network).__name__} has no convolution, so no kernels to show")
+
+
+def _in_order(network: nn.Module) -> list[str]:
+    """The modules of a network as they are called; as they are registered, where no trace tells the order."""
+    if isinstance(network, Rewritten):
+        return [str(n.target) for n in network.eval_graph.nodes if n.op == "call_module"]
+    try:
+        names = [s.name for s in sites(network) if has(network, s.name)]
+    except SurgeonError:
+        names = []
+    return names or [""]
 
 
 def draw_kernels(sheet: KernelSheet) -> Figure:

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from surgeon.images import channels_of
+from surgeon.images import channels_of, may_take
 
 ORIGIN = "surgeon_origin"
 """Attribute of a created model that stores how it was made: {"name", "args", "input_size"}."""
@@ -107,8 +107,7 @@ def input_std_of(model: nn.Module) -> tuple[float, ...] | None:
         True
     """
     std = _config(model).get("std")
-    channels = in_channels_of(model)
-    return tuple(float(s) for s in std) if std and (channels is None or len(std) == channels) else None
+    return tuple(float(s) for s in std) if std and may_take(model, len(std)) else None
 
 
 def normalization_of(model: nn.Module) -> tuple[tuple[float, ...], tuple[float, ...]] | None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from torch import nn
 
 from surgeon.errors import DataError, ModelError, either
+from surgeon.images import may_take
 from surgeon.models.facts import in_channels_of, name_of, normalization_of
 
 
@@ -34,8 +35,8 @@ def set_normalization(model: nn.Module, mean: Sequence[float], std: Sequence[flo
         ((0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616))
     """
     check_normalization(mean, std)
-    channels = in_channels_of(model)
-    if channels is not None and len(mean) != channels:
+    if not may_take(model, len(mean)):
+        channels = in_channels_of(model) or 0
         raise ModelError(
             f"{in_words(mean, std)} {'has one number' if len(mean) == 1 else f'have {len(mean)} numbers'} each, and "
             f"{name_of(model)} takes images of {channels} channel{'s' if channels > 1 else ''}: give one for each"

@@ -10,7 +10,7 @@ from torch import nn
 
 from surgeon.data import Images, Records
 from surgeon.errors import ArgumentError, CalibrationWarning, DataError, RecipeError
-from surgeon.images import channels_of
+from surgeon.images import channels_of, may_take
 from surgeon.models.facts import name_of
 from surgeon.models.normalisation import check_normalization, contradicted, in_words
 from surgeon.recipe import Training
@@ -66,11 +66,10 @@ def check_call(
     if normalize is not None:
         mean, std = normalize
         check_normalization(mean, std)
-        channels = channels_of(model)
-        if channels is not None and len(mean) not in (1, channels):
+        if len(mean) != 1 and not may_take(model, len(mean)):
             raise DataError(
                 f"normalize={in_words(mean, std)} has {len(mean)} numbers each, and the network takes images of "
-                f"{channels} channels: give one for each"
+                f"{channels_of(model)} channels: give one for each"
             )
     if known := contradicted(model, normalize):
         how = (

@@ -60,7 +60,7 @@ def open_cue_conflict(folder: Path) -> ShiftSet:
         labels=torch.tensor(shapes, dtype=torch.int64),
         textures=torch.tensor(textures, dtype=torch.int64),
         classes=classes,
-        contents=hashed(f.relative_to(folder).as_posix() for f in files),
+        contents=hashed((f.relative_to(folder).as_posix() for f in files), files.__getitem__, len(files)),
         whole=whole,
         notes=() if whole else (f"{len(files):,} images, and {IMAGES:,} were published",),
     )

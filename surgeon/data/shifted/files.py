@@ -12,6 +12,7 @@ import torch
 import xxhash
 from torch import Tensor
 
+from surgeon.data.contents import SAMPLE, WHOLE
 from surgeon.data.decoding import picture_of, to_bytes
 from surgeon.data.listing import SUFFIXES, UNREAD
 from surgeon.data.names import shown
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 CROP = 0.875
 """Share of the shorter side that the centre crop takes: 224 of 256."""
+_STATED = 100_000
+"""Up to so many files are asked for their size; ImageNet-C has millions."""
 
 
 def folders(path: Path) -> list[str]:
@@ -114,13 +117,21 @@ def reading(
     return read
 
 
-def hashed(names: Iterable[str]) -> str:
-    """A hash of names.
+def hashed(names: Iterable[str], files: Callable[[int], Path], number: int) -> str:
+    """A hash of the names of images, and of the bytes of those files that `surgeon.data.contents` would read.
 
     Args:
         names: the names, in order.
+        files: the file of each image.
+        number: how many there are.
     """
     digest = xxhash.xxh3_64()
     for name in names:
         digest.update(name.encode("utf-8", "surrogateescape") + b"\n")
+    few = number <= _STATED
+    sizes = [files(i).stat().st_size for i in range(number)] if few else []
+    whole = few and sum(sizes) <= WHOLE
+    digest.update(f"{sizes}".encode())
+    for i in range(0, number, 1 if whole else max(1, number // SAMPLE)):
+        digest.update(files(i).read_bytes())
     return digest.hexdigest()

@@ -40,7 +40,7 @@ def open_imagenet_c(folder: Path) -> ShiftSet:
     corruptions = _corruptions(folder)
     known = (*CORRUPTIONS, *EXTRA)
     wnids, listing = imagenet(), Listing()
-    parts = []
+    parts, places = [], list[Path]()
     for kind in (k for k in known if k in corruptions):
         _check_severities(corruptions[kind])
         for severity in SEVERITIES:
@@ -50,6 +50,7 @@ def open_imagenet_c(folder: Path) -> ShiftSet:
                 listing, first = own, place
             elif own != listing:
                 raise DataError(_unlike(first, listing, place, own))
+            places.append(place)
             parts.append(Part(kind, severity, reading(_file(place, own), to_bytes)))
     labels = torch.tensor([wnids.index(w) for w, _ in listing], dtype=torch.int64)
     lacking = [k for k in CORRUPTIONS if k not in corruptions]
@@ -63,7 +64,11 @@ def open_imagenet_c(folder: Path) -> ShiftSet:
         parts=tuple(parts),
         labels=labels,
         classes=wnids,
-        contents=hashed([*(k for k in known if k in corruptions), *(f"{w}/{n}" for w, n in listing)]),
+        contents=hashed(
+            [*(k for k in known if k in corruptions), *(f"{w}/{n}" for w, n in listing)],
+            lambda i: places[i // len(listing)].joinpath(*listing[i % len(listing)]),
+            len(places) * len(listing),
+        ),
         whole=len(labels) == IMAGES,
         notes=tuple(notes),
     )

@@ -56,7 +56,9 @@ def open_imagenet_folder(folder: Path) -> ShiftSet:
         parts=(Part(name, None, reading([f for _, f in files])),),
         labels=torch.tensor([c for c, _ in files], dtype=torch.int64),
         classes=tuple(names),
-        contents=hashed(f.relative_to(folder).as_posix() for _, f in files),
+        contents=hashed(
+            (f.relative_to(folder).as_posix() for _, f in files), lambda i: files[i][1], len(files)
+        ),
         whole=whole,
         notes=() if whole else (f"{len(files):,} images, and {name} has {expected:,}",),
     )

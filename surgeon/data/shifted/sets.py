@@ -39,7 +39,7 @@ class ShiftSet:
         labels: (N,) int64, places in `classes`, of each part's images.
         classes: what the labels mean: names of CIFAR's classes, WordNet ids, or the 16 classes of cue conflicts.
         textures: (N,) int64, likewise, of cue conflicts; None for other sets.
-        contents: a hash of labels, names and sizes.
+        contents: a hash of labels and names, of sizes unless there are millions, and of bytes: all, or 256 files.
         whole: whether it has as many images as were published.
         notes: sentences on what it lacks.
     """
