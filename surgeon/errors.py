@@ -184,7 +184,7 @@ class ArtifactError(SurgeonError):
 class WritingError(ArtifactError):
     """A file could not be written completely; the message says what remains.
 
-    For instance: `net/model.safetensors could not be written: No space left on device; nothing was kept`.
+    For instance: `net/model.safetensors could not be written: No space left on device; nothing of it was kept`.
     """
 
 

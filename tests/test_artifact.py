@@ -108,7 +108,7 @@ def test_an_existing_folder_is_never_overwritten_unasked(stock, tmp_path):
 
 def test_an_error_while_writing_leaves_nothing(tmp_path):
     with (
-        pytest.raises(ArtifactError, match="could not be written: No space left on device; nothing was kept"),
+        pytest.raises(ArtifactError, match="could not be written: No space left on device; nothing of it was kept"),
         new_folder(tmp_path / "out") as work,
     ):
         (work / "half").write_text("x")
@@ -128,7 +128,7 @@ def test_a_full_disk_leaves_nothing(stock, tmp_path):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 7, done.stderr
-    assert "nothing was kept" in done.stdout
+    assert "nothing of it was kept" in done.stdout
     assert list(tmp_path.iterdir()) == []
 
 

@@ -70,7 +70,7 @@ def test_every_writer_names_the_file_and_the_reason_and_leaves_no_half(tmp_path,
     path = tmp_path / "it"
     with (
         room_for(1000),
-        pytest.raises(WritingError, match=r"it could not be written: File too large; nothing was kept"),
+        pytest.raises(WritingError, match=r"it could not be written: File too large; nothing of it was kept"),
     ):
         WRITERS[kind](path)
     assert list(tmp_path.iterdir()) == []
@@ -179,7 +179,7 @@ def test_a_network_that_does_not_fit_names_where_it_should_have_been(tiny, tmp_p
         room_for(1000),
         pytest.raises(
             ArtifactError,
-            match=r"out/model.safetensors could not be written: File too large; nothing was kept",
+            match=r"out/model.safetensors could not be written: File too large; nothing of it was kept",
         ),
     ):
         surgeon.save(tiny, tmp_path / "out")
@@ -253,7 +253,7 @@ def test_what_is_no_file_is_not_replaced_by_one(tmp_path, kind):
 def test_a_folder_that_cannot_be_made(tmp_path):
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(
-        WritingError, match="file/page could not be written: Not a directory; nothing was kept"
+        WritingError, match="file/page could not be written: Not a directory; nothing of it was kept"
     ):
         make_folder(tmp_path / "file" / "page")
 
@@ -289,7 +289,7 @@ def test_the_command_line_tells_it_in_one_line(tmp_path, monkeypatch):
     assert code == 2
     assert (
         last.startswith("Error: ")
-        and "checkpoint.pt could not be written: File too large; nothing was kept" in last
+        and "checkpoint.pt could not be written: File too large; nothing of it was kept" in last
     )
     assert last.endswith("there is no checkpoint yet: the same call begins again")
 

@@ -75,7 +75,7 @@ def telling(path: Path) -> Iterator[None]:
     try:
         yield
     except _failures() as error:
-        kept = "the one from before stays" if path.exists() else "nothing was kept"
+        kept = "the one from before stays" if path.exists() else "nothing of it was kept"
         raise WritingError(f"{path} could not be written: {reason_of(error)}; {kept}") from error
 
 

@@ -158,7 +158,7 @@ def _put(work: Path, target: Path, shown: str | Path) -> None:
         os.rename(target, old)
     except OSError as error:
         raise ArtifactError(
-            f"{shown} could not be written: {error.strerror or error}; nothing was kept"
+            f"{shown} could not be written: {error.strerror or error}; nothing of it was kept"
         ) from error
     try:
         os.rename(work, target)
