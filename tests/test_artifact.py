@@ -108,7 +108,9 @@ def test_an_existing_folder_is_never_overwritten_unasked(stock, tmp_path):
 
 def test_an_error_while_writing_leaves_nothing(tmp_path):
     with (
-        pytest.raises(ArtifactError, match="could not be written: No space left on device; nothing of it was kept"),
+        pytest.raises(
+            ArtifactError, match="could not be written: No space left on device; nothing of it was kept"
+        ),
         new_folder(tmp_path / "out") as work,
     ):
         (work / "half").write_text("x")

@@ -132,7 +132,7 @@ def check_logits(output: Any) -> None:
     if main.shape[1] > 1 and looks_like_probabilities(main):
         raise DataError(
             "the model gives probabilities (not negative, sum 1), and the loss takes a softmax of what it gives: take "
-            "the softmax off; surgeon.evaluation.Normalized(…, probabilities=True) evaluates a network that has one"
+            "the softmax off to train; an evaluation takes a network with one where it is told so"
         )
 
 
