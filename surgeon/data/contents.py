@@ -61,9 +61,8 @@ def _of_records(data: Records) -> dict[str, Any]:
     listing = xxhash.xxh3_128()
     for item, size, label in zip(items, sizes, data.labels.tolist(), strict=True):
         listing.update(f"{_name(item)}\0{size}\0{label}\0".encode(errors="surrogateescape"))
-    chosen = range(len(items))
-    if sum(sizes) > WHOLE or any(isinstance(item, Borrowed) for item in items):
-        chosen = range(0, len(items), max(1, len(items) // SAMPLE))
+    decoded = any(isinstance(item, Borrowed) for item in items)
+    chosen = to_read(len(items), WHOLE + 1 if decoded else sum(sizes))
     contents = xxhash.xxh3_128()
     for part in (_bytes(items[i]) for i in chosen):
         contents.update(part)
@@ -73,6 +72,19 @@ def _of_records(data: Records) -> dict[str, Any]:
         "contents": contents.hexdigest(),
         "read": len(chosen),
     }
+
+
+def to_read(number: int, size: int) -> range:
+    """Which of several files are read to know what they hold: all, or evenly spaced ones.
+
+    Args:
+        number: The number of files.
+        size: Their bytes together.
+
+    Returns:
+        Their places.
+    """
+    return range(0, number, 1 if size <= WHOLE else max(1, number // SAMPLE))
 
 
 def _name(item: Item) -> str:

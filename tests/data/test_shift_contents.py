@@ -4,15 +4,15 @@ import pytest
 
 pytest.importorskip("xxhash")
 
-from surgeon.data.shifted import files
+from surgeon.data import contents
 from surgeon.data.shifted.files import hashed
 
 
 @pytest.mark.parametrize("large", [False, True])
 def test_files_that_were_replaced_under_their_names_are_another_set(tmp_path, monkeypatch, large):
     if large:  # a sample of the files alone is read
-        monkeypatch.setattr(files, "WHOLE", 10)
-        monkeypatch.setattr(files, "SAMPLE", 3)
+        monkeypatch.setattr(contents, "WHOLE", 10)
+        monkeypatch.setattr(contents, "SAMPLE", 3)
     names = [f"{i}.png" for i in range(6)]
     for i, name in enumerate(names):
         (tmp_path / name).write_bytes(bytes([i]) * 8)

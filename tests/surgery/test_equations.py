@@ -27,12 +27,14 @@ def rows(layer, x):
         return units(x).flatten(2).mT
 
 
+@pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("groups", [1, 2])
 @pytest.mark.parametrize("centred, ones", [(False, False), (True, False), (False, True)])
-def test_the_solution_is_the_least_squares_one(groups, centred, ones):
+def test_the_solution_is_the_least_squares_one(stride, groups, centred, ones):
     torch.manual_seed(0)
-    layer = nn.Conv2d(4, 6, 3, stride=2, padding=1, groups=groups).double()
-    x, y = torch.randn(90, 4, 5, 5).double(), torch.randn(90, 6, 3, 3).double() + 2
+    layer = nn.Conv2d(4, 6, 3, stride=stride, padding=1, groups=groups).double()
+    x = torch.randn(90, 4, 5, 5).double()
+    y = torch.randn_like(layer(x)) + 2
     found = equations(layer, x, y, centred=centred, fit_bias=ones)
     solved = found.solve(1e-14)
     for g in range(groups):

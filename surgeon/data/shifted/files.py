@@ -12,7 +12,7 @@ import torch
 import xxhash
 from torch import Tensor
 
-from surgeon.data.contents import SAMPLE, WHOLE
+from surgeon.data.contents import WHOLE, to_read
 from surgeon.data.decoding import picture_of, to_bytes
 from surgeon.data.listing import SUFFIXES, UNREAD
 from surgeon.data.names import shown
@@ -128,10 +128,8 @@ def hashed(names: Iterable[str], files: Callable[[int], Path], number: int) -> s
     digest = xxhash.xxh3_64()
     for name in names:
         digest.update(name.encode("utf-8", "surrogateescape") + b"\n")
-    few = number <= _STATED
-    sizes = [files(i).stat().st_size for i in range(number)] if few else []
-    whole = few and sum(sizes) <= WHOLE
+    sizes = [files(i).stat().st_size for i in range(number)] if number <= _STATED else [WHOLE + 1]
     digest.update(f"{sizes}".encode())
-    for i in range(0, number, 1 if whole else max(1, number // SAMPLE)):
+    for i in to_read(number, sum(sizes)):
         digest.update(files(i).read_bytes())
     return digest.hexdigest()
