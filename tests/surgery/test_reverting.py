@@ -118,3 +118,33 @@ def test_a_second_surgery_may_replace_what_the_first_put_layers_behind(first, se
     assert loaded.state_dict().keys() == twice.state_dict().keys()
     assert all(torch.equal(v, loaded.state_dict()[k]) for k, v in twice.state_dict().items())
     assert surgeon.revert(loaded).state_dict().keys() == stock.state_dict().keys()
+
+
+class _Inner(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv, self.norm, self.act = nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(inplace=True)
+
+    def forward(self, x):
+        return self.act(self.norm(self.conv(x)))
+
+
+class _AsksForInPlace(nn.Module):
+    """Its code reads a setting that a surgery changes, and that comes back with what it gave up."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = _Inner()
+
+    def forward(self, x):
+        y = self.inner(x)
+        return (y if self.inner.act.inplace else y.clone()).mean((2, 3))
+
+
+@pytest.mark.parametrize("back", [surgeon.revert, surgeon.fold])
+def test_of_code_that_reads_what_a_surgery_clears(back):
+    stock = _AsksForInPlace().eval()
+    plain = back(surgeon.apply(stock, "anl", input_size=(3, 8, 8)).eval())
+    x = torch.rand(2, 3, 8, 8)
+    assert plain.inner.act.inplace and torch.equal(plain(x), stock(x))
+    assert plain.inner(x).shape == (2, 4, 6, 6)  # a part of it can be called again

@@ -234,12 +234,14 @@ class Rewritten(fx.GraphModule):
 
         The inserted layers still stand in the tree. This network must not be used afterwards.
         """
+        view = (
+            self.stock_view()
+        )  # while all is as the graphs know it: they would be made anew, and guards with them
         held_tensors.drop(self)
         unguard(self)
         for name in self._cleared:
             if has(self, name):
                 setattr(self.get_submodule(name), "inplace", True)
-        view = self.stock_view()
         rebind(view, {"": self})
         return view
 
