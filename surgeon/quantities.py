@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from typing import Annotated, Any, Self
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, Field, WithJsonSchema, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, WithJsonSchema, model_validator
 
 from surgeon.numerals import vanishes
-from surgeon.settings_faults import OneLineErrors
+from surgeon.settings_faults import Settings
 
 LEAST = 2.0**-24
 """Distance of neighbouring 32-bit numbers from 1/2 to 1: what adds less leaves such a pixel as it is."""
@@ -99,7 +99,7 @@ Smoothing = Annotated[Quantity, AfterValidator(_deviation), Field(gt=0)]
 """The same for randomized smoothing, which needs noise above 0."""
 
 
-class WithinPixels(BaseModel, metaclass=OneLineErrors):
+class WithinPixels(Settings):
     """A model with an eps and a norm. In linf, eps is at most 1: more would allow any image."""
 
     @model_validator(mode="after")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import reprlib
-from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import BaseModel, ValidationError
 
@@ -42,6 +42,34 @@ class OneLineErrors(_Metaclass):
         except ValidationError as error:
             refused: type[SurgeonError] = getattr(cls, "refused_as", ArgumentError)
             raise refused(f"{cls.__name__}: {describe(error, cls)}") from None
+
+
+class Settings(BaseModel, metaclass=OneLineErrors):
+    """Base of settings that a caller makes: a copy with other values is checked as they are."""
+
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Copy the settings.
+
+        Args:
+            update: Values of the copy that are other ones.
+            deep: Copy what the settings hold, too.
+
+        Returns:
+            The copy.
+
+        Raises:
+            SurgeonError: A value does not fit, or there is no setting of that name.
+
+        Examples:
+            >>> from surgeon.recipe import Training
+            >>> Training(epochs=2).model_copy(update={"lr": 0.1}).lr
+            0.1
+        """
+        same = super().model_copy(deep=deep)
+        if not update:
+            return same
+        given = {name: value for name, value in same if name in same.model_fields_set}
+        return type(self)(**{**given, **update})
 
 
 def describe(error: ValidationError, model: type) -> str:

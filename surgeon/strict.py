@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, get_args, get_origin
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from surgeon.errors import RecipeError, SurgeonError
-from surgeon.settings_faults import OneLineErrors
+from surgeon.settings_faults import Settings
 from surgeon.settings_faults import faults as faults
 from surgeon.settings_faults import shown as shown
 from surgeon.settings_faults import where as where
@@ -29,7 +29,7 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", str_max_length=LONGEST)
 
 
-class Strict(BaseModel, metaclass=OneLineErrors):
+class Strict(Settings):
     """Frozen settings without unknown keys or converted types; numbers are finite.
 
     A text is not accepted as a number, nor a number as a boolean. An integer is accepted as a float, and a

@@ -1,0 +1,44 @@
+"""Copies of settings with other values are checked as the settings themselves are."""
+
+import pytest
+
+from surgeon.errors import ArgumentError, RecipeError
+from surgeon.evaluation import Attack
+from surgeon.recipe import Adversary, Evaluation, Training
+
+TRAINING = Training(epochs=1, lr=0.1, adversary=Adversary(method="pgd", eps=0.1, steps=3))
+ATTACK = Attack(name="pgd", kind="own-pgd", eps=0.1, steps=3)
+
+
+@pytest.mark.parametrize(
+    ("settings", "update", "says"),
+    [
+        (TRAINING, {"learning_rate": 0.5}, "unknown key 'learning_rate'"),
+        (TRAINING, {"keep": "BEST"}, "keep: Input should be 'last' or 'best'"),
+        (TRAINING, {"weight_decay": -1.0}, "weight_decay: Input should be greater"),
+        (TRAINING, {"warmup_epochs": 5}, "warmup_epochs=5 leaves nothing of epochs=1"),
+        (TRAINING, {"lr": "0.1"}, "lr: Input should be a valid number"),
+        (TRAINING, {"epochs": 2.5}, "epochs: Input should be a valid integer"),
+        (TRAINING.adversary, {"method": "PGD"}, "method: Input should be"),
+        (TRAINING.adversary, {"eps": -0.1}, "eps: "),
+        (Evaluation(), {"epsilon": 0.3}, "unknown key 'epsilon'"),
+        (ATTACK, {"step_size": -0.01}, "step_size: Input should be greater"),
+        (ATTACK, {"early_stop": "perhaps"}, "early_stop: Input should be a valid boolean"),
+        (ATTACK, {"eps": True}, "eps: True is not a number"),
+        (ATTACK, {"kind": "nope"}, "no attack is of the kind 'nope'"),
+        (ATTACK, {"seed": -1}, "seed: Input should be greater than or equal to 0"),
+        (ATTACK, {"eps": None}, "eps is missing"),
+    ],
+)
+def test_values_that_do_not_fit_are_refused(settings, update, says):
+    with pytest.raises((RecipeError, ArgumentError), match=says):
+        settings.model_copy(update=update)
+
+
+def test_values_that_fit_are_taken_as_they_are_read():
+    assert ATTACK.model_copy(update={"eps": "8/255"}).eps == 8 / 255
+    assert TRAINING.model_copy(update={"epochs": 3}) == Training(
+        epochs=3, lr=0.1, adversary=TRAINING.adversary
+    )
+    assert TRAINING.model_copy(update={"epochs": 3}).model_fields_set == {"epochs", "lr", "adversary"}
+    assert TRAINING.model_copy(deep=True) == TRAINING and TRAINING.model_copy() is not TRAINING
