@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import surgeon
-from surgeon.errors import ArtifactError
+from surgeon.errors import ArtifactError, ArtifactWarning
 
 
 @pytest.mark.parametrize(
@@ -35,3 +35,29 @@ def test_a_file_that_may_not_be_read_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(type(path), "open", refuse)
     with pytest.raises(ArtifactError, match="cannot be read: Permission denied$"):
         surgeon.load_weights(surgeon.create_model("zoo/lenet5"), path)
+
+
+def flipped(path, record):
+    """Turn one bit of a record of a file."""
+    import zipfile
+
+    content = bytearray(path.read_bytes())
+    with zipfile.ZipFile(path) as archive:
+        at = archive.read(next(i for i in archive.infolist() if i.filename.endswith(record)))
+    content[content.index(at) + len(at) // 2] ^= 1
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("sums", [True, False])
+def test_bytes_that_are_not_those_that_were_written_are_told(tmp_path, sums):
+    before = torch.serialization.get_crc32_options()
+    torch.serialization.set_crc32_options(sums)
+    try:
+        torch.save(surgeon.create_model("zoo/lenet5").state_dict(), tmp_path / "w.pth")
+    finally:
+        torch.serialization.set_crc32_options(before)
+    if sums:
+        surgeon.load_weights(surgeon.create_model("zoo/lenet5"), tmp_path / "w.pth")
+        flipped(tmp_path / "w.pth", "data/0")
+    with pytest.warns(ArtifactWarning, match=r"data/0 has other bytes than its sum says|has other bytes"):
+        surgeon.load_weights(surgeon.create_model("zoo/lenet5"), tmp_path / "w.pth")

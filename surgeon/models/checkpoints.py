@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from surgeon.disk.sums import altered
 from surgeon.errors import ArtifactError, ArtifactWarning, either, nearest
 from surgeon.extra_state import with_extra, without_extra
 from surgeon.graph.trees.bound_hooks import is_ours
@@ -344,6 +345,13 @@ def tensors_in(path: Path) -> dict[str, Tensor]:
 
 def _pickled(path: Path) -> Any:
     try:
+        if record := altered(path):
+            # Files of which torch was told to write no sums have wrong ones, and nothing else wrong.
+            warn(
+                f"{path}: {record} has other bytes than its sum says: the file is damaged, or was written without sums "
+                "(torch.serialization.set_crc32_options); fetch it again, or load it and save it once more",
+                ArtifactWarning,
+            )
         return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         text = " ".join(str(error).split())

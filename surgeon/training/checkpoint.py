@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from surgeon.disk.sums import altered, with_sums
 from surgeon.disk.writing import patient, written
 from surgeon.errors import ArtifactError, ArtifactWarning, SurgeonError
 from surgeon.extra_state import demand_plain
@@ -88,8 +89,27 @@ def store(folder: Path, run: Run, progress: Progress, best: dict[str, Tensor] | 
         "progress": {**vars(progress), "rows": [list(r) for r in progress.rows]},
         "identity": run.identity,
     }
-    with written(folder / CHECKPOINT) as beside, patient(beside) as file:
+    with written(folder / CHECKPOINT) as beside, patient(beside) as file, with_sums():
         torch.save(state, file)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Read a checkpoint on the CPU, without running anything in it.
+
+    Args:
+        path: The file.
+
+    Returns:
+        What `store` wrote.
+
+    Raises:
+        ValueError: A part of it has other bytes than were written.
+        Exception: The file is damaged otherwise; torch, zip and pickle raise many kinds.
+    """
+    if record := altered(path):
+        raise ValueError(f"{record} has other bytes than were written")
+    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    return state
 
 
 def resume(folder: Path, run: Run) -> tuple[Progress, dict[str, Tensor] | None]:
@@ -118,7 +138,7 @@ def resume(folder: Path, run: Run) -> tuple[Progress, dict[str, Tensor] | None]:
     try:
         # On the CPU, since the training may go on with another device; without code, since a file may come from
         # anywhere.
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state = read_checkpoint(path)
         identity, progress = state["identity"], Progress(**state["progress"])
         noise = state["noise"]
     except Exception as error:  # torch raises many errors for a damaged file

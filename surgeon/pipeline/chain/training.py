@@ -6,7 +6,6 @@ import csv
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from surgeon.errors import ArtifactError
@@ -15,7 +14,7 @@ from surgeon.pipeline.chain.checking import Misfit, Unknown, checked, unknown
 from surgeon.pipeline.chain.comparing import demand_equal, demand_tensors
 from surgeon.pipeline.ended import TRAINED, TRAINING, ended_with
 from surgeon.store.folder import WEIGHTS
-from surgeon.training.checkpoint import CHECKPOINT
+from surgeon.training.checkpoint import CHECKPOINT, read_checkpoint
 from surgeon.training.run_files import BEST, LAST, METRICS
 from surgeon.training.validation import Epoch
 from surgeon.verification import Check
@@ -83,7 +82,7 @@ def _whole(run: Path, finished: bool, said: str) -> Check:
 
 def _checkpoint(folder: Path, settings: dict[str, Any], states: list[dict[str, Any]]) -> str:
     try:
-        state = torch.load(folder / CHECKPOINT, map_location="cpu", weights_only=True)
+        state = read_checkpoint(folder / CHECKPOINT)
     except Exception as error:  # torch, zip and pickle raise many errors for a damaged file
         raise ArtifactError(
             f"cannot be read: {(str(error).splitlines() or [type(error).__name__])[0]}"
