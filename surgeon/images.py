@@ -14,14 +14,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from surgeon.errors import ArgumentError, DataError, either
+from surgeon.errors import ArgumentError, CalibrationWarning, DataError, either
 from surgeon.kept_modes import modes_kept
 from surgeon.tensors.instead import convolves
 from surgeon.values import has_values
+from surgeon.warned import warn
 
 _SLACK = 1e-6
 _BYTES = 2.0
 """Non-negative images with a maximum above this are assumed to be 0–255."""
+_FEW_LEVELS = 32.0
+"""With a maximum up to this, to be of that many levels: scikit-learn's digits have 16."""
 
 
 def image_size(given: Any, model: nn.Module | None = None) -> tuple[int, ...] | None:
@@ -113,6 +116,28 @@ def check_stored(x: object, name: str, *, pixels: bool) -> None:
     bytes_like = low >= 0 and high > _BYTES
     if bytes_like or (pixels and (low < -_SLACK or high > 1 + _SLACK)):
         raise DataError(f"{name} has images over [{low:.3g}, {high:.3g}], not [0, 1]; {_hint(low, high)}")
+
+
+def tell_dark(x: Tensor, name: str) -> None:
+    """Warn of pixels of which none has a tenth of white's value: they are of another range, or were divided twice.
+
+    Args:
+        x: (N, C, …), uint8 or floats, checked. A single image may be dark.
+        name: Name of the images in the message.
+
+    Warns:
+        CalibrationWarning: They are that dark, and not all the same.
+    """
+    if len(x) < 2 or not x.numel():
+        return
+    low, high = (v.item() for v in x.detach().aminmax())
+    white = 255 if x.dtype == torch.uint8 else 1
+    if 0 <= low < high <= white / 10:
+        warn(
+            f"{name}: the brightest pixel of {len(x)} images is {high:.3g}, and white is {white}: they are taken so; "
+            f"if {high:.3g} is white, multiply them by {white / high:.3g}",
+            CalibrationWarning,
+        )
 
 
 def check_inputs(x: object, dims: int = 3) -> None:
@@ -294,7 +319,8 @@ def _range(x: Tensor, name: str) -> tuple[float, float]:
 
 def _hint(low: float, high: float) -> str:
     if low >= 0 and high > _BYTES:
-        return "they look like 0–255: divide them by 255"
+        scale = 255 if high > _FEW_LEVELS else high
+        return f"they look like 0–{scale:g}: divide them by {scale:g}"
     if low < 0:
         return "they look normalised already: give pixels, and mean and std apart (Normalized, `normalize`)"
     return "clip them, or look for what scaled them"

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from surgeon.cli import group, main
-from surgeon.errors import ArgumentError
+from surgeon.errors import ArgumentError, WritingError
 from surgeon.scaffold import new_operation
 
 ROOT = Path(__file__).parents[1]
@@ -208,3 +208,14 @@ def test_a_place_that_is_none_is_one_line(output, message, tmp_path, capsys):
 def test_the_command_lists_what_it_wrote(tmp_path):
     done = CliRunner().invoke(group, ["new-operation", "other-op", "-o", str(tmp_path / "o")])
     assert done.exit_code == 0 and "pyproject.toml" in done.output and "pip install -e" in done.output
+
+
+def test_a_place_where_nothing_may_be_written_is_told(tmp_path, monkeypatch):
+    def refuse(*given, **more):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(
+        WritingError, match="could not be written: Read-only file system; nothing of it was kept"
+    ):
+        new_operation("my-op", tmp_path / "new" / "my-op")

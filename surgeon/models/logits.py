@@ -13,6 +13,7 @@ from surgeon.effects import Drift
 from surgeon.graph.measuring.measure import images_of
 from surgeon.graph.trees.left_alone import left_alone
 from surgeon.kept_modes import mode
+from surgeon.warned import warn
 
 NAMES = ("logits", "out")
 """What libraries call the logits among a network's outputs: the first one that is there is meant."""
@@ -52,6 +53,27 @@ def looks_like_probabilities(logits: Tensor) -> bool:
     if len(logits) == 0 or bool((logits < 0).any()):
         return False
     return bool(((logits.double().sum(1) - 1).abs() < 1e-3).all())
+
+
+def tell_of_sigmoid(logits: Tensor) -> None:
+    """Warn of outputs that all lie between 0 and 1, as behind a sigmoid.
+
+    A softmax of them is nearly flat, and where the sigmoid is saturated it hides gradients from attacks.
+
+    Args:
+        logits: (N, K).
+
+    Warns:
+        UserWarning: They do, and are not all the same.
+    """
+    if logits.numel() == 0:
+        return
+    low, high = float(logits.min()), float(logits.max())
+    if 0 <= low < high <= 1:
+        warn(
+            "every output of the model is between 0 and 1, as behind a sigmoid, and is taken for a logit all the same: "
+            "take the sigmoid off if there is one, as it hides gradients and keeps a loss from falling"
+        )
 
 
 def first_tensor(output: object) -> Tensor | None:

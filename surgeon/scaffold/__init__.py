@@ -12,6 +12,7 @@ from pathlib import Path
 from string import Template
 
 from surgeon.disk.files import resolved, write_text
+from surgeon.disk.writing import make_folder
 from surgeon.errors import ArgumentError, either
 from surgeon.methods.registry import names
 from surgeon.recipe import available
@@ -80,7 +81,7 @@ def _write(texts: Mapping[Path, str]) -> None:
         for target, text in texts.items():
             absent = list(takewhile(lambda p: not p.exists(), target.parents))
             new += reversed(absent)
-            target.parent.mkdir(parents=True, exist_ok=True)
+            make_folder(target.parent)
             new.append(target)
             write_text(target, text)
     except BaseException:

@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from surgeon.data import Images
 from surgeon.errors import DataError
-from surgeon.images import check_stored, check_taken, plain
+from surgeon.images import check_stored, check_taken, plain, tell_dark
 from surgeon.training.randomness import seed_of
 
 Source: TypeAlias = "Images | Dataset"
@@ -238,6 +238,9 @@ def check(name: str, data: Source, model: nn.Module, *, pixels: bool, channels: 
     Raises:
         DataError: The data are of another kind, or validation images are missing; images are invalid or do not fit the
             model, or labels are missing or not class indices.
+
+    Warns:
+        CalibrationWarning: No pixel of images in memory has a tenth of white's value.
     """
     if isinstance(data, DataLoader):
         raise DataError(f"{name} is a DataLoader; give its dataset, as fit makes the batches: {name}.dataset")
@@ -264,6 +267,7 @@ def check(name: str, data: Source, model: nn.Module, *, pixels: bool, channels: 
             f"{name} has bytes of 0 and 1 alone, and bytes are 0–255: give images.float() where 1 is white, or "
             "images * 255"
         )
+    tell_dark(data.x, name)
     if not isinstance(data.y, Tensor):
         raise DataError(
             f"{name} has labels in a {type(data.y).__name__}; give a tensor (N,) of class indices: torch.as_tensor(y)"

@@ -15,7 +15,7 @@ from surgeon import interrupts
 from surgeon.arguments import checked_count, checked_seed
 from surgeon.data import pixels
 from surgeon.disk.writing import make_folder
-from surgeon.errors import DataError, WritingError
+from surgeon.errors import ArtifactError, DataError, WritingError
 from surgeon.host import in_own_state
 from surgeon.ownership import owned
 from surgeon.recipe import Training
@@ -220,6 +220,10 @@ class _Training:
         """Train to the end; a folder is locked meanwhile, so that no other process writes to it."""
         with contextlib.ExitStack() as stack:
             if self.folder is not None:
+                if self.folder.is_file():
+                    raise ArtifactError(
+                        f"{self.folder} is a file; choose a folder for the training, or a new name"
+                    )
                 stack.enter_context(owned(self.folder))
                 stack.enter_context(remembered(self.folder, self.training))
             return self._run()

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from surgeon.arguments import SEEDS, checked_count, checked_number, checked_seed
-from surgeon.errors import DataError, RecipeError, SurgeonError
+from surgeon.errors import ArgumentError, DataError, RecipeError, SurgeonError
 from surgeon.evaluation import (
     Attack,
     Normalized,
@@ -348,3 +348,8 @@ def test_yes_and_no_are_no_size():
     for given in ({"eps": True}, {"eps": 0.1, "step_size": True}):
         with pytest.raises(SurgeonError, match="True is not a number; write for instance 8/255"):
             Attack(name="a", kind="own-pgd", **given)
+
+
+def test_models_without_names_are_refused():
+    with pytest.raises(ArgumentError, match="give a mapping of names to models"):
+        transfer_matrix([torch.nn.Flatten()], torch.rand(2, 1, 2, 2), torch.zeros(2, dtype=torch.int64), PGD)

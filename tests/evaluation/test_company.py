@@ -61,3 +61,10 @@ def test_a_number_of_images_that_was_asked_for_and_is_another_is_a_remark(tmp_pa
     assert "samples=100, and 12 images were given: all of them are evaluated" in found.notes
     asked = Evaluation(suite="basic", attacks=["fgsm"], samples=12)
     assert not [n for n in assess(norms(), X, Y, asked, tmp_path / "b").notes if "samples=" in n]
+
+
+@pytest.mark.parametrize("count", [2, 3])
+def test_few_images_are_asked_too(count):
+    with pytest.raises(DataError, match=f"of {count} images together than of {count - 1} of them"):
+        evaluate(norms(track_running_stats=False), X[:count], Y[:count], [FGSM])
+    assert evaluate(norms(), X[:count], Y[:count], [FGSM])

@@ -120,6 +120,14 @@ def test_which_output_of_several_is_taken_is_told_in_a_warning_and_in_the_record
     assert not [n for n in chosen.notes if "outputs" in n]
 
 
+def test_outputs_of_a_sigmoid_are_told(trained, recwarn):
+    model, (x, y) = trained
+    evaluate(Normalized(Output(model.model, lambda o: o.softmax(1)), probabilities=True), x, y, PGD)
+    assert not [w for w in recwarn if "sigmoid" in str(w.message)]
+    with pytest.warns(UserWarning, match="every output of the model is between 0 and 1, as behind a sigmoid"):
+        evaluate(Normalized(Output(model.model, torch.sigmoid)), x, y, PGD)
+
+
 def test_said_probabilities_are_turned_back_into_logits(trained):
     model, (x, y) = trained
     subject = Normalized(Output(model.model, lambda o: o.softmax(1)), probabilities=True)

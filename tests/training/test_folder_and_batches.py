@@ -9,9 +9,10 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from surgeon.data import Images
-from surgeon.errors import ArtifactWarning, DataError, RecipeError, SurgeonError, TrainingError
+from surgeon.errors import ArtifactError, ArtifactWarning, DataError, RecipeError, SurgeonError, TrainingError
 from surgeon.recipe import Training
 from surgeon.training import fit
+from tests.test_damaged_checkpoints import flipped
 
 pytest.importorskip("accelerate")
 X, Y = torch.rand(24, 1, 8, 8, generator=torch.Generator().manual_seed(0)), torch.arange(24) % 4
@@ -130,3 +131,30 @@ def test_the_network_of_a_training_that_was_broken_off_is_known_again(tmp_path):
     model.load_state_dict(other)
     with pytest.warns(ArtifactWarning, match="began with other weights than this network has"):
         fit(model, Images(X, Y), None, settings(), folder=tmp_path / "a", **ONCE)
+
+
+def test_a_checkpoint_with_a_flipped_bit_is_refused(tmp_path):
+    """Also where the caller has told torch to write no sums."""
+    data, settings = Images(X, Y), Training(epochs=1, batch_size=8)
+
+    def train():
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Flatten(), nn.Linear(64, 4))
+        return fit(network, data, None, settings, folder=tmp_path / "run", **ONCE)
+
+    torch.serialization.set_crc32_options(False)
+    try:
+        train()
+        assert not torch.serialization.get_crc32_options()
+    finally:
+        torch.serialization.set_crc32_options(True)
+    train()  # it is finished: its checkpoint is read
+    flipped(tmp_path / "run" / "checkpoint.pt", "data/0")
+    with pytest.raises(ArtifactError, match="is damaged .*data/0 has other bytes than were written"):
+        train()
+
+
+def test_a_file_is_no_folder_of_a_training(tmp_path):
+    (tmp_path / "run.py").write_text("1\n")
+    with pytest.raises(ArtifactError, match=r"run\.py is a file; choose a folder"):
+        fit(nn.Conv2d(1, 4, 8), Images(X, Y), None, Training(epochs=1), folder=tmp_path / "run.py", **ONCE)

@@ -6,7 +6,7 @@ from torch import nn
 from torch.utils.data import DataLoader, IterableDataset, TensorDataset
 
 from surgeon.data import Images
-from surgeon.errors import ArgumentError, DataError, SurgeonError
+from surgeon.errors import ArgumentError, CalibrationWarning, DataError, SurgeonError
 from surgeon.recipe import Adversary, Training
 from surgeon.training import fit
 
@@ -199,3 +199,23 @@ def test_each_module_is_in_its_own_mode_afterwards(tiny):
     norm.eval()
     fit(tiny, Images(x, y), None, ONE, progress=False)
     assert tiny.training and not norm.training
+
+
+@pytest.mark.parametrize(
+    ("change", "times"),
+    [(lambda x: x / 255, 255), (lambda x: (x * 16).byte(), 17), (lambda x: x / 20, 20)],
+)
+def test_images_that_are_nearly_black_are_told(change, times):
+    x, y = pixels()
+    x[0, 0, 0, 0] = 0.999
+    with pytest.warns(
+        CalibrationWarning, match=rf"train: the brightest pixel of 16 images is .* by {times:.3g}"
+    ):
+        fit(nn.Sequential(nn.Flatten(), nn.Linear(192, 5)), Images(change(x), y), None, ONE)
+
+
+def test_images_of_16_levels_are_refused_by_their_own_number():
+    x, y = pixels()
+    x[0, 0, 0, 0] = 1.0
+    with pytest.raises(DataError, match="they look like 0–16: divide them by 16"):
+        fit(nn.Sequential(nn.Flatten(), nn.Linear(192, 5)), Images(x * 16, y), None, ONE)

@@ -107,3 +107,22 @@ def test_the_logarithms_of_probabilities_are_logits():
     check_logits(LOGITS.log_softmax(1))
     check_logits(torch.zeros(4, 3))
     check_logits(torch.ones(4, 1))
+
+
+def test_a_sigmoid_is_told_and_logits_of_any_kind_are_not():
+    import warnings
+
+    from surgeon.training.objective import check_logits
+
+    with pytest.warns(UserWarning, match="every output of the model is between 0 and 1, as behind a sigmoid"):
+        check_logits(LOGITS.sigmoid())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for logits in (
+            LOGITS,
+            LOGITS.relu() * 10,
+            torch.zeros(4, 3),
+            torch.ones(4, 2),
+            LOGITS.log_softmax(1),
+        ):
+            check_logits(logits)

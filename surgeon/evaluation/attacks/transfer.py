@@ -9,6 +9,7 @@ from typing import NamedTuple
 from torch import Tensor, nn
 
 from surgeon.arguments import checked_seed
+from surgeon.errors import ArgumentError
 from surgeon.evaluation.attacks.attacked import Attacked
 from surgeon.evaluation.attacks.dispatch import run_attack
 from surgeon.evaluation.attacks.gradients import check_gradients
@@ -20,6 +21,7 @@ from surgeon.host import in_own_state
 from surgeon.models.quiet import held_still
 from surgeon.results.statistics import Share, wilson
 from surgeon.results.threat import Attack
+from surgeon.strict import shown
 
 
 class Transferred(NamedTuple):
@@ -51,7 +53,7 @@ def transfer_matrix(
     Raises:
         DataError: Images, labels or a model do not fit, or gradients are missing or not finite.
         AttackError: The attack needs another model or larger images.
-        ArgumentError: `attack` or `seed` is invalid.
+        ArgumentError: `models`, `attack` or `seed` is invalid.
         VerificationError: An adversarial image is not finite, leaves [0, 1] or lies outside the ball.
 
     Examples:
@@ -65,6 +67,10 @@ def transfer_matrix(
         [('a', 'a'), ('a', 'b'), ('b', 'a'), ('b', 'b')]
     """
     seed, (attack,) = checked_seed(seed), checked_attacks([attack])
+    if not isinstance(models, Mapping):
+        raise ArgumentError(
+            f"models are {shown(models)}; give a mapping of names to models, such as {{'plain': one, 'cut': other}}"
+        )
     for name, model in models.items():
         images, labels, classes = admitted(model, images, labels, seed=seed)
         check_needs([attack], images, classes)

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from surgeon.arguments import checked_count
 from surgeon.errors import ArgumentError, CalibrationWarning, DataError
 from surgeon.evaluation.engine.scoring import Scores, check_labels, check_model, device_of, score
-from surgeon.images import check_images, check_taken, plain
+from surgeon.images import check_images, check_taken, plain, tell_dark
 from surgeon.models.facts import name_of, normalised_in_words
+from surgeon.models.logits import tell_of_sigmoid
 from surgeon.models.normalisation import contradicted, in_words
 from surgeon.models.pixels import Normalized
 from surgeon.models.quiet import held_still
@@ -56,8 +57,10 @@ def admitted(model: nn.Module, images: Tensor, labels: Tensor, *, seed: int = 0)
         DataError: The model, images or labels are invalid or empty; the message says what would work.
 
     Warns:
-        CalibrationWarning: The model's configuration normalises images, and nothing here does.
-        UserWarning: The model gives several outputs, and names none of them as its logits.
+        CalibrationWarning: The model's configuration normalises images, and nothing here does; or no pixel has a tenth
+            of white's value.
+        UserWarning: The model gives several outputs, and names none of them as its logits; or all of them lie between 0
+            and 1, as behind a sigmoid.
     """
     check_model(model)
     images, labels = on_cpu("images", images), on_cpu("labels", labels)
@@ -65,11 +68,12 @@ def admitted(model: nn.Module, images: Tensor, labels: Tensor, *, seed: int = 0)
     check_labels(images, labels)
     if len(images) == 0:
         raise DataError("there are no images to evaluate on")
+    tell_dark(images, "images")
     check_taken(images, model)
     _tell_of_normalisation(model)
     some = images[:FEW]  # their labels are looked at below, with all others
     classes = first_scores(model, some, torch.zeros(len(some), dtype=torch.int64), seed=seed).classes
-    _check_alone(model, images[:FEW], seed)
+    _check_outputs(model, images[:FEW], seed)
     if isinstance(model, Normalized) and model.passed_over:
         warn(model.passed_over)
     if not 0 <= int(labels.min()) <= int(labels.max()) < classes:
@@ -80,16 +84,18 @@ def admitted(model: nn.Module, images: Tensor, labels: Tensor, *, seed: int = 0)
 
 
 @torch.no_grad()
-def _check_alone(model: nn.Module, images: Tensor, seed: int) -> None:
-    """Raise DataError for a model whose outputs for an image depend on the rest of the batch.
+def _check_outputs(model: nn.Module, images: Tensor, seed: int) -> None:
+    """Raise DataError for a model whose outputs for an image depend on the rest of the batch, and warn of a sigmoid's.
 
     Verdicts on images would depend on the batch. A model that is random is not asked: it draws anew in each pass.
     """
-    if len(images) < 4:
+    if len(images) < 2:
         return
     x = images.to(device_of(model))
     with held_still(model, seed):
         whole, again = model(x), model(x)
+        if not (isinstance(model, Normalized) and model.probabilities):
+            tell_of_sigmoid(whole)
         if not torch.equal(whole, again):
             return
         try:
