@@ -11,10 +11,15 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
 
 from surgeon.disk.writing import written
 from surgeon.errors import ArtifactError, MissingPackageError
+from surgeon.settings_faults import describe
+
+Row = TypeVar("Row", bound=BaseModel)
 
 _HALF = re.compile("[\ud800-\udfff]")
 _ROWS = 4096
@@ -167,7 +172,7 @@ def write_parquet(path: Path, columns: dict[str, str], rows: Iterable[dict[str, 
     with (
         written(path) as beside,
         beside.open("wb") as file,
-        parquet.ParquetWriter(file, schema) as table,
+        parquet.ParquetWriter(file, schema, write_page_checksum=True) as table,
     ):
         table.write_table(arrow.Table.from_pylist(part, schema=schema))
         while part := list(itertools.islice(left, _ROWS)):
@@ -188,6 +193,27 @@ def read_parquet(path: Path) -> list[dict[str, Any]]:
         MissingPackageError: pyarrow is not installed.
     """
     return list(each_of_parquet(path))
+
+
+def read_rows(path: Path, kind: type[Row]) -> list[Row]:
+    """Read a parquet table of records.
+
+    Args:
+        path: the file.
+        kind: the pydantic model of a row.
+
+    Returns:
+        The records.
+
+    Raises:
+        ArtifactError: the file cannot be read as parquet, or has a row that is no such record.
+        MissingPackageError: pyarrow is not installed.
+    """
+    try:
+        return [kind(**row) for row in read_parquet(path)]
+    except (ValidationError, TypeError) as error:
+        reason = describe(error, kind) if isinstance(error, ValidationError) else str(error)
+        raise ArtifactError(f"{path} is damaged, or is no table of {kind.__name__}: {reason}") from None
 
 
 def each_of_parquet(path: Path) -> Iterator[dict[str, Any]]:
@@ -227,8 +253,8 @@ def _opened(path: Path) -> Iterator[Any]:
     arrow, parquet = _arrow()
     try:
         with path.open("rb") as file:
-            yield parquet.ParquetFile(file)
-    except (OSError, arrow.ArrowException) as error:
+            yield parquet.ParquetFile(file, page_checksum_verification=True)
+    except (OSError, UnicodeDecodeError, arrow.ArrowException) as error:
         raise ArtifactError(f"{path} cannot be read as parquet: {error}") from None
 
 

@@ -6,9 +6,10 @@ import pytest
 import torch
 from torch import nn
 
+from surgeon.disk.files import write_parquet
 from surgeon.errors import ArtifactError, DataError, SurgeonError
 from surgeon.evaluation import Normalized, certified_accuracy, certify
-from surgeon.evaluation.beyond.certification import ABSTAIN
+from surgeon.evaluation.beyond.certification import ABSTAIN, COLUMNS
 
 pytest.importorskip("scipy")
 
@@ -141,3 +142,26 @@ def test_certificates_of_two_deviations_are_no_one_accuracy():
         SurgeonError, match="certificates are of sigma=0.25 and 0.5: .* give those of one sigma"
     ):
         certified_accuracy(both, [0.1])
+
+
+@pytest.mark.parametrize(
+    "update", [{"radius": 5.0}, {"label": 2}, {"count": 3}, {"prediction": ABSTAIN}, {"n": 99}]
+)
+def test_a_certificate_that_its_draws_do_not_give_is_refused(trained, tmp_path, update):
+    model, (x, y) = trained
+
+    def made():
+        return certify(model, x[:4], y[:4], sigma=0.25, n=100, folder=tmp_path / "c")
+
+    before = made()
+    certain = next(c for c in before if c.prediction != ABSTAIN and c.label != 2)
+    (path,) = (tmp_path / "c").rglob(f"{certain.example:07d}.parquet")
+    write_parquet(path, COLUMNS, [{**certain.model_dump(), **update}])
+    with pytest.raises(ArtifactError, match=r"\.parquet is damaged: it is no certificate that .* draws of"):
+        made()
+    for rows in ([], [certain.model_dump()] * 2):
+        write_parquet(path, COLUMNS, rows)
+        with pytest.raises(ArtifactError, match="is damaged: it holds no certificate of image"):
+            made()
+    path.unlink()
+    assert made() == before

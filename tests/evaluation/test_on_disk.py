@@ -8,7 +8,7 @@ import torch
 from attacks_used import MIXED, same
 from torch import nn
 
-from surgeon.disk.files import count_parquet, each_of_parquet, read_parquet, write_parquet
+from surgeon.disk.files import count_parquet, each_of_parquet, read_parquet, read_rows, write_parquet
 from surgeon.errors import ArtifactError
 from surgeon.evaluation import (
     Attack,
@@ -168,3 +168,28 @@ def test_the_tables_of_an_outcome_are_those_of_its_verdicts(tmp_path, monkeypatc
     rows = read_parquet(tmp_path / "verdicts.parquet")
     assert rows == list(outcome.rows()) and list(rows[0]) == list(COLUMNS)
     assert len((tmp_path / "verdicts.csv").read_text().splitlines()) == 1 + len(rows)
+
+
+def test_no_flipped_bit_of_a_table_gives_other_rows(tmp_path):
+    path, rows = tmp_path / "t.parquet", [{"label": k, "margin": k / 7} for k in range(40)]
+    write_parquet(path, {"label": "int64", "margin": "float64"}, rows)
+    whole = path.read_bytes()
+    for at in range(0, len(whole), 3):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ (1 << at % 8)]) + whole[at + 1 :])
+        try:
+            read = read_parquet(path)
+        except ArtifactError:
+            continue
+        names = [
+            n for row in read[:1] for n in row
+        ]  # the names of columns have no sum, and are asked by what reads
+        assert [list(r.values()) for r in read] == [list(r.values()) for r in rows] or names != [
+            "label",
+            "margin",
+        ]
+
+
+def test_a_table_of_other_columns_is_told_by_its_name(tmp_path):
+    write_parquet(tmp_path / "t.parquet", {"label": "int64"}, [{"label": 1}])
+    with pytest.raises(ArtifactError, match=r"t\.parquet is damaged, or is no table of Verdict: .*example"):
+        read_rows(tmp_path / "t.parquet", Verdict)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -11,9 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from surgeon.arguments import checked_count, checked_number, checked_seed
-from surgeon.disk.files import read_parquet, write_parquet
+from surgeon.disk.files import read_rows, write_parquet
 from surgeon.disk.writing import make_folder
-from surgeon.errors import ArgumentError
+from surgeon.errors import ArgumentError, ArtifactError
 from surgeon.evaluation.engine.admission import admitted, checked_examples
 from surgeon.evaluation.engine.fingerprints import image_hashes, joined, said, weights_hash
 from surgeon.evaluation.engine.scoring import check_finite, check_logits, device_of
@@ -165,6 +166,16 @@ def certify(
     mine = range(rank(), len(images), world())
     rows: list[Certificate] = []
     done = {i: _read(parts, names[i]) for i in mine} if parts else {}
+    for i, known in done.items():
+        if known is not None and not (
+            (known.image, known.label, known.n, known.sigma) == (hashes[i], int(labels[i]), n, sigma)
+            and math.isclose(known.radius, _radius(known.count, n, alpha, sigma), abs_tol=1e-9)
+            and (known.prediction == ABSTAIN) == (known.radius == 0)
+        ):
+            raise ArtifactError(
+                f"{parts}/{_file(names[i])} is damaged: it is no certificate that {known.count} draws of {known.n} "
+                "give; delete it to make it anew"
+            )
     todo = [i for i in mine if done.get(i) is None]
     rows += [c for c in done.values() if c is not None]
     if advance is not None:
@@ -172,8 +183,7 @@ def certify(
     with held_still(model, seed):
         smoothing = _Smoothing(model, images, hashes, sigma, n0, n, batch_size, seed)
         for i, chosen, count in smoothing.counts(todo):
-            low = clopper_pearson_low(count, n, alpha)
-            sure = low > 0.5
+            radius = _radius(count, n, alpha, sigma)
             rows.append(
                 Certificate(
                     example=names[i],
@@ -182,12 +192,12 @@ def certify(
                     sigma=sigma,
                     count=count,
                     n=n,
-                    prediction=chosen if sure else ABSTAIN,
-                    radius=sigma * _quantile(low) if sure else 0.0,
+                    prediction=chosen if radius > 0 else ABSTAIN,
+                    radius=radius,
                 )
             )
             if parts:
-                write_parquet(parts / f"{names[i]:07d}.parquet", COLUMNS, [rows[-1].model_dump()])
+                write_parquet(parts / _file(names[i]), COLUMNS, [rows[-1].model_dump()])
             if advance is not None:
                 advance(len(rows) * world(), len(images))
     place = {e: k for k, e in enumerate(names)}
@@ -329,6 +339,16 @@ class _Smoothing:
         return unchecked(x) if unchecked is not None else self.model(x)
 
 
+def _radius(count: int, n: int, alpha: float, sigma: float) -> float:
+    """The radius that so many draws of n give; 0 where they are too few for a class."""
+    low = clopper_pearson_low(count, n, alpha)
+    return sigma * _quantile(low) if low > 0.5 else 0.0
+
+
+def _file(example: int) -> str:
+    return f"{example:07d}.parquet"
+
+
 def _quantile(p: float) -> float:
     from scipy.stats import norm
 
@@ -336,5 +356,12 @@ def _quantile(p: float) -> float:
 
 
 def _read(folder: Path, example: int) -> Certificate | None:
-    path = folder / f"{example:07d}.parquet"
-    return Certificate(**read_parquet(path)[0]) if path.is_file() else None
+    path = folder / _file(example)
+    if not path.is_file():
+        return None
+    rows = read_rows(path, Certificate)
+    if len(rows) != 1 or rows[0].example != example:
+        raise ArtifactError(
+            f"{path} is damaged: it holds no certificate of image {example}; delete it to make it anew"
+        )
+    return rows[0]

@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
-from surgeon.disk.files import count_parquet, read_parquet, write_bytes, write_parquet
+from surgeon.disk.files import count_parquet, read_rows, write_bytes, write_parquet
 from surgeon.disk.writing import make_folder
 from surgeon.errors import ArtifactError, SurgeonError
 from surgeon.evaluation.engine.on_disk import OnDisk
@@ -191,4 +191,4 @@ def read_outcome(folder: str | Path) -> Outcome:
 
 
 def _read(path: Path) -> list[Verdict] | None:
-    return [Verdict(**row) for row in read_parquet(path)] if path.is_file() else None
+    return read_rows(path, Verdict) if path.is_file() else None

@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from surgeon.data import HeldOut
-from surgeon.disk.files import read_parquet
+from surgeon.disk.files import read_parquet, read_rows
 from surgeon.errors import ArtifactError
 from surgeon.evaluation.attacks.preconditions import SAID, check_said
 from surgeon.evaluation.engine.fingerprints import image_hashes, joined, weights_hash
@@ -112,7 +112,7 @@ def _said(folder: Path, assessment: Assessment, models: list[nn.Module], shown: 
     subject, described = _prepared(assessment, models, shown)
     pair = [s.model_dump(mode="json", exclude=_MEASURED) for s in (assessment.subject, described)]
     demand_equal(pair[0], pair[1], "the network is not what was evaluated: subject")
-    rows = [Verdict(**r) for r in read_parquet(folder / VERDICTS) if r["attack"] == "none"]
+    rows = [v for v in read_rows(folder / VERDICTS, Verdict) if v.attack == "none"]
     draws = DRAWS if described.mode == "random" else 1
     try:
         check_said(
