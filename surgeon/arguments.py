@@ -1,8 +1,9 @@
-"""Validate numbers that a caller passes, under the names of their arguments. No torch here."""
+"""Validate what a caller passes, mostly numbers, under the names of their arguments. No torch here."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from numbers import Integral, Real
 from typing import TypeGuard
 
@@ -35,6 +36,26 @@ def checked_seed(seed: object, name: str = "seed") -> int:
     if not _whole(seed) or not 0 <= seed < SEEDS:
         raise ArgumentError(f"{name}={seed!r} is not a seed: give a whole number from 0 to {SEEDS - 1:,}")
     return int(seed)
+
+
+def checked_by_name(name: str, value: object) -> None:
+    """Check that things are given by their names.
+
+    Args:
+        name: the argument's name, for the message.
+        value: the value.
+
+    Raises:
+        ArgumentError: it is not a mapping of texts to them.
+
+    Examples:
+        >>> checked_by_name("models", ["one"])
+        Traceback (most recent call last):
+        surgeon.errors.ArgumentError: models is a list; give a mapping of names: models={"a name": …}
+    """
+    if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+        what = "a mapping of other keys" if isinstance(value, Mapping) else f"a {type(value).__name__}"
+        raise ArgumentError(f'{name} is {what}; give a mapping of names: {name}={{"a name": …}}')
 
 
 def checked_count(name: str, value: object, least: int = 1) -> int:

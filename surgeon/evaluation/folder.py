@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 from torch import Tensor, nn
 
-from surgeon.arguments import checked_count, checked_seed
+from surgeon.arguments import checked_by_name, checked_count, checked_seed
 from surgeon.data.shifted import open_shift, outputs_of
 from surgeon.disk.files import absolute, write_json
 from surgeon.errors import ArgumentError, RecipeError
@@ -199,6 +199,7 @@ def _prepared(
         raise RecipeError(f"settings are a {type(settings).__name__}; give a surgeon.recipe.Evaluation")
     for model in (network, *sources.values()):
         check_model(model)
+    checked_by_name("sources", sources)
     settings, seed = checked_settings(settings), checked_seed(seed)
     batch_size = None if batch_size is None else checked_count("batch_size", batch_size)
     images, labels = on_cpu("images", images), on_cpu("labels", labels)

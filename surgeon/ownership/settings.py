@@ -148,7 +148,7 @@ def claim(
     return None
 
 
-_PLAIN, _LONGEST, _MOST = (bool, int, float, str, type(None)), 60, 4
+_PLAIN, _LONGEST, _MOST = (bool, int, float, str, list, type(None)), 60, 4
 
 
 def _values(name: str, here: object, now: object) -> list[str]:
@@ -156,8 +156,13 @@ def _values(name: str, here: object, now: object) -> list[str]:
     if isinstance(here, dict) and isinstance(now, dict):
         inner = sorted(k for k in {*here, *now} if here.get(k) != now.get(k))
         return [v for k in inner for v in _values(f"{name}.{k}", here.get(k), now.get(k))][:_MOST]
+    if isinstance(here, list) and isinstance(now, list) and any(isinstance(v, dict) for v in (*here, *now)):
+        if len(here) != len(now):
+            return [f"{name} has {len(here)} entries there, and {len(now)} now"]
+        pairs = enumerate(zip(here, now, strict=True))
+        return [v for k, (a, b) in pairs if a != b for v in _values(f"{name}[{k}]", a, b)][:_MOST]
     one, other = json.dumps(here, ensure_ascii=False), json.dumps(now, ensure_ascii=False)
-    plain = isinstance(here, _PLAIN) and isinstance(now, _PLAIN) and len(one) + len(other) < _LONGEST
+    plain = all(isinstance(v, _PLAIN) for v in (here, now)) and len(one) + len(other) < _LONGEST
     return [f"{name} is {one} there, and {other} now"] if plain else []
 
 

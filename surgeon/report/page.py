@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+from collections import Counter
 from collections.abc import Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -38,7 +39,7 @@ def report(folders: Sequence[str | Path], path: str | Path, *, overwrite: bool =
 
     Raises:
         ArtifactError: A folder has no finished evaluation, or `path` exists.
-        ArgumentError: No folder is given.
+        ArgumentError: No folder is given, or one more than once.
         MissingPackageError: jinja2 or matplotlib is not installed.
 
     Examples:
@@ -54,7 +55,11 @@ def report(folders: Sequence[str | Path], path: str | Path, *, overwrite: bool =
         raise MissingPackageError(
             f"the report needs {error.name}: pip install 'fx-surgeon[report]'"
         ) from None
-    runs = unique([run for folder in folders for run in read_runs(folder)])
+    each = [run for folder in folders for run in read_runs(folder)]
+    places = Counter(run.folder.resolve() for run in each)
+    if twice := next((run.folder for run in each if places[run.folder.resolve()] > 1), None):
+        raise ArgumentError(f"{twice} is given more than once: a page compares evaluations with other ones")
+    runs = unique(each)
     environment = Environment(
         loader=PackageLoader("surgeon.report"),
         autoescape=True,

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from surgeon.edits import Note, Plan
-from surgeon.errors import SurgeryError, either
+from surgeon.errors import ArgumentError, SurgeryError, either
 from surgeon.graph.measuring.measure import measure
 from surgeon.graph.rewritten.names_taken import demand_free
 from surgeon.graph.rewritten.network import Rewritten
@@ -27,6 +27,7 @@ from surgeon.methods.needs import needs_data
 from surgeon.models.facts import input_size_of
 from surgeon.models.finite import not_finite
 from surgeon.models.norm_statistics import demand_room
+from surgeon.models.pixels import Normalized
 from surgeon.surgery.standing import Finding, changed_sites, demand
 from surgeon.values import has_values
 
@@ -123,8 +124,13 @@ def to_export(model: nn.Module, input_size: Sequence[int] | None) -> Subject:
 
     Raises:
         SurgeryError: `model` is not a torch.nn.Module.
-        ArgumentError: The input size is invalid.
+        ArgumentError: The input size is invalid, or `model` is a `Normalized`.
     """
+    if isinstance(model, Normalized):
+        raise ArgumentError(
+            "a Normalized checks the range of its images, which no file does: export its .model, and normalise images "
+            "by mean and std before the file runs"
+        )
     record = surgery_of(model)
     past: Plan | None = record or model.__dict__.get("folded_from")
     stated = image_size(input_size, model)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
 
 PRECISIONS = ("no", "bf16", "fp16")
+_OF_LAUNCHERS = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
+"""Variables by which a launcher tells each process which one it is."""
 
 
 def make_accelerator(
@@ -41,11 +45,12 @@ def make_accelerator(
         The accelerator.
 
     Raises:
-        ArgumentError: The precision is unknown or not to be had on the device, or the device does not exist.
+        ArgumentError: The precision is unknown or not to be had on the device, the device does not exist, or accelerate
+            cannot be started, mostly by variables of a launcher that is not there.
     """
     from accelerate import Accelerator
     from accelerate.state import AcceleratorState, PartialState
-    from accelerate.utils import DistributedDataParallelKwargs
+    from accelerate.utils import DistributedDataParallelKwargs, GradientAccumulationPlugin
 
     if mixed_precision not in PRECISIONS:
         raise ArgumentError(f"mixed_precision={mixed_precision!r} is not known; 'no', 'bf16' and 'fp16' are")
@@ -60,7 +65,21 @@ def make_accelerator(
     parallel = DistributedDataParallelKwargs(
         find_unused_parameters=idle, broadcast_buffers=not (settings.exact or twice)
     )
-    accelerator = Accelerator(cpu=on_cpu, mixed_precision=mixed_precision, kwargs_handlers=[parallel])
+    given = dict(os.environ)
+    try:
+        accelerator = Accelerator(
+            cpu=on_cpu,
+            mixed_precision=mixed_precision,
+            kwargs_handlers=[parallel],
+            # Told so, since a number of steps in the environment would divide each gradient by it.
+            gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
+        )
+    except (ValueError, ImportError, RuntimeError, NotImplementedError) as error:
+        _forget(given)
+        raise _not_started(error, given) from error
+    if accelerator.device.type == "meta":
+        _forget(given)
+        raise _not_started(ValueError("tensors of the device meta have no values"), given)
     if wanted is not None and wanted.type != accelerator.device.type:
         raise ArgumentError(
             f"device={str(device)!r} is not there; accelerate finds {accelerator.device.type}"
@@ -70,6 +89,27 @@ def make_accelerator(
             "mixed_precision='fp16' is not done on a CPU: give 'bf16', which is, or 'no', or another device"
         )
     return accelerator
+
+
+def _forget(given: Mapping[str, str]) -> None:
+    """Take back what accelerate has kept on the way to an error: its state, and variables that were not there."""
+    from accelerate.state import AcceleratorState
+
+    AcceleratorState._reset_state(reset_partial_state=True)
+    for name in os.environ.keys() - given.keys():
+        del os.environ[name]
+
+
+def _not_started(error: Exception, given: Mapping[str, str]) -> ArgumentError:
+    """Make the error for an accelerator that could not be made, with what a launcher has put into the environment."""
+    reason = " ".join(str(error).split())[:200]
+    there = [f"{k}={given[k]}" for k in sorted(given) if k in _OF_LAUNCHERS or k.startswith("ACCELERATE_")]
+    if not there:
+        return ArgumentError(f"accelerate could not be started: {reason}")
+    return ArgumentError(
+        f"accelerate could not be started: {reason}; the environment has {', '.join(there)}: unset what no launcher of "
+        "this training has set, or start it by accelerate launch or torchrun"
+    )
 
 
 def make_optimizer(model: nn.Module, settings: Training) -> Optimizer:

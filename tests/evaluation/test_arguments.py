@@ -351,5 +351,11 @@ def test_yes_and_no_are_no_size():
 
 
 def test_models_without_names_are_refused():
-    with pytest.raises(ArgumentError, match="give a mapping of names to models"):
+    with pytest.raises(ArgumentError, match="models is a list; give a mapping of names"):
         transfer_matrix([torch.nn.Flatten()], torch.rand(2, 1, 2, 2), torch.zeros(2, dtype=torch.int64), PGD)
+
+
+def test_sources_without_names_are_refused(trained):
+    model, (x, y) = trained
+    with pytest.raises(ArgumentError, match="sources is a list; give a mapping of names"):
+        evaluate(model, x, y, [PGD], sources=[model])

@@ -9,7 +9,8 @@ import torch
 from torch import nn
 
 import surgeon
-from surgeon.errors import ArtifactError, SurgeonError, VerificationError
+from surgeon.errors import ArgumentError, ArtifactError, SurgeonError, VerificationError
+from surgeon.models.pixels import Normalized
 from surgeon.store.exporting import file, metadata
 from tests.interop.conftest import TINY
 
@@ -190,3 +191,9 @@ def test_what_rounding_makes_in_a_network_is_no_other_output(tmp_path, monkeypat
         with pytest.raises(VerificationError, match="gives other outputs .* rounding may make .* in this"):
             export()
         assert not (tmp_path / "m.pt2").exists()
+
+
+def test_a_network_that_checks_its_images_is_not_exported(tmp_path):
+    subject = Normalized(surgeon.create_model("zoo/shallow2"), (0.5,) * 3, (0.2,) * 3)
+    with pytest.raises(ArgumentError, match=r"export its \.model, and normalise images"):
+        surgeon.export(subject, tmp_path / "a.pt2", format="torch-export", input_size=(3, 32, 32))

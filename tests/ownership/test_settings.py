@@ -89,10 +89,16 @@ def test_settings_that_differ_are_told_with_their_values(tmp_path):
     take(tmp_path / "e", "settings.json", here, "an evaluation")
     now = {**here, "seed": 2, "evaluation": {**here["evaluation"], "eps": 0.2, "attacks": []}}
     said = (
-        r"other settings \(evaluation, seed\); evaluation\.eps is 0\.1 there, and 0\.2 now; "
+        r"other settings \(evaluation, seed\); evaluation\.attacks is \[\"fgsm\"\] there, and \[\] now; "
+        r"evaluation\.eps is 0\.1 there, and 0\.2 now; "
         "seed is 1 there, and 2 now; choose another folder"
     )
     with pytest.raises(ArtifactError, match=said):
         claim(tmp_path / "e", "settings.json", now, "an evaluation")
-    with pytest.raises(ArtifactError, match=r"other settings \(recipes\); choose another folder"):
+    with pytest.raises(ArtifactError, match=r"\(recipes\); recipes has 1 entries there, and 0 now; choose"):
         claim(tmp_path / "e", "settings.json", {**here, "recipes": []}, "an evaluation")
+    other = {**here, "recipes": [{"name": "anl"}]}
+    with pytest.raises(
+        ArtifactError, match=r'recipes\[0\]\.name is "kap" there, and "anl" now; choose another'
+    ):
+        claim(tmp_path / "e", "settings.json", other, "an evaluation")

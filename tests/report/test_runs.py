@@ -6,7 +6,7 @@ import pytest
 
 from surgeon.disk.hashes import own_hash
 from surgeon.disk.hidden import MANIFEST
-from surgeon.errors import ArtifactError, SurgeonError
+from surgeon.errors import ArgumentError, ArtifactError, SurgeonError
 from surgeon.report import read_run, reading, report
 from surgeon.report.reading import compared, read_runs, unique
 from surgeon.results.study import ARMS, CONTROL, below, tabulate
@@ -336,3 +336,10 @@ def test_every_attack_and_check_is_told_in_words(runs):
             assert check_words(check.code).endswith("?"), check.code
             for norm in ("linf", "l2", "l1"):  # of a further norm of a union
                 assert check_words(f"{check.code} in {norm}") == check_words(check.code)
+
+
+def test_a_run_is_not_compared_with_itself(runs, tmp_path):
+    for twice in ([runs["stock"], runs["stock"]], [runs["kap"], runs["stock"], f"{runs['kap']}/."]):
+        with pytest.raises(ArgumentError, match="is given more than once"):
+            report(twice, tmp_path / "page.html")
+    assert not (tmp_path / "page.html").exists()

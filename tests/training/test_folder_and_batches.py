@@ -9,7 +9,15 @@ from torch import nn
 from torch.utils.data import Dataset
 
 from surgeon.data import Images
-from surgeon.errors import ArtifactError, ArtifactWarning, DataError, RecipeError, SurgeonError, TrainingError
+from surgeon.errors import (
+    ArgumentError,
+    ArtifactError,
+    ArtifactWarning,
+    DataError,
+    RecipeError,
+    SurgeonError,
+    TrainingError,
+)
 from surgeon.recipe import Training
 from surgeon.training import fit
 from tests.test_damaged_checkpoints import flipped
@@ -158,3 +166,31 @@ def test_a_file_is_no_folder_of_a_training(tmp_path):
     (tmp_path / "run.py").write_text("1\n")
     with pytest.raises(ArtifactError, match=r"run\.py is a file; choose a folder"):
         fit(nn.Conv2d(1, 4, 8), Images(X, Y), None, Training(epochs=1), folder=tmp_path / "run.py", **ONCE)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("WORLD_SIZE", "2"), ("ACCELERATE_USE_DEEPSPEED", "true"), ("ACCELERATE_TORCH_DEVICE", "meta")],
+)
+def test_what_a_launcher_left_in_the_environment_is_named(monkeypatch, name, value):
+    import os
+
+    monkeypatch.setenv(name, value)
+    before = dict(os.environ)
+    with pytest.raises(
+        ArgumentError, match=f"could not be started: .* the environment has {name}={value}: unset"
+    ):
+        fit(nn.Conv2d(1, 4, 8), Images(X, Y), None, Training(epochs=1), progress=False)
+    assert dict(os.environ) == before
+
+
+def test_no_number_of_steps_in_the_environment_divides_gradients(monkeypatch):
+    def weights():
+        torch.manual_seed(0)
+        network = nn.Sequential(nn.Flatten(), nn.Linear(64, 4))
+        fit(network, Images(X, Y), None, Training(epochs=1, batch_size=8), **ONCE)
+        return network[1].weight
+
+    before = weights()
+    monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
+    assert torch.equal(weights(), before)

@@ -8,8 +8,7 @@ from typing import NamedTuple
 
 from torch import Tensor, nn
 
-from surgeon.arguments import checked_seed
-from surgeon.errors import ArgumentError
+from surgeon.arguments import checked_by_name, checked_seed
 from surgeon.evaluation.attacks.attacked import Attacked
 from surgeon.evaluation.attacks.dispatch import run_attack
 from surgeon.evaluation.attacks.gradients import check_gradients
@@ -21,7 +20,6 @@ from surgeon.host import in_own_state
 from surgeon.models.quiet import held_still
 from surgeon.results.statistics import Share, wilson
 from surgeon.results.threat import Attack
-from surgeon.strict import shown
 
 
 class Transferred(NamedTuple):
@@ -67,10 +65,7 @@ def transfer_matrix(
         [('a', 'a'), ('a', 'b'), ('b', 'a'), ('b', 'b')]
     """
     seed, (attack,) = checked_seed(seed), checked_attacks([attack])
-    if not isinstance(models, Mapping):
-        raise ArgumentError(
-            f"models are {shown(models)}; give a mapping of names to models, such as {{'plain': one, 'cut': other}}"
-        )
+    checked_by_name("models", models)
     for name, model in models.items():
         images, labels, classes = admitted(model, images, labels, seed=seed)
         check_needs([attack], images, classes)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from surgeon.arguments import checked_count, checked_seed
+from surgeon.arguments import checked_by_name, checked_count, checked_seed
 from surgeon.errors import ArgumentError
 from surgeon.evaluation.attacks.attacked import Attacked
 from surgeon.evaluation.attacks.dispatch import run_attack
@@ -106,8 +106,9 @@ def evaluate(
     names = checked_examples(examples, len(images))
     if store is not None and not isinstance(store, Store):
         raise ArgumentError(f"store is a {type(store).__name__}; give surgeon.evaluation.Store(folder)")
+    checked_by_name("sources", sources or {})
     victims: dict[str | None, nn.Module] = {None: model}
-    victims.update({str(name): source for name, source in (sources or {}).items()})
+    victims.update(sources or {})
     unknown = {a.source for a in attacks} - set(victims)
     if unknown:
         raise ArgumentError(
