@@ -100,7 +100,7 @@ Smoothing = Annotated[Quantity, AfterValidator(_deviation), Field(gt=0)]
 
 
 class WithinPixels(Settings):
-    """A model with an eps and a norm. In linf, eps is at most 1: more would allow any image."""
+    """A model with an eps and a norm, and maybe a step_size. In linf both are at most 1: more would allow any image."""
 
     @model_validator(mode="after")
     def _within_pixels(self) -> Self:
@@ -109,4 +109,7 @@ class WithinPixels(Settings):
             norm = "linf"
         if norm == "linf" and eps is not None and eps > 1:
             raise ValueError(too_large("eps", eps))
+        step = getattr(self, "step_size", None)
+        if norm == "linf" and step is not None and step > 1:
+            raise ValueError(too_large("step_size", step))
         return self

@@ -42,3 +42,15 @@ def test_values_that_fit_are_taken_as_they_are_read():
     )
     assert TRAINING.model_copy(update={"epochs": 3}).model_fields_set == {"epochs", "lr", "adversary"}
     assert TRAINING.model_copy(deep=True) == TRAINING and TRAINING.model_copy() is not TRAINING
+
+
+@pytest.mark.parametrize("make", [Attack, Adversary])
+@pytest.mark.parametrize(
+    ("size", "says"),
+    [(2, "step_size=2 in linf .* write 2/255"), (1e-9, "step_size: 1e-09 is less than pixels can move")],
+)
+def test_steps_in_levels_or_that_move_no_pixel_are_refused(make, size, says):
+    kind = {"name": "pgd", "kind": "own-pgd"} if make is Attack else {"method": "pgd"}
+    with pytest.raises((RecipeError, ArgumentError), match=says):
+        make(**kind, eps=8 / 255, steps=5, step_size=size)
+    assert make(**kind, eps=3, norm="l2", steps=5, step_size=2).step_size == 2

@@ -16,6 +16,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from pydantic import BaseModel
+
 from surgeon.arguments import checked_count, checked_seed
 from surgeon.errors import ArgumentError, EvaluationError, either
 from surgeon.methods.registry import get, names, papers
@@ -78,7 +80,8 @@ def suite(
     sources = tuple(sources)
     if settings.norm == "union":
         whole = union_text(settings.union.each)
-        alone = [settings.model_copy(update={"norm": n, "eps": e}) for n, e in settings.union.each]
+        # Unchecked: they hold attacks of the other norms too, which are left out below.
+        alone = [BaseModel.model_copy(settings, update={"norm": n, "eps": e}) for n, e in settings.union.each]
         given: dict[str, Any] = {"operations": operations, "sources": sources, "adaptive": adaptive}
         parts = [suite(one, classes=classes, random=random, seed=seed, **given) for one in alone]
         return tuple(a.model_copy(update={"union": whole}) for part in parts for a in part)

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
-from surgeon.quantities import Quantity, Size, WithinPixels
+from surgeon.quantities import Size, WithinPixels
 from surgeon.recipe.limits import LARGEST
 from surgeon.strict import Strict
 
@@ -40,7 +40,7 @@ class Adversary(WithinPixels, Strict):
     norm: Literal["linf", "l2"] = "linf"
     eps: Size = Field(default=8 / 255, ge=0)
     steps: int | None = Field(default=None, ge=1, description="of pgd, trades and mart, by default 10")
-    step_size: Quantity | None = Field(
+    step_size: Size | None = Field(
         default=None,
         gt=0,
         description="by default 1.25 eps for fgsm-rs, eps for fgsm and n-fgsm, else 2.5 eps / steps",

@@ -8,6 +8,7 @@ from statistics import median
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from surgeon.arguments import checked_number
 from surgeon.numerals import percent
 from surgeon.results.checked import Check
 from surgeon.results.kinds import Norm
@@ -70,7 +71,11 @@ class DistanceCurve(BaseModel):
 
         Args:
             eps: Size in [0, 1] pixels; an image whose distance is ε has fallen.
+
+        Raises:
+            ArgumentError: It is no number, negative or not finite.
         """
+        eps = checked_number("eps", eps)
         standing = [step.k for step in self.steps if step.eps <= eps]
         return wilson(standing[-1] if standing else self.n, self.n)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Mapping, Sequence
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -17,7 +17,7 @@ from surgeon.results.findings import Finding, findings
 from surgeon.results.rows import Row, rows_of
 from surgeon.results.statistics import Share, wilson
 from surgeon.results.threat import BY_DISTANCE, UNION, Attack, Threat, main_threat, size_text
-from surgeon.results.verdict import Outcome
+from surgeon.results.verdict import Outcome, Verdict
 
 PROTOCOLS = ("quick", "lean", "standard", "plus", "rand")
 """Parts of suites whose worst case may be quoted; attacks of all others were chosen by hand."""
@@ -119,7 +119,7 @@ def summarize(
         The summary.
 
     Raises:
-        ArgumentError: There are no verdicts.
+        ArgumentError: There are no verdicts, or not one of each image as it is.
 
     Examples:
         >>> from surgeon.evaluation import Attack, Outcome, Verdict, summarize
@@ -135,6 +135,7 @@ def summarize(
     if not len(outcome):
         raise ArgumentError("there are no verdicts to sum up")
     clean = outcome.clean
+    _demand_one_each(clean)
     n, wrong = len(clean), {v.example for v in clean if v.success}
     main = main_threat(outcome.attacks)
     by_distance = (
@@ -264,3 +265,15 @@ def _headline(main: Threat, outcome: Outcome, n: int, random: bool) -> str:
     fewer = "" if n >= SAMPLES["standard"] else f", fewer than the protocol's {SAMPLES['standard']}"
     blind = " without Square in l1" if any(part.startswith("l1") for part in main.sizes) else ""
     return f"robust accuracy (suite {main.group}, AutoAttack's{blind}), {size}, {n} images{fewer}"
+
+
+def _demand_one_each(clean: Sequence[Verdict]) -> None:
+    """Raise ArgumentError where images have no verdict of their own as they are, or several."""
+    if not clean:
+        raise ArgumentError("there are no verdicts of the images as they are, of which the others are a part")
+    example, count = Counter(v.example for v in clean).most_common(1)[0]
+    if count > 1:
+        raise ArgumentError(
+            f"image {example} has {count} verdicts as it is, as where outcomes were joined: give all attacks to one "
+            "evaluation, and the images of several evaluations numbers of their own (examples=)"
+        )

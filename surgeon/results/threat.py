@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 from pydantic import AfterValidator, ConfigDict, Field, model_validator
 
 from surgeon.errors import nearest
-from surgeon.quantities import Quantity, Size, WithinPixels
+from surgeon.quantities import Size, WithinPixels
 from surgeon.results.kinds import KINDS, Needs, Norm, needs_of, with_setting
 
 UNIFORM = (0.1, 0.2, 0.4, 0.6, 0.8, 1.0)
@@ -118,7 +118,7 @@ class Attack(WithinPixels):
         description="None: the smallest distance is looked for, as Carlini and Wagner's does",
     )
     steps: int = Field(default=1, ge=1, description="iterations; queries of square and hopskipjump")
-    step_size: Quantity | None = Field(default=None, gt=0, description="by default 2.5 eps / steps")
+    step_size: Size | None = Field(default=None, gt=0, description="by default 2.5 eps / steps")
     restarts: int = Field(default=1, ge=1)
     targets: int | None = Field(default=None, ge=1, description="classes that are aimed at, of apgdt and fab")
     order: Literal["likely", "near"] = Field(

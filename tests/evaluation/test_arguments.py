@@ -177,7 +177,7 @@ def test_a_gradient_that_breaks_on_an_attacks_way_is_told_as_one(data, batch_siz
     x, y = data
     x = x.clamp(min=0.2)
     black = Attack(
-        name="all", kind="own-pgd", eps=1.0, step_size=2.0, steps=3, random_start=False, early_stop=False
+        name="all", kind="own-pgd", eps=1.0, step_size=1.0, steps=3, random_start=False, early_stop=False
     )
     model = Reader(before=told)
     with torch.no_grad():

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from surgeon.disk.files import write_parquet
-from surgeon.errors import ArtifactError, DataError, SurgeonError
+from surgeon.errors import ArgumentError, ArtifactError, DataError, SurgeonError
 from surgeon.evaluation import Normalized, certified_accuracy, certify
 from surgeon.evaluation.beyond.certification import ABSTAIN, COLUMNS
 
@@ -165,3 +165,11 @@ def test_a_certificate_that_its_draws_do_not_give_is_refused(trained, tmp_path, 
             made()
     path.unlink()
     assert made() == before
+
+
+def test_certificates_of_a_generator_and_a_single_radius(trained):
+    model, (x, y) = trained
+    made = certify(model, x[:4], y[:4], sigma=0.25, n=100)
+    assert certified_accuracy((c for c in made), [0.1]) == certified_accuracy(made, [0.1])
+    with pytest.raises(ArgumentError, match=r"radii=0\.1 is no list of radii: give \[0\.1\]"):
+        certified_accuracy(made, 0.1)

@@ -9,7 +9,7 @@ from attacks_used import MIXED, same
 from torch import nn
 
 from surgeon.disk.files import count_parquet, each_of_parquet, read_parquet, read_rows, write_parquet
-from surgeon.errors import ArtifactError
+from surgeon.errors import ArgumentError, ArtifactError, DataError
 from surgeon.evaluation import (
     Attack,
     Outcome,
@@ -21,6 +21,7 @@ from surgeon.evaluation import (
     summarize,
 )
 from surgeon.evaluation.engine import blocks as engine
+from surgeon.evaluation.engine.fingerprints import image_hashes
 from surgeon.evaluation.finished import write_assessment
 from surgeon.results.distances import distance_curves
 from surgeon.results.threat import main_threat, union_text
@@ -117,7 +118,8 @@ def test_of_a_union_an_image_is_that_of_the_attack_that_turned_it(tmp_path):
         Attack(name="pgd", kind="own-pgd", norm=n, eps=e, union=union)
         for n, e in (("linf", 0.1), ("l2", 1.0))
     ]
-    store, shared = Store(tmp_path, keep=True), dict(example=0, image="", label=0, clean=0, margin=1.0)
+    store, shared = Store(tmp_path, keep=True), dict(example=0, label=0, clean=0, margin=1.0)
+    shared["image"] = image_hashes(torch.zeros(1, 1, 2, 2))[0]
     rows = [Verdict(attack="none", success=False, prediction=0, votes=1, **shared)]
     for number, attack in enumerate(attacks):
         turned = attack.norm == "l2"
@@ -193,3 +195,24 @@ def test_a_table_of_other_columns_is_told_by_its_name(tmp_path):
     write_parquet(tmp_path / "t.parquet", {"label": "int64"}, [{"label": 1}])
     with pytest.raises(ArtifactError, match=r"t\.parquet is damaged, or is no table of Verdict: .*example"):
         read_rows(tmp_path / "t.parquet", Verdict)
+
+
+def test_outcomes_that_were_joined_are_refused():
+    model, x, y = data(32)
+    halves = [evaluate(model, x[part], y[part], MANY) for part in (slice(0, 16), slice(16, 32))]
+    with pytest.raises(ArgumentError, match=r"image 0 has 2 verdicts as it is.*\(examples=\)"):
+        summarize(Outcome(tuple(v for h in halves for v in h), MANY))
+    parts = [slice(0, 16), slice(16, 32)]
+    named = [evaluate(model, x[p], y[p], MANY, examples=range(p.start, p.stop)) for p in parts]
+    whole = summarize(Outcome(tuple(v for h in named for v in h), MANY))
+    assert (whole.clean.n, whole.worst.k) == (32, sum(summarize(h).worst.k for h in named))
+    with pytest.raises(ArgumentError, match="no verdicts of the images as they are"):
+        summarize(Outcome(tuple(v for v in halves[0] if v.attack != "none"), MANY))
+
+
+def test_images_of_another_order_have_no_adversarial_ones(tmp_path):
+    model, x, y = data(16)
+    outcome = evaluate(model, x, y, MANY, store=Store(tmp_path, keep=True))
+    assert adversarial_images(tmp_path, outcome, x).shape == x.shape
+    with pytest.raises(DataError, match="16 of 16 images are not those of the outcome, the first is image 0"):
+        adversarial_images(tmp_path, outcome, x.flip(0))

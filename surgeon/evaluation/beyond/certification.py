@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -217,8 +217,8 @@ def certified_accuracy(certificates: Sequence[Certificate], radii: Sequence[floa
         One share for each radius, with its interval.
 
     Raises:
-        ArgumentError: A radius is negative or not finite, or the certificates are of several σ: each smoothed network
-            has an accuracy of its own, and their mean belongs to no σ.
+        ArgumentError: `radii` is no list, or one is negative or not finite, or the certificates are of several σ: each
+            smoothed network has an accuracy of its own, and their mean belongs to no σ.
 
     Examples:
         >>> from surgeon.evaluation import Certificate, certified_accuracy
@@ -227,7 +227,9 @@ def certified_accuracy(certificates: Sequence[Certificate], radii: Sequence[floa
         >>> [share.value for share in certified_accuracy([one], [0.1, 0.5])]
         [1.0, 0.0]
     """
-    radii = [checked_number("a radius", r) for r in radii]
+    if not isinstance(radii, Iterable):
+        raise ArgumentError(f"radii={radii!r} is no list of radii: give [{radii!r}]")
+    radii, certificates = [checked_number("a radius", r) for r in radii], list(certificates)
     sigmas = list(dict.fromkeys(c.sigma for c in certificates))
     if len(sigmas) > 1:
         raise ArgumentError(

@@ -8,6 +8,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from surgeon.errors import ArtifactError, DataError
+from surgeon.evaluation.engine.fingerprints import image_hashes
 from surgeon.evaluation.engine.store import IMAGES
 from surgeon.host import in_own_state
 from surgeon.results.threat import main_threat
@@ -28,7 +29,7 @@ def adversarial_images(folder: str | Path, outcome: Outcome, images: Tensor) -> 
 
     Raises:
         ArtifactError: The evaluation did not store its images.
-        DataError: `images` has another length than the outcome.
+        DataError: `images` are not those of the outcome, in its order.
 
     Examples:
         >>> import tempfile, torch
@@ -47,6 +48,14 @@ def adversarial_images(folder: str | Path, outcome: Outcome, images: Tensor) -> 
     place = {v.example: i for i, v in enumerate(outcome.clean)}
     if len(images) != len(place):
         raise DataError(f"the outcome is of {len(place)} images, and {len(images)} are given")
+    wrong = [
+        v.example for v, h in zip(outcome.clean, image_hashes(images.cpu()), strict=True) if v.image != h
+    ]
+    if wrong:
+        raise DataError(
+            f"{len(wrong)} of {len(images)} images are not those of the outcome, the first is image {wrong[0]}: give "
+            "them as they were evaluated, and in that order"
+        )
     result = images.clone()
     # In reverse, so that the first attack that turned an image overwrites later ones.
     for number in reversed(range(len(outcome.attacks))):
