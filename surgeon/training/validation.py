@@ -144,9 +144,9 @@ def robust_accuracy(
         return math.nan
     changed: dict[str, object] = {"clean_share": 0.0}
     if adversary.method in PAIRED:
-        changed["method"] = "pgd"
+        changed |= {"method": "pgd", "beta": None}
     elif adversary.method == "n-fgsm":
-        changed |= {"method": "pgd", "step_size": None}
+        changed |= {"method": "pgd", "step_size": None, "noise": None}
     attack = adversary.model_copy(update=changed)
     sums = torch.zeros(2, dtype=torch.float64, device=accelerator.device)
     old_mode = network.training

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from surgeon.data import Images
-from surgeon.recipe import Training
+from surgeon.recipe import Adversary, Training
 from surgeon.training.validation import ROBUST_IMAGES, robust_accuracy, validate
 
 N = ROBUST_IMAGES + 301
@@ -66,3 +66,20 @@ def test_each_image_is_validated_once(world: int) -> None:
     assert sum(float(g[0][1]) for g in given) == (N + 1) // 2
     loss = nn.functional.cross_entropy(model(half.x).double(), half.y, reduction="sum")
     assert sum(float(g[0][0]) for g in given) == pytest.approx(float(loss), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "own",
+    [{"method": "trades", "beta": 3.0}, {"method": "mart", "beta": 0.0}, {"method": "n-fgsm", "noise": 1.0}],
+)
+def test_what_a_method_alone_has_is_left_out_of_the_attack_of_validation(own):
+    model, data = _data()
+    (accelerator, _), steps = (
+        _processes(1)[0],
+        {} if own["method"] == "n-fgsm" else {"steps": 1, "step_size": 0.02},
+    )
+    plain = Adversary(method="pgd", eps=0.15, **steps)
+    given = Adversary(eps=0.15, **steps, **own)
+    assert robust_accuracy(model, data, given, lambda z: z, accelerator, 0) == robust_accuracy(
+        model, data, plain, lambda z: z, accelerator, 0
+    )
