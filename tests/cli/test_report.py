@@ -45,7 +45,7 @@ def test_a_page_that_exists_stays_unless_it_may_be_overwritten(evaluation, tmp_p
     assert code == 2 and "surgeon did not write" in err and page.read_text(encoding="utf-8") == "mine"
     page.unlink()
     for more in ([], ["--overwrite"]):
-        assert invoke("report", evaluation, evaluation, "-o", page, *more)[0] == 0
+        assert invoke("report", evaluation, "-o", page, *more)[0] == 0
         assert "Robustness of" in page.read_text(encoding="utf-8")
     page.write_text(page.read_text(encoding="utf-8") + "<!-- my notes -->", encoding="utf-8")
     code, _, err = invoke("report", evaluation, "-o", page, "--overwrite")
