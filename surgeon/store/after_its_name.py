@@ -11,7 +11,7 @@ from torch import nn
 
 from surgeon.edits import Plan
 from surgeon.errors import ArtifactWarning, SurgeonError
-from surgeon.graph.trees.fingerprints import fingerprint
+from surgeon.graph.trees.fingerprints import fingerprint, hashes_of_layers
 from surgeon.models import own
 from surgeon.store import unnamed
 from surgeon.store.beyond_name import Beyond, beyond_name
@@ -33,8 +33,8 @@ def after_its_name(model: nn.Module, config: Mapping[str, Any], folder: Path) ->
         folder: the folder that is written, for messages.
 
     Returns:
-        Keys for the configuration: `settings` and `exchanged`, where a name makes the network; the number of
-        classes, where it is that of the head; `structure`, where it is not what the surgery was done on.
+        Keys for the configuration: `settings` and `exchanged` where a name makes the network, else `layers`;
+        the number of classes, where it is that of the head; `structure`, where it is not what the surgery was done on.
 
     Warns:
         ArtifactWarning: `surgeon.load` needs a network; the text says which.
@@ -48,7 +48,7 @@ def after_its_name(model: nn.Module, config: Mapping[str, Any], folder: Path) ->
         classes, beyond = _by_name(plain, config, folder, folded)
     except (SurgeonError, ValidationError):
         warn(unnamed.at_saving(config["architecture"], folder, changed="structure" in keys), ArtifactWarning)
-        return keys
+        return keys | {"layers": {} if folded else hashes_of_layers(plain)}
     if beyond.exchanged:
         given = (
             "give surgeon.load a network with the same changes and before the surgery, as surgeon.revert gives it, "

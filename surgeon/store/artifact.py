@@ -246,7 +246,8 @@ def load(
 
     Warns:
         ArtifactWarning: nothing states a hash of the weights, as where another program wrote the folder: whether
-            they were changed is not known; or the source of the network's own classes has changed since.
+            they were changed is not known; the source of the network's own classes has changed since; or `model` has
+            modules of other classes or settings than the network that was saved.
 
     Examples:
         >>> import tempfile, surgeon, torch

@@ -132,6 +132,11 @@ class Configuration(Strict):
         default=None,
         description="fingerprint without the surgery, where code changed the network's structure after it",
     )
+    layers: dict[str, Word] = Field(
+        default_factory=dict,
+        max_length=65_536,
+        description="hashes of the modules before the surgery, where no name makes them",
+    )
     code: dict[Word, Word] = Field(
         default_factory=dict,
         max_length=65_536,

@@ -9,9 +9,9 @@ from typing import Any
 from torch import nn
 
 from surgeon.edits import Plan
-from surgeon.errors import ArtifactError, ModelError, SurgeonError, either
+from surgeon.errors import ArtifactError, ArtifactWarning, ModelError, SurgeonError, either
 from surgeon.graph.rewritten.module_tree import bare
-from surgeon.graph.trees.fingerprints import fingerprint
+from surgeon.graph.trees.fingerprints import fingerprint, hashes_of_layers
 from surgeon.graph.trees.own_modes import in_evaluation
 from surgeon.methods.registry import names
 from surgeon.models import own
@@ -29,6 +29,7 @@ from surgeon.store.folder import (
 from surgeon.store.model_arguments import check_taken
 from surgeon.strict import shown
 from surgeon.surgery import fold, replay
+from surgeon.warned import warn
 
 _ALWAYS_RECORDED = ("surgeon", "python", "torch", "timm", "torchvision")
 """The versions of every record; others are those of packages whose operations were used."""
@@ -63,6 +64,8 @@ def rebuilt(folder: Path, config: Configuration, record: Plan | None, model: nn.
                 check_record(folded, weights, place)
             if config.exchanged is not None:
                 _check_exchanged(model, config, folder)
+            elif model is not None and config.layers:
+                _tell_other_layers(model, config, folder)
             stock = stock_of(config, folder) if model is None else model
             if folded:
                 network = folded_again(stock, folded, consume=ours)
@@ -168,6 +171,20 @@ def _check_exchanged(model: nn.Module | None, config: Configuration, folder: Pat
         raise ArtifactError(
             f"{folder}: model is not the network that was written: {name} was {_as(saved, name)}, and is "
             f"{_as(now, name)}{more}; make the same changes to it before, and no others"
+        )
+
+
+def _tell_other_layers(model: nn.Module, config: Configuration, folder: Path) -> None:
+    """Warn where `model` has modules of other classes or settings than the network that was written, of no name."""
+    now = hashes_of_layers(model)
+    other = [k for k in {**config.layers, **now} if config.layers.get(k) != now.get(k)]
+    if other:
+        name = other[0] or "the network itself"
+        more = f" (and {len(other) - 1} more)" if len(other) > 1 else ""
+        warn(
+            f"{folder}: {name}{more} has another class or other settings in model than in the one that was written, "
+            "so that another function is computed with its weights: give the network as it was before the surgery",
+            ArtifactWarning,
         )
 
 

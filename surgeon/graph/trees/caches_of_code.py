@@ -21,6 +21,16 @@ def made_while_running(kind: type[nn.Module]) -> frozenset[str]:
 
 
 @functools.cache
+def made_in_use(kind: type[nn.Module]) -> frozenset[str]:
+    """Return the names of the attributes that a module's code sets outside its constructor and what copies it.
+
+    Args:
+        kind: the module's class; what torch.nn.Module itself does is left out.
+    """
+    return _set_by(kind, lambda name: name not in ("__init__", "__setstate__"))
+
+
+@functools.cache
 def made_by_forward(kind: type[nn.Module]) -> frozenset[str]:
     """Return the names of the attributes that a module's `forward` sets.
 

@@ -7,7 +7,8 @@ import hashlib
 from torch import nn
 
 from surgeon.extra_state import without_extra
-from surgeon.graph.trees.implants import fixed_settings
+from surgeon.graph.trees.caches_of_code import made_in_use
+from surgeon.graph.trees.implants import fixed_settings, settings_of
 
 
 def fingerprint(model: nn.Module) -> str:
@@ -40,3 +41,21 @@ def layers_hash(model: nn.Module) -> str:
         own = sorted((name, repr(value)) for name, value in fixed_settings(module))
         digest.update(f"{name} {type(module).__qualname__} {own}".encode())
     return digest.hexdigest()[:16]
+
+
+def hashes_of_layers(model: nn.Module) -> dict[str, str]:
+    """Hash the class and the plain settings of each module of a network.
+
+    Args:
+        model: The network.
+
+    Returns:
+        8 hexadecimal digits for each name; that of the network itself is empty. What code sets while the network runs
+        does not matter.
+    """
+    hashes = {}
+    for name, module in model.named_modules(remove_duplicate=False):
+        later = made_in_use(type(module))  # type: ignore[arg-type]  # a class has a hash
+        own = sorted((n, repr(v)) for n, v in settings_of(module) if n not in later and not callable(v))
+        hashes[name] = hashlib.sha256(f"{type(module).__qualname__} {own}".encode()).hexdigest()[:8]
+    return hashes
