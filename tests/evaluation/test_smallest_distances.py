@@ -185,3 +185,14 @@ def test_a_folder_has_the_curve_and_verify_adds_it_up_again(tmp_path):
     assert changed != text
     path.write_text(changed)
     assert not {c.name: c for c in verify_folder(tmp_path / "e")}["distances"].ok
+
+
+@pytest.mark.parametrize("eps", [float("nan"), -1, "8/255"])
+def test_a_curve_is_asked_at_sizes_alone(eps):
+    from surgeon.errors import ArgumentError
+    from surgeon.results.distances import DistanceCurve
+
+    curve = DistanceCurve.model_construct(steps=(), n=4)
+    assert curve.at(0.1).k == 4
+    with pytest.raises(ArgumentError, match="eps=.* must be a finite number"):
+        curve.at(eps)
