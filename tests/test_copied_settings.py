@@ -4,7 +4,7 @@ import pytest
 
 from surgeon.errors import ArgumentError, RecipeError
 from surgeon.evaluation import Attack
-from surgeon.recipe import Adversary, Evaluation, Training
+from surgeon.recipe import Adversary, Evaluation, Training, load_recipe
 
 TRAINING = Training(epochs=1, lr=0.1, adversary=Adversary(method="pgd", eps=0.1, steps=3))
 ATTACK = Attack(name="pgd", kind="own-pgd", eps=0.1, steps=3)
@@ -54,3 +54,11 @@ def test_steps_in_levels_or_that_move_no_pixel_are_refused(make, size, says):
     with pytest.raises((RecipeError, ArgumentError), match=says):
         make(**kind, eps=8 / 255, steps=5, step_size=size)
     assert make(**kind, eps=3, norm="l2", steps=5, step_size=2).step_size == 2
+
+
+def test_copies_of_recipes_and_of_their_operations_are_checked():
+    recipe = load_recipe("kap")
+    with pytest.raises(RecipeError, match="surgery must be a list of operations"):
+        recipe.model_copy(update={"surgery": "kap"})
+    with pytest.raises(RecipeError, match="unknown key 'kernelsize'; did you mean 'kernel_size'"):
+        recipe.surgery[0].model_copy(update={"kernelsize": 5})

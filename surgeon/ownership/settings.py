@@ -158,7 +158,7 @@ def _values(name: str, here: object, now: object) -> list[str]:
         return [v for k in inner for v in _values(f"{name}.{k}", here.get(k), now.get(k))][:_MOST]
     if isinstance(here, list) and isinstance(now, list) and any(isinstance(v, dict) for v in (*here, *now)):
         if len(here) != len(now):
-            return [f"{name} has {len(here)} entries there, and {len(now)} now"]
+            return [f"the length of {name} is {len(here)} there, and {len(now)} now"]
         pairs = enumerate(zip(here, now, strict=True))
         return [v for k, (a, b) in pairs if a != b for v in _values(f"{name}[{k}]", a, b)][:_MOST]
     one, other = json.dumps(here, ensure_ascii=False), json.dumps(now, ensure_ascii=False)

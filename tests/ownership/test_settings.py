@@ -95,7 +95,9 @@ def test_settings_that_differ_are_told_with_their_values(tmp_path):
     )
     with pytest.raises(ArtifactError, match=said):
         claim(tmp_path / "e", "settings.json", now, "an evaluation")
-    with pytest.raises(ArtifactError, match=r"\(recipes\); recipes has 1 entries there, and 0 now; choose"):
+    with pytest.raises(
+        ArtifactError, match=r"\(recipes\); the length of recipes is 1 there, and 0 now; choose"
+    ):
         claim(tmp_path / "e", "settings.json", {**here, "recipes": []}, "an evaluation")
     other = {**here, "recipes": [{"name": "anl"}]}
     with pytest.raises(

@@ -169,7 +169,7 @@ def certify(
     for i, known in done.items():
         if known is not None and not (
             (known.image, known.label, known.n, known.sigma) == (hashes[i], int(labels[i]), n, sigma)
-            and math.isclose(known.radius, _radius(known.count, n, alpha, sigma), abs_tol=1e-9)
+            and math.isclose(known.radius, _radius(known.count, n, alpha, sigma), rel_tol=1e-6, abs_tol=1e-9)
             and (known.prediction == ABSTAIN) == (known.radius == 0)
         ):
             raise ArtifactError(
