@@ -62,3 +62,12 @@ def test_copies_of_recipes_and_of_their_operations_are_checked():
         recipe.model_copy(update={"surgery": "kap"})
     with pytest.raises(RecipeError, match="unknown key 'kernelsize'; did you mean 'kernel_size'"):
         recipe.surgery[0].model_copy(update={"kernelsize": 5})
+
+
+def test_a_suite_of_several_seeds_goes_on_from_the_highest():
+    from surgeon.arguments import SEEDS
+    from surgeon.evaluation import suite
+    from surgeon.methods.registry import papers
+
+    for paper in papers():
+        assert suite(Evaluation(suite="paper", paper=paper), classes=10, random=True, seed=SEEDS - 1)

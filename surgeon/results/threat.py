@@ -131,7 +131,7 @@ class Attack(WithinPixels):
     early_stop: bool = Field(
         default=True, description="keep the first misclassified iterate, else the largest loss"
     )
-    seed: int = Field(default=0, ge=0, lt=2**32)
+    seed: int = Field(default=0, ge=0)  # a suite of several seeds counts on from the highest
     cascade: bool = Field(
         default=True, description="only images that stood the attacks before it, of its norm, eps and seed"
     )

@@ -234,9 +234,8 @@ class Rewritten(fx.GraphModule):
 
         The inserted layers still stand in the tree. This network must not be used afterwards.
         """
-        view = (
-            self.stock_view()
-        )  # while all is as the graphs know it: they would be made anew, and guards with them
+        # While all is as the graphs know it: they would be made anew, and guards with them.
+        view = self.stock_view()
         held_tensors.drop(self)
         unguard(self)
         for name in self._cleared:
