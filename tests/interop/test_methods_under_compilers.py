@@ -50,7 +50,7 @@ def model(request):
 def test_a_method_is_compiled_before_it_was_called(model):
     torch._dynamo.reset()
     made = torch.compile(model.forward_features, backend="eager")(X)
-    assert torch.equal(made, model.forward_features(X))
+    assert torch.allclose(made, model.forward_features(X), rtol=1e-4, atol=1e-5)
 
 
 def test_a_wrapper_that_calls_a_method_is_compiled_and_then_stays(model):
@@ -65,7 +65,7 @@ def test_a_wrapper_that_calls_a_method_is_compiled_and_then_stays(model):
     compiled = torch.compile(wrapper, backend=backend)
     first = compiled(X)
     number = len(made)
-    assert torch.equal(first, wrapper(X)) and torch.equal(compiled(X), first)
+    assert torch.allclose(first, wrapper(X), rtol=1e-4, atol=1e-5) and torch.equal(compiled(X), first)
     compiled(X)
     assert len(made) <= number + 1  # the code of surgeon that makes graphs is not compiled
 
@@ -81,7 +81,8 @@ def test_a_whole_graph_is_refused_in_words_until_the_method_was_called(model):
         torch.compile(wrapper, backend="eager", fullgraph=True)(X)
     wrapper(X)
     torch._dynamo.reset()
-    assert torch.equal(torch.compile(wrapper, backend="eager", fullgraph=True)(X), wrapper(X))
+    whole = torch.compile(wrapper, backend="eager", fullgraph=True)
+    assert torch.allclose(whole(X), wrapper(X), rtol=1e-4, atol=1e-5)
 
 
 def test_a_trace_has_nothing_of_the_graph_that_it_makes(model):

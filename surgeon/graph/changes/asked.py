@@ -24,7 +24,7 @@ from surgeon.errors import TraceError
 from surgeon.graph.changes.anchors import walk
 from surgeon.graph.changes.exchanged import Change
 from surgeon.graph.changes.kept_elsewhere import WHOLE, Given, Grown, kept_elsewhere
-from surgeon.graph.changes.read_around import reads_around
+from surgeon.graph.changes.read_around import around
 from surgeon.graph.changes.settings import REGISTERED, Settings, objects, settings
 from surgeon.graph.changes.walked import asked_by, without
 from surgeon.graph.measuring.traced import Asked, Example
@@ -80,8 +80,9 @@ class Asking:
         self._walked: set[str] = set()
         # Asked before `on` patches them.
         self._own = {k for k in self._kinds if gets(k, "__getattribute__")}
-        own = (v for m in named.values() for k, v in m.__dict__.items() if k not in _OF_TORCH)
-        self._around = reads_around(self._kinds, own)
+        own = [v for m in named.values() for k, v in m.__dict__.items() if k not in _OF_TORCH]
+        self._around = around("__getattribute__", self._kinds, own)
+        self._modes = self._around or around("__setattr__", self._kinds, own)
         self.by_type = False
 
     @property
@@ -93,6 +94,7 @@ class Asking:
             self.by_type,
             tuple(sorted(self._looked_into)),
             tuple(sorted(self._walked)),
+            self._modes,
         )
 
     @contextlib.contextmanager
@@ -103,12 +105,14 @@ class Asking:
             stack.callback(_put_back, torch.Tensor, "dtype", vars(torch.Tensor).get("dtype", MISSING))
             torch.Tensor.dtype = property(self._type_of(known))  # type: ignore[assignment]
             for kind in self._kinds:
-                before = vars(kind).get("__getattribute__", MISSING)
-                try:
-                    kind.__getattribute__ = self._reading(kind.__getattribute__)  # type: ignore[assignment]
-                except (TypeError, AttributeError):  # a class that takes no attributes
-                    continue
-                stack.callback(_put_back, kind, "__getattribute__", before)
+                for name, heard in (("__getattribute__", self._reading), ("__setattr__", self._setting)):
+                    before = vars(kind).get(name, MISSING)
+                    try:
+                        setattr(kind, name, heard(getattr(kind, name)))
+                    except (TypeError, AttributeError):  # a class that takes no attributes
+                        self._modes = self._modes or issubclass(kind, nn.Module)
+                        continue
+                    stack.callback(_put_back, kind, name, before)
             for owner in self._read_around():
                 self._note_whole(owner, sys._getframe())
             yield
@@ -142,6 +146,8 @@ class Asking:
 
     def _reading(self, known: Any) -> Callable[[Any, str], Any]:
         def read(owner: Any, name: str) -> Any:
+            if name == "training":
+                self._modes = True
             try:
                 value = known(owner, name)
             except AttributeError:
@@ -152,6 +158,7 @@ class Asking:
                 frame = sys._getframe(1)
                 # functools looks there for what a cached property keeps, which its own code says
                 if self._by_the_network(frame) and frame.f_globals.get("__name__") != "functools":
+                    self._modes = True
                     self._note_whole(owner, frame)
             elif name in REGISTERED and isinstance(owner, nn.Module):
                 return self._gone_through(owner, name, value, sys._getframe(1))
@@ -166,6 +173,15 @@ class Asking:
 
         read.__wrapped__ = known  # type: ignore[attr-defined]  # for whoever asks what the class has
         return read
+
+    def _setting(self, known: Any) -> Callable[[Any, str, Any], None]:
+        def write(owner: Any, name: str, value: Any) -> None:
+            if name == "training":
+                self._modes = True
+            known(owner, name, value)
+
+        write.__wrapped__ = known  # type: ignore[attr-defined]
+        return write
 
     def _absent(self, owner: Any, name: str) -> None:
         """Write down an attribute that the network's code did not find, or found to be None, in a module or in an

@@ -1,7 +1,8 @@
-"""Whether a network's code reads attributes in a way that nobody hears: by a call of `object.__getattribute__` itself.
+"""Whether a network's code reads or sets attributes in a way that nobody hears: by a call of
+`object.__getattribute__` or `object.__setattr__` itself.
 
 Functions that its classes have, and what these name, are looked through: other functions, also in objects, modules and
-containers, and methods of other classes. Which attribute is read, and of what, the code does not say.
+containers, and methods of other classes. Which attribute it is, and of what, the code does not say.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ import torch
 
 from surgeon.graph.changes.unchecked import CHECKED
 
-_UNHEARD = "__getattribute__"
 _LIBRARIES = {*sys.stdlib_module_names, *CHECKED, "numpy"} - {"__main__"}
 _CALLED = ("__call__", "__enter__", "__exit__", "__iter__", "__getitem__")
 """Methods with underscores that code runs otherwise than by reading an attribute."""
@@ -26,8 +26,9 @@ _MOST = 5000
 """How many values are looked at."""
 
 
-def reads_around(kinds: Iterable[type], values: Iterable[Any] = ()) -> bool:
-    """Whether code of classes, of other values, or of what they name, calls a `__getattribute__` itself."""
+def around(method: str, kinds: Iterable[type], values: Iterable[Any] = ()) -> bool:
+    """Whether code of classes, of other values, or of what they name, calls a method such as `__getattribute__`
+    itself."""
     seen: dict[int, Any] = {}  # kept alive, so that no other value gets its id
     todo: list[Any] = [*kinds, *values]
     while todo and len(seen) < _MOST:
@@ -35,11 +36,11 @@ def reads_around(kinds: Iterable[type], values: Iterable[Any] = ()) -> bool:
         if isinstance(value, _PLAIN) or id(value) in seen:
             continue
         seen[id(value)] = value
-        if isinstance(value, _METHODS) and value.__name__ == _UNHEARD:
+        if isinstance(value, _METHODS) and value.__name__ == method:
             return True
         if isinstance(value, types.FunctionType) and not _of_library(value):
             names = {*_names(value.__code__)}
-            if _UNHEARD in names:
+            if method in names:
                 return True
             todo += _named(value, names)
         elif not isinstance(value, types.FunctionType):

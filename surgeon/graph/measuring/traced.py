@@ -27,7 +27,8 @@ class Asked:
     settings: attributes of modules, and of objects that they hold, as (module's name, attribute). types: parameters
     and buffers whose type was asked. by_type: whether code decided by the type of an input or of what it had computed.
     looked_into: modules whose children the code may have gone through, by name, whether it called any or not; walked:
-    those that a walk of torch's went through for it.
+    those that a walk of torch's went through for it. modes: whether anything read or set a module's mode, or may have;
+    otherwise the code does the same in both.
     """
 
     settings: tuple[tuple[str, str], ...] = ()
@@ -35,6 +36,7 @@ class Asked:
     by_type: bool = False
     looked_into: tuple[str, ...] = ()
     walked: tuple[str, ...] = ()
+    modes: bool = True
 
     def __or__(self, other: Asked) -> Asked:
         return Asked(
@@ -43,6 +45,7 @@ class Asked:
             self.by_type or other.by_type,
             tuple(sorted({*self.looked_into, *other.looked_into})),
             tuple(sorted({*self.walked, *other.walked})),
+            self.modes or other.modes,
         )
 
 

@@ -1,13 +1,15 @@
 """Tracing a network twice, in training and in evaluation mode, without changing it.
 
 Python code branches on `self.training`, and one graph cannot hold both ways: hence two of them. What stays whole
-in one mode does in the other, so that both graphs call the same modules.
+in one mode does in the other, so that both graphs call the same modules. Where nothing reads or sets a module's mode,
+one trace serves for both.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import replace
 from typing import Any
 
@@ -129,6 +131,9 @@ def _trace_both(
             with mode(model, training), switched_off(model):
                 graphs[training], made[training], asked[training] = trace_once(model, tracer, leaves, opaque)
             known[training] = set(opaque)
+            if not asked[training].modes:  # the code does the same in the other one
+                graphs[not training], known[not training] = deepcopy(graphs[training]), set(opaque)
+                made[not training], asked[not training] = made[training], asked[training]
     constants = _own_names(graphs, made)
     return Traced(
         graphs[True], graphs[False], opaque, constants, example is not None, asked[True] | asked[False]

@@ -7,8 +7,7 @@ import hashlib
 from torch import nn
 
 from surgeon.extra_state import without_extra
-from surgeon.graph.trees.caches_of_code import made_in_use
-from surgeon.graph.trees.implants import fixed_settings, settings_of
+from surgeon.graph.trees.implants import fixed_settings
 
 
 def fingerprint(model: nn.Module) -> str:
@@ -55,7 +54,6 @@ def hashes_of_layers(model: nn.Module) -> dict[str, str]:
     """
     hashes = {}
     for name, module in model.named_modules(remove_duplicate=False):
-        later = made_in_use(type(module))  # type: ignore[arg-type]  # a class has a hash
-        own = sorted((n, repr(v)) for n, v in settings_of(module) if n not in later and not callable(v))
+        own = sorted((n, repr(v)) for n, v in fixed_settings(module))
         hashes[name] = hashlib.sha256(f"{type(module).__qualname__} {own}".encode()).hexdigest()[:8]
     return hashes

@@ -14,7 +14,7 @@ from typing import Any
 from torch import nn
 
 from surgeon.edits import Edit
-from surgeon.graph.trees.caches_of_code import made_while_running
+from surgeon.graph.trees.caches_of_code import made_in_use
 from surgeon.graph.trees.paths import has
 from surgeon.selection import INPUT
 
@@ -62,7 +62,7 @@ def fixed_settings(module: nn.Module) -> Iterator[tuple[str, Any]]:
     Yields:
         Name and value.
     """
-    later = made_while_running(type(module))  # type: ignore[arg-type]  # a class has a hash
+    later = made_in_use(type(module))  # type: ignore[arg-type]  # a class has a hash
     yield from (
         (name, value) for name, value in settings_of(module) if name not in later and not callable(value)
     )
