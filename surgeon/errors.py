@@ -236,7 +236,10 @@ class CalibrationWarning(UserWarning):
 
 
 class SurgeryWarning(UserWarning):
-    """Other code did something to a rewritten network that has no effect there, such as a hook on a block."""
+    """Other code did something to a rewritten network that has no effect there, such as a hook on a block.
+
+    Also where a network is used whose annealed layers have a part of their effect.
+    """
 
 
 class ArtifactWarning(UserWarning):

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import atexit
+import contextlib
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from surgeon.errors import ArgumentError
@@ -43,6 +46,35 @@ def everyone() -> None:
         _state().wait_for_everyone()
 
 
+@contextlib.contextmanager
+def left_at_exit() -> Iterator[None]:
+    """Within, something may join a group of processes: the program's end leaves it then.
+
+    Threads of gloo that still run while the interpreter is taken down may abort the process after all its work. A group
+    that was there before is for its maker to leave, and one of another backend is torch's: leaving NCCL's waits for the
+    other processes, which may never come after an error.
+    """
+    import torch
+
+    before = _grouped()
+    yield
+    if _grouped() and not before and torch.distributed.get_backend() == "gloo":
+        atexit.register(_leave)
+
+
+def _leave() -> None:
+    import torch
+
+    if _grouped():
+        torch.distributed.destroy_process_group()
+
+
+def _grouped() -> bool:
+    import torch
+
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
 def gathered(rows: list[Any]) -> list[Any]:
     """Collect the rows of all processes, in each of them.
 
@@ -79,6 +111,33 @@ def device_named(name: str | int | torch.device) -> torch.device:
         ) from error
 
 
+def usable_device(name: str | int | torch.device, *, values: bool = True) -> torch.device:
+    """Convert a caller's name of a device that this machine has to have.
+
+    Args:
+        name: such as "cpu" or "cuda:1".
+        values: whether tensors there have to have values, which they have not on the device meta.
+
+    Raises:
+        ArgumentError: it is not a device's name, or this machine does not have it.
+
+    Examples:
+        >>> usable_device("cpu")
+        device(type='cpu')
+    """
+    import torch
+
+    device = device_named(name)
+    try:
+        one = torch.empty(1, device=device)
+        if values:
+            one.cpu()
+    except (RuntimeError, AssertionError, ImportError) as error:
+        reason = str(error).partition("\n")[0].partition(". ")[0]
+        raise ArgumentError(f"device {str(name)!r} cannot be used: {reason}") from error
+    return device
+
+
 def own_device(wanted: str | torch.device | None = None) -> torch.device:
     """The device of this process.
 
@@ -87,12 +146,12 @@ def own_device(wanted: str | torch.device | None = None) -> torch.device:
             one.
 
     Raises:
-        ArgumentError: it is not a device's name.
+        ArgumentError: it is not a device's name, or this machine does not have it.
     """
     import torch
 
     state = _state()
     best = state.device if state is not None else torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    device = best if wanted is None else device_named(wanted)
+    device = best if wanted is None else usable_device(wanted)
     # "cuda" without a number would be the first GPU in every process.
     return best if device.type == best.type and device.index is None else device

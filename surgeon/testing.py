@@ -34,7 +34,8 @@ from surgeon.methods.registry import parse
 from surgeon.models.logits import first_tensor
 from surgeon.results.paper import Paper
 from surgeon.results.threat import Attack
-from surgeon.surgery import apply, fold, plan, revert
+from surgeon.surgery import apply, plan, revert
+from surgeon.surgery.folding import folded_network
 from surgeon.tensors.own_calls import PastOwnCalls
 from surgeon.verification import relative
 
@@ -170,7 +171,7 @@ def _check_fold(
     shapes."""
     double = copy.deepcopy(cut).double().eval()
     try:
-        folded = fold(double)
+        folded = folded_network(double)
     except FoldError:
         _demand(not made.folds, "the plan says it folds, and it does not")
         return
@@ -290,6 +291,14 @@ def _check_anneal(cut: nn.Module, made: Plan, x: Tensor) -> None:
         _demand(
             one != other,
             f"anneal of {edit.operation}: nothing of {edit.layer or edit.site} changes from progress 0 to 1",
+        )
+    for (operation, edit), layer in zip(growing, layers, strict=True):
+        with _naming(f"share_of_effect of {edit.operation}"):
+            share: Any = operation.share_of_effect(edit, layer)
+        _demand(
+            share is None or share == 1,
+            f"share_of_effect of {edit.operation}: it gives {share!r} for {edit.layer or edit.site} at progress 1: "
+            "1, or None where it is not known",
         )
 
 

@@ -39,8 +39,8 @@ from torch.utils._python_dispatch import TorchDispatchMode, is_traceable_wrapper
 from torch.utils._python_dispatch import _disable_current_modes as without_modes
 from torch.utils._python_dispatch import _get_current_dispatch_mode as current_dispatch_mode
 
-# Outputs of any shape as a list of their tensors.
-from torch.utils._pytree import tree_leaves
+# Outputs of any shape as a list of their tensors, and where in them each is.
+from torch.utils._pytree import tree_flatten_with_path, tree_leaves
 
 # "Any convolution", "any batch norm", "any norm with statistics", "any dropout", "any pooling". Without the
 # names: the classes' own bases.
@@ -214,6 +214,7 @@ __all__ = [
     "recorded_by_export",
     "reparametrized",
     "transforms_are_active",
+    "tree_flatten_with_path",
     "tree_leaves",
     "without_modes",
     "without_tracing",

@@ -19,8 +19,8 @@ from surgeon.kept_modes import mode
 from surgeon.models.facts import input_size_of
 from surgeon.models.logits import first_tensor
 from surgeon.selection import is_call
-from surgeon.surgery import fold
 from surgeon.surgery.door import surgery_of
+from surgeon.surgery.folding import folded_network
 
 FOLD_TOLERANCE = 1e-5
 """Relative error (2-norm over all logits) up to which a folded network counts as equal (`tolerance_of`)."""
@@ -255,7 +255,7 @@ def layers_called(after: nn.Module, record: Plan) -> Check:
 def _folds(after: nn.Module, record: Plan, images: Tensor, outputs: Tensor) -> Check:
     """Check that the network folds if its record says so, and then gives the same outputs."""
     try:
-        folded = fold(after)
+        folded = folded_network(after)
     except FoldError as error:
         return Check(name="folds", ok=not record.folds, detail=str(error)[:160])
     except SurgeonError as error:

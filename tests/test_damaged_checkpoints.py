@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from safetensors.torch import save_file
 
 import surgeon
 from surgeon.errors import ArtifactError, ArtifactWarning
@@ -61,3 +62,50 @@ def test_bytes_that_are_not_those_that_were_written_are_told(tmp_path, sums):
         flipped(tmp_path / "w.pth", "data/0")
     with pytest.warns(ArtifactWarning, match=r"data/0 has other bytes than its sum says|has other bytes"):
         surgeon.load_weights(surgeon.create_model("zoo/lenet5"), tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize("name", ["net.onnx", "net.pt2", "program.pt", "script.pt"])
+def test_an_export_is_told_as_what_it_is_and_no_checkpoint(tmp_path, name):
+    from tests.cli.commandline import invoke
+
+    network, path = surgeon.create_model("zoo/lenet5").eval(), tmp_path / name
+    if name == "script.pt":
+        torch.jit.trace(network, torch.rand(1, 1, 28, 28)).save(path)
+    elif name == "net.onnx":
+        path.write_bytes(b"\x08\x08")
+    else:
+        torch.export.save(torch.export.export(network, (torch.rand(2, 1, 28, 28),)), tmp_path / "net.pt2")
+        (tmp_path / "net.pt2").rename(path)
+    kind = {"net.onnx": "an ONNX file", "script.pt": "a TorchScript file"}.get(name, "a file of torch.export")
+    with pytest.raises(ArtifactError, match=f"{name} is {kind}, an export and no checkpoint"):
+        surgeon.load_weights(network, path)
+    out = tmp_path / "out"
+    for args in (
+        ["convert", "kap", path, "--data=digits", "-o", out],
+        ["convert", "kap", path, "--model=zoo/lenet5", "--data=digits", "-o", out],
+        ["evaluate", "zoo/lenet5", "--weights", path, "--data=digits", "-o", out],
+    ):
+        code, _, words = invoke(*args)
+        assert code == 2 and f"is {kind}, an export and no checkpoint" in words, (args, words)
+        assert not out.exists()
+
+
+@pytest.mark.parametrize("suffix", ["pth", "pt", "bin", "ckpt"])
+def test_a_file_of_safetensors_is_read_under_the_names_of_the_other_kind(tmp_path, suffix):
+    network, other = (surgeon.create_model("zoo/lenet5") for _ in range(2))
+    path = tmp_path / f"w.{suffix}"
+    save_file(network.state_dict(), path)
+    surgeon.load_weights(other, path)
+    assert torch.equal(network.fc3.weight, other.fc3.weight)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ArtifactError, match="is damaged or no safetensors file"):
+        surgeon.load_weights(other, path)
+
+
+@pytest.mark.parametrize("archive", [True, False])
+def test_a_file_of_torch_that_is_called_safetensors_is_told_with_its_kind(tmp_path, archive):
+    network = surgeon.create_model("zoo/lenet5")
+    path = tmp_path / "w.safetensors"
+    torch.save(network.state_dict(), path, _use_new_zipfile_serialization=archive)
+    with pytest.raises(ArtifactError, match=r"begins as a file of torch\.save.*call it w\.pth"):
+        surgeon.load_weights(network, path)

@@ -235,6 +235,51 @@ def test_an_evaluation_that_finds_no_room_goes_on_where_it_stopped(tiny, tmp_pat
     ]
 
 
+def test_an_evaluation_without_room_says_that_what_is_finished_stays(tiny, tmp_path, monkeypatch):
+    """The blocks that it has are read, and the rest is attacked."""
+    pytest.importorskip("scipy")
+    pytest.importorskip("pyarrow")
+    from surgeon.evaluation import Attack, Store, assess, certify, evaluate
+    from surgeon.evaluation.engine import blocks
+    from surgeon.recipe import Evaluation
+
+    x = torch.rand(200, 3, 8, 8)
+    with torch.no_grad():
+        y = tiny.eval()(x).argmax(1)
+    attack, write, folder = blocks.run_attack, Store.write, tmp_path / "e"
+    attacked = []
+
+    def running(*given, **more):
+        attacked.append(given[0].name)
+        return attack(*given, **more)
+
+    def filling(self, number, attack, block, *rest):
+        with room_for(100) if block == 1 else contextlib.nullcontext():
+            write(self, number, attack, block, *rest)
+
+    monkeypatch.setattr(blocks, "run_attack", running)
+    settings, many = (
+        Evaluation(suite="basic", attacks=("fgsm",), eps=0.1),
+        [Attack(name="f", kind="fgsm", eps=0.1)],
+    )
+    for call in (
+        lambda: assess(tiny, x, y, settings, folder),
+        lambda: evaluate(tiny, x, y, many, store=Store(tmp_path / "s")),
+    ):
+        monkeypatch.setattr(Store, "write", filling)
+        with pytest.raises(WritingError) as caught:
+            call()
+        words = str(caught.value)
+        assert "00001.parquet could not be written: File too large" in words
+        assert words.count("what was finished before stays: with more room, the same call goes on") == 1
+        monkeypatch.setattr(Store, "write", write)
+        before = len(attacked)
+        call()
+        assert len(attacked) - before == 3  # of four blocks
+    with room_for(100), pytest.raises(WritingError, match="what was finished before stays"):
+        certify(tiny, x[:2], y[:2], sigma=0.1, n=10, folder=tmp_path / "c")
+
+
 @pytest.mark.parametrize("kind", ["pipe", "folder", "device"])
 def test_what_is_no_file_is_not_replaced_by_one(tmp_path, kind):
     path = tmp_path / kind

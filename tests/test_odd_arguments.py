@@ -4,10 +4,14 @@ import io
 import sys
 
 import pytest
+import torch
 
 import surgeon
 from surgeon.errors import ModelError, SurgeonError
 from surgeon.images import channels_of
+from surgeon.pipeline.evaluating import evaluate_target
+from surgeon.processes import own_device
+from surgeon.recipe.evaluation import Evaluation
 
 
 @pytest.mark.parametrize("nothing", [None, "resnet18", 5])
@@ -32,6 +36,20 @@ def test_no_device(tiny, tmp_path, device):
     surgeon.save(tiny, tmp_path / "out")
     with pytest.raises(SurgeonError, match=f"device {device!r} cannot be used: it is not a name of one"):
         surgeon.load(tmp_path / "out", model=tiny, device=device)
+
+
+@pytest.mark.parametrize("device", ["hpu", "xpu:3", torch.device("xpu")])
+def test_a_device_that_this_machine_does_not_have_is_told_in_one_line(tiny, tmp_path, device):
+    surgeon.save(tiny, tmp_path / "out")
+    words = f"device '{device}' cannot be used: "
+    with pytest.raises(SurgeonError, match=words) as told_of:
+        surgeon.load(tmp_path / "out", model=tiny, device=device)
+    assert "\n" not in str(told_of.value)
+    with pytest.raises(SurgeonError, match=words):
+        own_device(device)
+    with pytest.raises(SurgeonError, match=words):
+        evaluate_target("zoo/lenet5", tmp_path / "e", Evaluation(), data="digits", device=device)
+    assert not (tmp_path / "e").exists()
 
 
 def test_an_operations_number_is_of_plain_digits():

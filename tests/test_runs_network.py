@@ -246,6 +246,32 @@ def test_a_folders_network_is_trained_on_digits_of_its_own_size(tmp_path):
     assert json.loads((run / "settings.json").read_text())["size"] == [1, 16, 16]
 
 
+def test_two_callers_of_one_evaluation_both_have_its_page(tmp_path, capsys, monkeypatch):
+    """The second one finds the evaluation complete while the first draws its page, and writes the page before it."""
+    for package in ("torchattacks", "jinja2", "matplotlib"):
+        pytest.importorskip(package)
+    from surgeon.disk.hashes import own_hash
+    from surgeon.evaluation import assess
+    from surgeon.pipeline import evaluating
+    from surgeon.recipe import Evaluation
+    from surgeon.report.origin import origin_of
+
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 3)).eval()
+    images, labels = torch.rand(6, 1, 4, 4), torch.tensor([0, 1, 2] * 2)
+    folder, report = tmp_path / "e", evaluating.report
+    assess(model, images, labels, Evaluation(suite="basic", attacks=("fgsm",), eps=0.1), folder)
+
+    def late(folders, page, **how):
+        report(folders, page)
+        return report(folders, page, **how)
+
+    capsys.readouterr()
+    monkeypatch.setattr(evaluating, "report", late)
+    evaluating.add_page(folder)
+    assert origin_of(folder / "report.html") == [own_hash(folder / "evaluation.json")]
+    assert capsys.readouterr().err == ""
+
+
 def test_the_page_beside_an_evaluation_that_was_made_again_is_of_it_or_is_told(tmp_path, capsys):
     for package in ("torchattacks", "jinja2", "matplotlib"):
         pytest.importorskip(package)

@@ -39,7 +39,7 @@ def network(
     recipes: dict[str, Any] = {"KAP, σ=0": KAP, "defective": "defective", "ANL": "anl", "CANL": "canl"}
     if asked.small:
         del recipes["CANL"]
-    if not cpu:
+    else:
         recipes["KAP, σ=0.1"] = NOISY
     cuts = {name: surgeon.apply(stock, recipe, input_size=size) for name, recipe in recipes.items()}
     still = {"KAP folded": surgeon.fold(cuts["KAP, σ=0"]), "defective": cuts["defective"]}

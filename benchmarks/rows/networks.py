@@ -13,6 +13,7 @@ import surgeon
 from benchmarks.steps import forward, step
 from benchmarks.timing import Asked, Comparison, Task
 from surgeon.methods.kap.module import KernelAveragePool
+from surgeon.tensors.normal import fill_normal
 
 SIZE = (3, 32, 32)
 KAP = {"op": "kap", "sigma": 0.0}
@@ -78,4 +79,4 @@ def _noise(model: nn.Module, x: torch.Tensor) -> Task:
         model.eval()(x)
     for hook in hooks:
         hook.remove()
-    return lambda: [torch.empty(s, device=x.device).normal_(0, 0.1) for s in shapes]
+    return lambda: [fill_normal(torch.empty(s, device=x.device), 0.1) for s in shapes]

@@ -9,6 +9,7 @@ import click
 from surgeon.cli import networks, options
 from surgeon.cli.completing import complete_model, complete_recipe
 from surgeon.cli.settings import load_recipes
+from surgeon.processes import usable_device
 
 
 @click.command("apply")
@@ -51,7 +52,7 @@ def command(
 
     check_apart(output, [calibration])
     with reserved(output, overwrite=overwrite, inputs=[model, model_options["weights"], calibration]):
-        place = networks.usable_device(device)
+        place = usable_device(device)
         network = networks.load_model(model, seed=seed, **model_options).to(place)
         images = networks.calibration_images(
             calibration, calibration_count, network, model_options["input_size"]

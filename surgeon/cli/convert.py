@@ -11,6 +11,7 @@ from surgeon.cli import networks, options
 from surgeon.cli.completing import complete_model, complete_recipe, complete_setting
 from surgeon.cli.parameters import Pair, Size
 from surgeon.cli.settings import load_recipes
+from surgeon.processes import usable_device
 
 if TYPE_CHECKING:
     from torch import nn
@@ -109,7 +110,7 @@ def command(
     many = source.is_dir() and not (source / "config.json").is_file() and not instead(source)
     files = checkpoints_in(source) if many else [source]
     _demand_model(checkpoint, source, many, network["model"])
-    place = networks.usable_device(device)
+    place = usable_device(device)
     name = network.pop("model") or checkpoint
     if source.is_dir() and not many and data:
         network["num_classes"] = None  # it permits more outputs than classes, and makes nothing of a folder
@@ -179,7 +180,10 @@ def _many(job: Job, files: list[Path], folder: Path, overwrite: bool, as_json: b
 
 def _demand_model(checkpoint: str, source: Path, many: bool, model: str | None) -> None:
     from surgeon.errors import ModelError
+    from surgeon.models.exported import demand_no_export
 
+    if source.is_file():
+        demand_no_export(source)
     if (many or source.is_file()) and not model:
         raise ModelError(f"{checkpoint} holds weights alone: say with --model which network they are of")
     if not many and not source.is_file() and model:

@@ -13,6 +13,7 @@ from surgeon.cli.parameters import Fraction
 from surgeon.cli.processes import processes
 from surgeon.cli.settings import said_once
 from surgeon.cli.swapped import refuse_recipe
+from surgeon.processes import usable_device
 
 if TYPE_CHECKING:
     from surgeon.recipe import Evaluation
@@ -145,7 +146,7 @@ def command(target: str, as_json: bool, strict: bool, **given: Any) -> None:
     given["model_args"] = dict(given["model_args"])
     refuse_recipe(target)  # before anything that imports torch
     if given["device"]:
-        networks.usable_device(given["device"])
+        usable_device(given["device"])
     from surgeon.cli.results import assessment_table
     from surgeon.cli.tables import console
     from surgeon.pipeline import evaluate_target

@@ -63,4 +63,6 @@ def command(
         return
     what = "no surgery left" if done.folded else f"{done.edits_left} edits left"
     version = f", opset {done.opset}" if done.opset else ""
+    if done.left_out:
+        what += f", takes images alone and not {', '.join(done.left_out)}"
     click.echo(f"{output}: {kind}{version}, {done.bytes / 2**20:.1f} MiB, {what}; {done.check.detail}")

@@ -29,9 +29,10 @@ def command(
     For a folder of a rewritten model, show what was done to it first.
     """
     from surgeon import sites
-    from surgeon.cli.tables import console, plan_table, sites_table
+    from surgeon.cli.tables import console, plan_table, sites_table, warning_text
     from surgeon.conditions import matches
     from surgeon.errors import SelectionError, nearest
+    from surgeon.methods.annealed import unfinished
     from surgeon.surgery.door import surgery_of
 
     refuse_recipe(model)
@@ -51,9 +52,12 @@ def command(
         content = {
             "sites": [s.model_dump(mode="json") for s in listed],
             "surgery": record.model_dump(mode="json") if record else None,
+            "annealing": unfinished(network) or None,
         }
         options.echo_json(content)
         return
     if record:
         console().print(plan_table(record))
+        if said := unfinished(network):
+            console().print(warning_text(said))
     console().print(sites_table(listed))

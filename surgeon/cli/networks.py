@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from surgeon.errors import ArgumentError, ArtifactError, ModelError
-from surgeon.processes import device_named
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor, nn
 
 
@@ -47,6 +45,7 @@ def load_model(
     import surgeon
     from surgeon.models.normalisation import as_said
     from surgeon.pipeline.ended import check_ended
+    from surgeon.pipeline.prepared import warn_of_pixels
     from surgeon.store.hub import folder_of
 
     torch.manual_seed(seed)
@@ -67,19 +66,23 @@ def load_model(
                 f"{name} is a folder, which fixes its network: {', '.join(useless)} cannot change it"
             )
         check_ended(Path(name))
-        return as_said(surgeon.load(name, allow_code=allow_code), mean, std, record=name)
-    return surgeon.create_model(
-        name,
-        pretrained=pretrained,
-        num_classes=num_classes,
-        in_chans=in_chans,
-        input_size=input_size,
-        weights=weights,
-        weights_entry=weights_entry,
-        model_args=dict(model_args),
-        mean=mean,
-        std=std,
-    )
+        network = as_said(surgeon.load(name, allow_code=allow_code), mean, std, record=name)
+    else:
+        network = surgeon.create_model(
+            name,
+            pretrained=pretrained,
+            num_classes=num_classes,
+            in_chans=in_chans,
+            input_size=input_size,
+            weights=weights,
+            weights_entry=weights_entry,
+            model_args=dict(model_args),
+            mean=mean,
+            std=std,
+        )
+    if mean is not None:
+        warn_of_pixels(network, name, weights)
+    return network
 
 
 def trained(name: str, given: Mapping[str, Any]) -> bool | None:
@@ -138,19 +141,6 @@ def _quiet_downloads(name: str) -> None:
         from huggingface_hub.utils import logging
 
         logging.set_verbosity_error()
-
-
-def usable_device(name: str) -> torch.device:
-    """The device called `name`. Raises ArgumentError if this machine does not have it."""
-    import torch
-
-    device = device_named(name)
-    try:
-        torch.empty(1, device=device).cpu()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        reason = str(error).partition("\n")[0].partition(". ")[0]
-        raise ArgumentError(f"device {name!r} cannot be used: {reason}") from error
-    return device
 
 
 def calibration_images(

@@ -55,6 +55,11 @@ def plan_table(plan: Plan, *, full: bool = False) -> RenderableType:
     return Group(*parts)
 
 
+def warning_text(text: str) -> Text:
+    """A sentence as the notes of a plan that are warnings."""
+    return Text.assemble(("warning: ", "yellow"), text)
+
+
 def _edits(plan: Plan, full: bool) -> RenderableType:
     table = Sheet(
         "site",
@@ -106,7 +111,7 @@ def _growth(plan: Plan) -> Sheet:
 
 def _effect(plan: Plan) -> Text:
     text = Text.assemble(
-        "function: ",
+        "function: " if plan.execution is None else "function at the cut: ",
         (plan.told(), _EFFECT_COLOUR[plan.effect]),
         f"; folds into a stock checkpoint: {plan.stock}",
     )

@@ -42,10 +42,15 @@ def path_given(path: object) -> Path:
         path: text or a path object.
 
     Raises:
-        ArtifactError: it is neither.
+        ArtifactError: it is neither; or it begins with a ~ that stands for a home folder in a shell alone.
     """
     if not isinstance(path, (str, os.PathLike)) or isinstance(path, bytes):
         raise ArtifactError(f"{path!r:.80} is not a path; give one as text or as a pathlib.Path")
+    if os.fspath(path)[:1] in ("~", b"~") and (at_home := os.path.expanduser(path)) != os.fspath(path):
+        raise ArtifactError(
+            f"{path} begins with ~, which no shell has replaced; give {at_home} to mean the home folder, or "
+            f"{os.path.abspath(path)} to mean a folder of that name"
+        )
     return Path(path)
 
 

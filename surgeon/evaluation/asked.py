@@ -24,6 +24,7 @@ from surgeon.evaluation.parts import Parts, Progress
 from surgeon.evaluation.suites import attacks_of, size_of
 from surgeon.evaluation.unread import unread
 from surgeon.evaluation.untouched import check_untouched
+from surgeon.methods.annealed import unfinished
 from surgeon.models.pixels import Normalized
 from surgeon.recipe import Evaluation
 from surgeon.results.assessment import Assessment, Diagnosis, Subject
@@ -272,7 +273,7 @@ class Asked:
                 ),
                 *told_of_norms(settings),
                 *normalisation_doubts(self.network, self.subject, images),
-                *filter(None, [self.subject.passed_over]),
+                *filter(None, [self.subject.passed_over, unfinished(self.network)]),
                 *notes_on(described, record.traits if record else None, self.victims, outcome.attacks),
                 *((gain.warning,) if gain and gain.warning else ()),
                 *notes,

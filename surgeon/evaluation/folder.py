@@ -23,7 +23,7 @@ from surgeon.evaluation.diagnostics.probes import black_box
 from surgeon.evaluation.engine.admission import checked_class_names, checked_examples, on_cpu
 from surgeon.evaluation.engine.external import is_whole, write_external
 from surgeon.evaluation.engine.scoring import check_model
-from surgeon.evaluation.engine.store import Store
+from surgeon.evaluation.engine.store import Store, going_on
 from surgeon.evaluation.engine.subject import of_pixels, prepare
 from surgeon.evaluation.finished import read_assessment, write_assessment
 from surgeon.evaluation.parts import ATTACKS, Progress, diagnosed
@@ -42,6 +42,7 @@ from surgeon.warned import warn
 
 @in_own_state()
 @owning("folder")
+@going_on()
 def assess(
     network: nn.Module,
     images: Tensor,
@@ -107,6 +108,7 @@ def assess(
 
     Warns:
         UserWarning: A part of the network, and not the network itself, has had surgery, which no attack then uses.
+        SurgeryWarning: Annealed layers have a part of their effect; the result has a note on it.
 
     Examples:
         >>> import tempfile, torch

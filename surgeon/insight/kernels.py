@@ -17,8 +17,9 @@ from surgeon.insight.raster import show
 from surgeon.insight.tiles import LONG, Kernels, tiled
 from surgeon.methods.kap.module import KernelAveragePool
 from surgeon.methods.kap.sheet import pooled_sheet, sheet_shape
-from surgeon.surgery import fold, sites
+from surgeon.surgery import sites
 from surgeon.surgery.door import surgery_of
+from surgeon.surgery.folding import folded_network
 from surgeon.tensors.convolution import effective_weight
 from surgeon.tensors.instead import convolves
 
@@ -81,7 +82,7 @@ def kernel_sheet(model: nn.Module) -> KernelSheet:
     if pool is None:
         return KernelSheet(name, stored, Kernels(effective_weight(conv).cpu().clone(), stored.sheet))
     try:
-        folded = fold(network, partial=True)
+        folded = folded_network(network, partial=True)
     except FoldError as error:
         return KernelSheet(name, stored, None, str(error))
     left = surgery_of(folded)

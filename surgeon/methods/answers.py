@@ -163,6 +163,10 @@ class Observed(Protocol):
         """The layer that the edit inserted, or None."""
 
     @property
+    def kept(self) -> tuple[nn.Module, ...]:
+        """The layers of earlier surgery behind the module; `stock` and `wanted` come before them."""
+
+    @property
     def inputs(self) -> Tensor:
         """(N, C_in, *spatial): inputs in the rewritten network, of the layer if the edit replaces nothing."""
 

@@ -3,8 +3,8 @@
 Only `propose` and `build` must be implemented, and `fold` for edits that fold. The other questions default to no:
 whether a start is taken from calibration images (`needs_images`, `fit`, `refits`, `start_without_images`), from
 statistics by channel (`observe`, `calibrate`), whether a setting is searched on them (`search`, `tune`), whether the
-effect grows during training (`anneals`, `anneal`, `whole`), which outputs a layer lets through (`passes`), what an
-attacker would use in its place (`surrogate`), and which paper's tables belong to it (`paper`).
+effect grows during training (`anneals`, `anneal`, `share_of_effect`), which outputs a layer lets through
+(`passes`), what an attacker would use in its place (`surrogate`), and which paper's tables belong to it (`paper`).
 """
 
 from __future__ import annotations
@@ -337,17 +337,18 @@ class Operation(Strict):
         """
         raise NotImplementedError
 
-    def whole(self, edit: Edit, layer: nn.Module) -> bool:
-        """Say whether an annealed layer has its whole effect already: a further training then leaves it so.
+    def share_of_effect(self, edit: Edit, layer: nn.Module) -> float | None:
+        """Say how much of its effect an annealed layer has. A further training leaves one that has all of it so, and
+        whoever uses the network as the method before that is told.
 
         Args:
             edit: The edit.
             layer: As for `anneal`.
 
         Returns:
-            Whether it has. Default: False; every training anneals it from the beginning.
+            From 0 to 1. Default: None, which is not known; every training then anneals it from the beginning.
         """
-        return False
+        return None
 
     @classmethod
     def paper(cls) -> Paper | None:

@@ -2,30 +2,27 @@
 
 from __future__ import annotations
 
-import pickle
 from collections import Counter, OrderedDict
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from surgeon.disk.sums import altered
 from surgeon.errors import ArtifactError, ArtifactWarning, either, nearest
 from surgeon.extra_state import with_extra, without_extra
 from surgeon.graph.trees.bound_hooks import is_ours
 from surgeon.host import in_own_state
+from surgeon.models.exported import demand_no_export
 from surgeon.models.finite import check_finite_weights
 from surgeon.models.rounding import tell_rounding
 from surgeon.models.sets_of_weights import Taken, stripped, taken
+from surgeon.models.weight_files import held_in
 from surgeon.tensors.blending import Blending
 from surgeon.tensors.instead import Instead
 from surgeon.tensors.optional_state import OptionalState
 from surgeon.values import has_values
 from surgeon.warned import warn
-
-PICKLED = (".pth", ".pt", ".th", ".bin", ".ckpt", ".tar")
 
 
 def read_weights(
@@ -65,14 +62,8 @@ def read_weights(
     path = Path(path)
     if not path.is_file():
         raise ArtifactError(f"{path} is not a file")
-    if path.suffix.lower() == ".safetensors":
-        loaded: Any = tensors_in(path)
-    elif path.suffix.lower() in PICKLED:
-        loaded = _pickled(path)
-    else:
-        raise ArtifactError(
-            f"{path}: unknown kind {path.suffix!r}; readable are .safetensors, {', '.join(PICKLED)}"
-        )
+    demand_no_export(path)
+    loaded = held_in(path)
     taken_set = taken(loaded, ema=ema, entry=entry, source=str(path))
     if entry is None and not ema:
         _tell_of_others(path, taken_set)
@@ -323,68 +314,6 @@ def _made_by_layers(model: nn.Module, weights: Mapping[str, Tensor]) -> set[str]
 
 def _some(keys: list[str]) -> str:
     return ", ".join(keys[:3]) + (", …" if len(keys) > 3 else "")
-
-
-def tensors_in(path: Path) -> dict[str, Tensor]:
-    """The tensors of a safetensors file by their names in it.
-
-    Args:
-        path: the file, which is mapped.
-
-    Raises:
-        ArtifactError: the file is damaged, or of another kind.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return load_file(path)
-    except (SafetensorError, OSError, ValueError) as error:
-        raise ArtifactError(f"{path} is damaged or no safetensors file: {error}") from error
-
-
-def _pickled(path: Path) -> Any:
-    try:
-        if record := altered(path):
-            # Files of which torch was told to write no sums have wrong ones, and nothing else wrong.
-            warn(
-                f"{path}: {record} has other bytes than its sum says: the file is damaged, or was written without sums "
-                "(torch.serialization.set_crc32_options); fetch it again, or load it and save it once more",
-                ArtifactWarning,
-            )
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        text = " ".join(str(error).split())
-        if "Unsupported" in text or "GLOBAL" in text or "not an allowed global" in text:
-            at = text.find("GLOBAL")
-            if at < 0:
-                raise ArtifactError(
-                    f"{path} is damaged, or holds objects beside tensors; nothing in it was "
-                    "executed. Save the state dict "
-                    f"alone, as tensors"
-                ) from error
-            what = text[at + 7 :].split(" ")[0]
-            raise ArtifactError(
-                f"{path} holds pickled code or objects ({what}) beside tensors; it was not executed. Save the state "
-                f"dict alone, as tensors"
-            ) from error
-        raise ArtifactError(_unreadable(path)) from error
-    except Exception as error:  # on damaged bytes torch's reader raises almost anything
-        raise ArtifactError(_unreadable(path)) from error
-
-
-def _unreadable(path: Path) -> str:
-    """Say what is wrong with a file that torch cannot read, by its size and how it begins."""
-    try:
-        with path.open("rb") as file:
-            begins = file.read(2)
-    except OSError as error:
-        return f"{path} cannot be read: {error.strerror}"
-    if not begins:
-        return f"{path} is empty"
-    if begins[:1] == b"\x80" or begins == b"PK":
-        return f"{path} is damaged or no checkpoint: it begins as one of torch, and cannot be read to its end"
-    return f"{path} is damaged or no checkpoint: it begins as no file of torch.save"
 
 
 def _tell_of_others(path: Path, choice: Taken) -> None:

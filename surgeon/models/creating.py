@@ -9,15 +9,24 @@ from typing import Any
 from torch import nn
 
 from surgeon import zoo
-from surgeon.errors import ModelError, either
-from surgeon.images import image_size
+from surgeon.errors import ArtifactWarning, ModelError, either
+from surgeon.images import image_size, may_take
 from surgeon.models import naming, own, robustbench
+from surgeon.models.beside_weights import (
+    config_beside,
+    guessed_beside,
+    input_size_beside,
+    lost_beside,
+    normalisation_beside,
+    resizing_beside,
+)
 from surgeon.models.channels import for_channels
 from surgeon.models.checkpoints import load_weights
-from surgeon.models.facts import ORIGIN
+from surgeon.models.facts import ASSUMED, ORIGIN
 from surgeon.models.libraries import TORCHVISION, from_timm, from_torchvision, implied, library_models
-from surgeon.models.normalisation import as_said
-from surgeon.models.preparation import without_weights
+from surgeon.models.normalisation import as_said, set_normalization
+from surgeon.models.preparation import resize_as, without_weights
+from surgeon.warned import warn
 
 ZOO = "zoo/"
 
@@ -47,13 +56,15 @@ def create_model(
         pretrained: load the library's pretrained weights.
         num_classes: number of outputs; by default the library's.
         in_chans: channels of the images; by default those of input_size, else the library's.
-        input_size: (C, H, W) of the images. Passed on to networks that are built for one size.
+        input_size: (C, H, W) of the images. Passed on to networks that are built for one size. By default as a
+            config.json beside the file of weights says, else as the library configures the network.
         weights: a checkpoint file to load. Nothing in it is executed.
         weights_entry: which set of weights of the file, where it holds several, such as `model_ema`; by default the
             one under the likeliest entry.
         model_args: further arguments of the library's builder or of the factory.
         mean: what images were normalised by when the weights were trained, one number per channel, in units of
-            [0, 1] pixels; by default as the library configures the network. Given together with std.
+            [0, 1] pixels; by default as a config.json beside the file of weights says, else as the library configures
+            the network. Given together with std.
         std: one number per channel.
 
     Returns:
@@ -66,6 +77,9 @@ def create_model(
         DataError: mean and std are no normalisation.
         MissingPackageError: a network of RobustBench is named, and its package is not installed.
         ArtifactError: the file of weights cannot be read, does not fit, or has no such entry.
+
+    Warns:
+        ArtifactWarning: the folder of the file says that its network has layers or arguments which this one has not.
 
     Examples:
         >>> import surgeon
@@ -81,7 +95,7 @@ def create_model(
             raise ModelError(f"{name} takes pixels in [0, 1] and normalises them itself: leave {said} out")
         return _of_robustbench(name, args, weights, num_classes, in_chans, input_size)
     if not own.is_own(name):
-        input_size = image_size(input_size)
+        input_size = image_size(input_size) or input_size_beside(weights)
     asked = {k: v for k, v in (("num_classes", num_classes), ("in_chans", in_chans)) if v is not None}
     _check_said_once(name, args, asked, input_size)
     made = {**args, **asked}
@@ -107,10 +121,17 @@ def create_model(
     model.__dict__[ORIGIN] = {"name": name, "args": made, "input_size": list(size) if size else None}
     if weights:
         load_weights(model, weights, entry=weights_entry)
-    theirs = pretrained and not weights
-    return as_said(
-        model, mean, std, record=f"the configuration of {name}'s pretrained weights" if theirs else ""
-    )
+        resize_as(model, resizing_beside(weights))
+    record = f"the configuration of {name}'s pretrained weights" if pretrained and not weights else ""
+    beside = normalisation_beside(weights)
+    if beside is not None and may_take(model, len(beside[0])):
+        set_normalization(model, *beside)
+        record = str(config_beside(weights))
+    if weights:
+        model.__dict__[ORIGIN][ASSUMED] = guessed_beside(weights)
+    if said := lost_beside(weights, model):
+        warn(said, ArtifactWarning)
+    return as_said(model, mean, std, record=record)
 
 
 def check_entry(weights: object, entry: str | None) -> None:

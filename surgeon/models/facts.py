@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from surgeon.images import channels_of, may_take
 
 ORIGIN = "surgeon_origin"
+ASSUMED = "assumed"
+"""Key of the origin: nobody said how the images of the weights were normalised."""
 """Attribute of a created model that stores how it was made: {"name", "args", "input_size"}."""
 
 
@@ -129,6 +131,15 @@ def normalization_of(model: nn.Module) -> tuple[tuple[float, ...], tuple[float, 
     if std is None or not mean or len(mean) != len(std):
         return None
     return tuple(float(m) for m in mean), std
+
+
+def assumes_normalization(model: nn.Module) -> bool:
+    """Whether how a network's images are normalised is the default of its name alone, and its weights came in a file.
+
+    Args:
+        model: the network.
+    """
+    return bool((model.__dict__.get(ORIGIN) or {}).get(ASSUMED))
 
 
 def normalised_in_words(model: nn.Module) -> str:

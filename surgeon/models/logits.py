@@ -44,15 +44,32 @@ def named(output: object) -> Tensor | None:
     return next((e for e in entries if isinstance(e, Tensor)), None)
 
 
-def looks_like_probabilities(logits: Tensor) -> bool:
-    """Return whether every row is non-negative and sums to 1.
+def sum_of_probabilities(logits: Tensor) -> str:
+    """Return what every row sums to, where rows are probabilities or these times one factor, as added softmaxes are.
 
     Args:
         logits: (N, K).
+
+    Returns:
+        The sum in words; empty where a row has a negative number or another sum. Of rows that are nearly the same, as
+        of a network that says one thing, a sum other than 1 says nothing.
+
+    Examples:
+        >>> import torch
+        >>> rows = torch.tensor([[1.0, 2.0, 0.0], [-1.0, 0.5, 3.0]])
+        >>> sum_of_probabilities(rows), sum_of_probabilities(rows.softmax(1)), sum_of_probabilities(2 * rows.softmax(1))
+        ('', '1', '2')
     """
     if len(logits) == 0 or bool((logits < 0).any()):
-        return False
-    return bool(((logits.double().sum(1) - 1).abs() < 1e-3).all())
+        return ""
+    rows = logits.double()
+    sums = rows.sum(1)
+    if bool(((sums - 1).abs() < 1e-3).all()):
+        return "1"
+    total, spread = float(sums.mean()), float(sums.max() - sums.min())
+    apart = float((rows.amax(0) - rows.amin(0)).max())
+    alike = spread <= 1e-5 * total and apart > 100 * max(spread, 1e-7 * total)
+    return f"{total:.4g}" if alike else ""
 
 
 def tell_of_sigmoid(logits: Tensor) -> None:

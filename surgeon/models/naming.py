@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 from surgeon.errors import either, nearest
-from surgeon.models.checkpoints import PICKLED
+from surgeon.models.exported import kind_of_export
+from surgeon.models.weight_files import PICKLED
 
 _TIMM, _TORCHVISION = "timm/", "torchvision.models."
 _FILES = (".safetensors", *PICKLED)
@@ -51,9 +52,7 @@ def unknown(name: str, valid: Callable[[], Iterable[str]]) -> str:
         how = either("create_model(NAME, weights=FILE)", "give the network's name, and the file as --weights")
         return f"{name} is {there}, and no name of a network: {how}"
     if path.is_file():
-        export = (
-            " (an export runs elsewhere, and cannot be taken back)" if path.suffix.lower() == ".onnx" else ""
-        )
+        export = " (an export runs elsewhere, and cannot be taken back)" if kind_of_export(path) else ""
         return (
             f"{name} is a file, but not of weights ({', '.join(_FILES)}){export}: give a network's name, or the folder "
             "that surgeon wrote of one"

@@ -9,7 +9,14 @@ from torch import nn
 
 from surgeon.errors import DataError, ModelError, either
 from surgeon.images import may_take
-from surgeon.models.facts import in_channels_of, name_of, normalization_of
+from surgeon.models.facts import (
+    ASSUMED,
+    ORIGIN,
+    assumes_normalization,
+    in_channels_of,
+    name_of,
+    normalization_of,
+)
 
 
 def set_normalization(model: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
@@ -45,6 +52,17 @@ def set_normalization(model: nn.Module, mean: Sequence[float], std: Sequence[flo
     known = known if isinstance(known, Mapping) else {}
     said = {"mean": tuple(map(float, mean)), "std": tuple(map(float, std))}
     model.__dict__["pretrained_cfg"] = {**known, **said}
+    settle(model)
+
+
+def settle(model: nn.Module) -> None:
+    """Take how a network's images are normalised for what its weights are of: it was said, or it is trained so.
+
+    Args:
+        model: the network, changed in place.
+    """
+    if assumes_normalization(model):
+        model.__dict__[ORIGIN] = {k: v for k, v in model.__dict__[ORIGIN].items() if k != ASSUMED}
 
 
 def as_said(
@@ -76,7 +94,7 @@ def as_said(
         )
     check_normalization(mean, std)
     known = normalization_of(model)
-    if record and known is not None:
+    if record and known is not None and not assumes_normalization(model):
         if not (_close(mean, known[0]) and _close(std, known[1])):
             raise ModelError(
                 f"{record} says that images are normalised by {in_words(*known)}, and "

@@ -50,6 +50,17 @@ def trained_on_stretched(model: nn.Module) -> None:
     _set(model, {**(_configured(model) or {}), **STRETCHED})
 
 
+def resize_as(model: nn.Module, said: Mapping[str, Any]) -> None:
+    """Say in a network's configuration how images of its weights are resized.
+
+    Args:
+        model: the network; nothing is done where its configuration does not say how images are resized.
+        said: timm's `interpolation`, `crop_pct` and `crop_mode`, or some of them.
+    """
+    if said and resizing_of(model) is not None:
+        _set(model, {**(_configured(model) or {}), **said})
+
+
 def resizing_of(model: nn.Module) -> dict[str, Any] | None:
     """How images are resized for a network, by its configuration.
 

@@ -130,16 +130,17 @@ def check_input(path: str | Path, inputs: Iterable[str | Path | None]) -> None:
 
 
 def check_apart(path: str | Path, sources: Iterable[str | Path | None]) -> None:
-    """Check that a path does not overlap with images: what is written among them would be read as images.
+    """Check that a path can be written, and does not overlap with images: what is among them is read as images.
 
     Args:
         path: the path to write.
         sources: names of images; those that are not paths are ignored.
 
     Raises:
-        ArtifactError: the path lies in a source, is one, or contains one.
+        ArtifactError: the path lies in a source, is one, or contains one, or its name is too long.
     """
     target = resolved(path)
+    _check_length(target, path)
     for given in sources:
         if given is None or str(given) == "digits" or not Path(given).exists():
             continue
@@ -171,8 +172,9 @@ def _check_length(path: Path, shown: str | Path) -> None:
     if os.path.lexists(path) or not hasattr(os, "pathconf"):
         return
     number = len(os.fsencode(path.name))
+    there = next(p for p in path.parents if p.is_dir())
     # The name of the unfinished file is longer than the path's own by a fixed number of bytes.
-    most = os.pathconf(path.parent, "PC_NAME_MAX") + number - len(os.fsencode(unfinished(path).name))
+    most = os.pathconf(there, "PC_NAME_MAX") + number - len(os.fsencode(unfinished(path).name))
     if number > most:
         raise ArtifactError(
             f"{shown} cannot be written: its name has {number} bytes, and {most} are the most, as a longer one is "

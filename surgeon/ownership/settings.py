@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from surgeon.disk.files import json_text, resolved, write_json
+from surgeon.disk.files import json_text, path_given, resolved, write_json
 from surgeon.disk.hidden import is_own
 from surgeon.errors import ArtifactError
 from surgeon.interrupts import Stopped
@@ -129,6 +129,7 @@ def claim(
     Raises:
         ArtifactError: the folder has other settings, or holds something else.
     """
+    folder = path_given(folder)
     before, known = settings_in(folder, name), read_manifest(folder)
     if known is not None and known.what != what.split()[-1]:
         raise ArtifactError(f"{folder} holds surgeon's {known.what}, not {what}; choose another folder")

@@ -20,10 +20,10 @@ from surgeon.execution import Execution
 from surgeon.host import in_own_state
 from surgeon.kept_modes import mode
 from surgeon.models.calibration import MOST
-from surgeon.models.checkpoints import PICKLED
 from surgeon.models.facts import normalized
 from surgeon.models.logits import compare_logits
 from surgeon.models.pixels import logits_of
+from surgeon.models.weight_files import PICKLED
 from surgeon.ownership import check_apart, locked, owned, read_manifest, reserved, take
 from surgeon.pipeline.checkpoint import Held, differing_in, held
 from surgeon.pipeline.conversion import Conversion, read_conversion
@@ -31,6 +31,7 @@ from surgeon.pipeline.demands import check_labels
 from surgeon.pipeline.job import Job
 from surgeon.pipeline.lineage import CONVERSION
 from surgeon.pipeline.origin import written
+from surgeon.pipeline.prepared import not_recorded
 from surgeon.progress import step
 from surgeon.recipe.retelling import without_prose
 from surgeon.recipe.starts import with_starts
@@ -207,6 +208,7 @@ def _converted(job: Job, checkpoint: Path) -> tuple[Conversion, nn.Module]:
         notes=(
             *(n.text for n in record.notes if n.code in ("start", "images")),
             *job.pictures.remarks,
+            *_of_normalisation(stock, job, checkpoint),
             *_of_precision(stock, job.name),
         ),
         lineage=job.pictures.lineage,
@@ -216,6 +218,20 @@ def _converted(job: Job, checkpoint: Path) -> tuple[Conversion, nn.Module]:
         seconds=time.perf_counter() - began,
     )
     return conversion, rewritten
+
+
+def _of_normalisation(stock: nn.Module, job: Job, checkpoint: str | Path) -> tuple[str, ...]:
+    """A remark where images were given, and nothing says how they have to be normalised."""
+    if job.pictures.calibration is None and job.pictures.test is None:
+        return ()
+    weights = str(checkpoint) if Path(checkpoint).is_file() else None
+    return not_recorded(
+        str(job.settings.get("model") or job.name),
+        stock,
+        lineage=job.lineage,
+        weights=weights,
+        normalised=job.settings.get("mean") is not None,
+    )
 
 
 def _of_precision(stock: nn.Module, name: str) -> tuple[str, ...]:

@@ -14,17 +14,18 @@ from typing import cast
 import torch
 from torch import nn
 
-from surgeon.errors import ArtifactWarning, FoldError
+from surgeon.errors import ArtifactWarning, FoldError, SurgeryWarning
 from surgeon.graph.measuring.measure import images_of
 from surgeon.host import in_own_state
+from surgeon.methods.annealed import unfinished
 from surgeon.models.facts import input_size_of
 from surgeon.models.logits import first_tensor
 from surgeon.pipeline.chain.checking import Misfit, Unknown, checked
 from surgeon.store.artifact import load, save
 from surgeon.store.exporting import FORMATS, SUFFIXES, Format, export
 from surgeon.store.hooks import told_of_hooks
-from surgeon.surgery import fold
 from surgeon.surgery.door import changed_by_fold, findings, part_cut, surgery_of
+from surgeon.surgery.folding import folded_network
 from surgeon.verification import Check, Checks, relative, tolerance_of
 
 _NEEDS = {"onnx": "onnxscript", "torch-export": "torch"}
@@ -37,7 +38,7 @@ def examine(model: nn.Module, *, input_size: tuple[int, ...] | None = None) -> C
     The checks, in order:
 
         torch    the process's settings of torch that affect numbers
-        sites    each site is as the record says
+        sites    each site is as the record says; whether annealed layers have their whole effect
         forward  the outputs on two seeded images are finite
         fold     folding works; not tried where the plan says of every edit that it does not fold
         save     saving works, the folder loads, and what is loaded has the same outputs
@@ -115,7 +116,8 @@ def _sites(model: nn.Module) -> str:
     odd = findings(model)
     if odd:
         raise Misfit("; ".join(map(str, odd)))
-    return f"every site is as the surgery left it ({len(record.edits)} edits)"
+    sites = f"every site is as the surgery left it ({len(record.edits)} edits)"
+    return "; ".join(filter(None, [sites, unfinished(model)]))
 
 
 def _asked(images: list[torch.Tensor]) -> list[torch.Tensor]:
@@ -140,7 +142,7 @@ def _fold(model: nn.Module, images: list[torch.Tensor]) -> str:
     if record is None:
         raise Unknown("there has been no surgery")
     try:
-        folded = fold(copy.deepcopy(model))
+        folded = folded_network(copy.deepcopy(model))
     except FoldError as error:
         if any(edit.folds for edit in record.edits):
             raise
@@ -192,7 +194,8 @@ def _differs(model: nn.Module, other: nn.Module, images: list[torch.Tensor]) -> 
 def _export(model: nn.Module, kind: str, size: tuple[int, ...] | None) -> str:
     if importlib.util.find_spec(_NEEDS[kind]) is None:
         raise Unknown("pip install 'fx-surgeon[export]'")
-    with tempfile.TemporaryDirectory() as place:
+    with tempfile.TemporaryDirectory() as place, warnings.catch_warnings():
+        warnings.simplefilter("ignore", SurgeryWarning)  # the line on sites says it
         done = export(
             copy.deepcopy(model),
             Path(place) / f"network{SUFFIXES[kind]}",

@@ -319,7 +319,8 @@ def add_page(folder: str | Path) -> None:
         return
     if not page.exists():
         if drawn:
-            report([folder], page)
+            # Over the page of a second caller too, which found the evaluation complete and drew it meanwhile.
+            report([folder], page, overwrite=True)
         return
     shown = made_of(page)
     if own_hash(Path(folder) / RESULT) in shown:

@@ -97,7 +97,7 @@ def facts(network: nn.Module, sets: Sets, source: str) -> Facts:
     Returns:
         The facts.
     """
-    from surgeon.training.anneal import annealed
+    from surgeon.methods.annealed import annealed
     from surgeon.training.two_rounds import noise_by_name
 
     train, stream = sets.train, isinstance(sets.train, Stream)

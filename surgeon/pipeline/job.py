@@ -166,6 +166,7 @@ class Job:
                     sets,
                     classes=known,
                     num_classes=self.settings.get("num_classes"),
+                    trained=False,
                 )
                 lineage = (own, *lineage)
             pixels = None if self.calibration else drawn(sets.train, self.calibration_count, seed=self.seed)

@@ -108,7 +108,7 @@ def _of_conversion(path: Path) -> Lineage:
     settings = record.get("settings")
     if not isinstance(settings, dict) or not isinstance(settings.get("data"), str):
         return ()
-    return (_origin(path, settings, {}),)
+    return (_origin(path, settings, {}).model_copy(update={"trained": False}),)
 
 
 def _of_run(path: Path) -> Lineage:

@@ -52,6 +52,9 @@ class Origin(BaseModel):
     )
     classes: tuple[str, ...] = Field(default=(), description="by output; empty where they are not told")
     contents: dict[str, Any] = Field(default_factory=dict, description="of each set; empty where not told")
+    trained: bool = Field(
+        default=True, description="whether it was trained on; otherwise starts were computed from its images"
+    )
 
     @field_validator("contents")
     @classmethod
@@ -68,6 +71,15 @@ class Origin(BaseModel):
 
 Lineage = tuple[Origin, ...]
 """The latest training first; its classes are those of the network's outputs."""
+
+
+def is_trained(lineage: Lineage) -> bool:
+    """Whether a lineage has a training, and not only images that starts were computed from.
+
+    Args:
+        lineage: the lineage.
+    """
+    return any(origin.trained for origin in lineage)
 
 
 def class_order(known: Sequence[str], names: Sequence[str]) -> list[int] | None:
@@ -97,6 +109,7 @@ def origin_of(
     *,
     classes: Sequence[str] | None = None,
     num_classes: int | None = None,
+    trained: bool = True,
 ) -> Origin:
     """Make the record of the sets that a network was trained or calibrated on.
 
@@ -109,6 +122,7 @@ def origin_of(
         sets: the images.
         classes: the network's classes, if they are not the sets'.
         num_classes: outputs that were asked for, if more than classes.
+        trained: whether the network is trained on them.
     """
     held = {k: v for k, v in made_from(sets, None, None).items() if k in HELD}
     return Origin(
@@ -121,6 +135,7 @@ def origin_of(
         num_classes=num_classes,
         classes=tuple(sets.classes if classes is None else classes),
         contents=json.loads(json.dumps(held)),
+        trained=trained,
     )
 
 

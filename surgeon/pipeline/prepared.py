@@ -1,19 +1,25 @@
-"""Whether images are resized and normalised for an evaluation as they were in the network's training."""
+"""Whether images are resized and normalised as they were in the network's training."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from torch import nn
 
-from surgeon.errors import either
-from surgeon.models.facts import normalised_in_words, normalization_of
+from surgeon.errors import ArtifactWarning, either
+from surgeon.models.beside_weights import (
+    configuration_beside,
+    guessed_beside,
+    input_size_beside,
+    lost_beside,
+)
+from surgeon.models.facts import assumes_normalization, normalised_in_words, normalization_of
 from surgeon.models.preparation import resized_otherwise
 from surgeon.models.robustbench import is_robustbench
-from surgeon.pipeline.origin import Lineage
+from surgeon.pipeline.lineage import lineage_of
+from surgeon.pipeline.origin import Lineage, is_trained
 from surgeon.pipeline.own_images import unrecorded
 from surgeon.store.artifact import folder_of
 from surgeon.store.folder import network_in, read_config
+from surgeon.warned import warn
 
 
 def remarks_on_preparation(
@@ -38,27 +44,84 @@ def remarks_on_preparation(
         normalised: whether the caller said how images are normalised.
     """
     remarks: tuple[str, ...] = () if lineage else unrecorded(target, data)
+    if lost := lost_beside(weights, network):
+        remarks += (f"warning: {lost}",)
     if otherwise := resized_otherwise(network):
         remarks += (
             f"images are stretched to {size[-2]}×{size[-1]} (bilinear), whatever their shape; the configuration "
             f"of {target} says {otherwise}: of images of another size it would be given other pixels",
         )
-    if lineage and normalised and not _normalises(folder_of(target)):
+    recorded = input_size_beside(weights) if weights else _recorded_size(target)
+    if recorded is not None and recorded[-2:] != size[-2:]:
+        here, there = ("×".join(map(str, s[-2:])) for s in (size, recorded))
         remarks += (
-            f"warning: {target} was trained without a normalisation, as its record says, and here its images are "
-            f"{normalised_in_words(network)}: leave {either('mean and std', '--mean and --std')} out to evaluate "
-            "it as it was trained",
+            f"images are {here} here, and those that the record of {weights or target} tells of {there}",
         )
-    unsaid = weights or (normalization_of(network) is None and not is_robustbench(target))
-    if unsaid and not lineage and not normalised:
-        remarks += (
-            f"how the images of its training were normalised is not recorded: here they are "
-            f"{normalised_in_words(network)}, as {target} is configured; "
-            f"{either('mean=… and std=…', '--mean and --std')} say otherwise",
-        )
-    return remarks
+    if normalised and (said := _of_pixels(network, target, weights, lineage)):
+        remarks += (f"warning: {said}",)
+    return (*remarks, *not_recorded(target, network, lineage=lineage, weights=weights, normalised=normalised))
 
 
-def _normalises(folder: Path | None) -> bool:
-    """Whether a folder's configuration says how images are normalised; True where there is no folder to ask."""
-    return folder is None or read_config(network_in(folder)).pretrained_cfg.mean is not None
+def _recorded_size(target: str) -> tuple[int, ...] | None:
+    folder = folder_of(target)
+    return None if folder is None else read_config(network_in(folder)).pretrained_cfg.input_size
+
+
+def not_recorded(
+    target: str, network: nn.Module, *, lineage: Lineage, weights: str | None, normalised: bool
+) -> tuple[str, ...]:
+    """A remark where nothing says how the images of a network's training were normalised.
+
+    Args:
+        target: the network's name or folder.
+        network: the network.
+        lineage: what it was trained on, as far as that is recorded.
+        weights: the file of weights, or None.
+        normalised: whether the caller said how images are normalised.
+    """
+    if weights:
+        known = not guessed_beside(weights)
+    else:
+        said = normalization_of(network) is not None and not assumes_normalization(network)
+        known = is_trained(lineage) or said or is_robustbench(target)
+    if known or normalised:
+        return ()
+    return (
+        f"how the images of its training were normalised is not recorded: here they are "
+        f"{normalised_in_words(network)}, as {target} is configured; "
+        f"{either('mean=… and std=…', '--mean and --std')} say otherwise",
+    )
+
+
+def warn_of_pixels(network: nn.Module, target: str, weights: str | None) -> None:
+    """Warn where a caller said how images are normalised, and the network was trained on pixels.
+
+    Args:
+        network: the network, with what was said.
+        target: its name or folder.
+        weights: the file of weights, or None.
+
+    Warns:
+        ArtifactWarning: the record of the training says that images were not normalised.
+    """
+    if said := _of_pixels(network, target, weights, lineage_of(target, weights)):
+        warn(said, ArtifactWarning)
+
+
+def _of_pixels(network: nn.Module, target: str, weights: str | None, lineage: Lineage) -> str:
+    """What to say of a normalisation, where the record of a training says that images were pixels; else empty."""
+    if not is_trained(lineage):
+        return ""
+    if weights:
+        cfg = configuration_beside(weights)
+        recorded = cfg is not None and not cfg.get("mean")
+    else:
+        folder = folder_of(target)
+        recorded = folder is not None and read_config(network_in(folder)).pretrained_cfg.mean is None
+    if not recorded:
+        return ""
+    return (
+        f"{weights or target} was trained without a normalisation, as its record says, and here its images are "
+        f"{normalised_in_words(network)}: leave {either('mean and std', '--mean and --std')} out to take it as it was "
+        "trained"
+    )

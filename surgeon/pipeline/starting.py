@@ -10,11 +10,13 @@ from torch import nn
 
 from surgeon.data import Images, Sets, drawn
 from surgeon.errors import ArtifactError, RecipeError, either
+from surgeon.models.beside_weights import input_size_beside
 from surgeon.models.creating import create_model
 from surgeon.models.facts import input_size_of, normalized
-from surgeon.models.normalisation import as_said
+from surgeon.models.normalisation import as_said, settle
 from surgeon.models.robustbench import is_robustbench
 from surgeon.pipeline.idle import of_calibration, tell
+from surgeon.pipeline.prepared import warn_of_pixels
 from surgeon.recipe import Data, Recipe
 from surgeon.store.artifact import folder_of, load
 from surgeon.store.precision import in_float32
@@ -25,20 +27,21 @@ _TOLD = ("cache", "start", "images", "idle")
 """Notes that are printed: the memory that the training needs, what it starts from, and layers that add nothing."""
 
 
-def own_size(model: str, data: Data, allowed: Sequence[str]) -> tuple[int, ...]:
+def own_size(model: str, data: Data, allowed: Sequence[str], weights: str | None = None) -> tuple[int, ...]:
     """The input size that a network has by itself, with the settings of its data over it.
 
     Args:
         model: name or folder.
         data: settings of the data.
         allowed: code that a folder may run.
+        weights: file of weights, or None; the folder in which it lies may tell the size.
 
     Raises:
         ArtifactError: neither tells a size.
     """
     folder = folder_of(model)
     known = load(folder, allow_code=allowed) if folder else create_model(model)
-    size = input_size_of(known)
+    size = input_size_beside(weights) or input_size_of(known)
     if size is None and data.size is None:
         raise ArtifactError(
             f"{model} does not tell its input size; give {either('input_size', '--input-size')}"
@@ -118,22 +121,26 @@ def cut_network(
     tell(label, of_calibration(calibration_count, there, why))
     if place:
         check_uncut(model, recipes)
-        return as_said(in_float32(load(place, allow_code=allowed), model), *said, record=model)
-    with torch.random.fork_rng():
-        torch.manual_seed(seed)
-        stock = create_model(
-            model,
-            pretrained=pretrained,
-            num_classes=classes,
-            in_chans=size[0],
-            input_size=size,
-            weights=weights,
-            weights_entry=weights_entry,
-            model_args=model_args,
-            mean=said[0],
-            std=said[1],
-        )
-    if not operations:
+        stock = as_said(in_float32(load(place, allow_code=allowed), model), *said, record=model)
+    else:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            stock = create_model(
+                model,
+                pretrained=pretrained,
+                num_classes=classes,
+                in_chans=size[0],
+                input_size=size,
+                weights=weights,
+                weights_entry=weights_entry,
+                model_args=model_args,
+                mean=said[0],
+                std=said[1],
+            )
+    if said[0] is not None:
+        warn_of_pixels(stock, model, weights)
+    settle(stock)
+    if place or not operations:
         return stock
     images = normalized(drawn(sets.train, calibration_count, seed=seed), stock) if known else None
     rewritten = apply(stock, operations, input_size=size, seed=seed, trained=known, calibration=images)

@@ -24,7 +24,7 @@ from surgeon.pipeline.rehearsing import rehearse
 from surgeon.pipeline.running import evaluate_trained
 from surgeon.pipeline.same_work import note_moved, whole_of
 from surgeon.pipeline.training import TRAINED, part, train
-from surgeon.processes import first
+from surgeon.processes import first, left_at_exit
 from surgeon.reading import read_mapping
 from surgeon.recipe import Data, Evaluation, Recipe, Training, load_recipe, with_parts
 from surgeon.results.assessment import Assessment
@@ -116,7 +116,8 @@ def study(
     stock = Recipe(name="stock", surgery=(), training=training, data=part(recipes, "data", None))
     for arm in ([stock], recipes):  # before hours of the first arms
         rehearse(_with(arm, training), model, evaluation=settings, **given)
-    PartialState()  # initialise first: `owned` must know the other processes
+    with left_at_exit():
+        PartialState()  # initialise first: `owned` must know the other processes
     with owned(folder), taken(folder, SETTINGS, asked, "a study", compared=whole_of):
         results = _arms(recipes, stock, model, folder, seeds, first_seed, split_seed, settings, given)
         before = read_mapping(folder / SETTINGS)

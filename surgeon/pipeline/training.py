@@ -41,6 +41,7 @@ from surgeon.pipeline.own_images import chosen
 from surgeon.pipeline.same_work import check_continued, known_by_content, work_of
 from surgeon.pipeline.starting import cut_network, own_size
 from surgeon.pipeline.tested import validated_by_training
+from surgeon.processes import left_at_exit
 from surgeon.recipe import Data, Recipe, Training, dump
 from surgeon.store.artifact import folder_of, load, save
 from surgeon.training import fit
@@ -224,14 +225,15 @@ def train(
         **({} if weights_entry is None else {"weights_entry": weights_entry}),
         **{k: list(v) for k, v in (("mean", mean), ("std", std)) if v is not None},
     }
-    PartialState()  # initialise first: `owned` must know the other processes
+    with left_at_exit():
+        PartialState()  # initialise first: `owned` must know the other processes
     with owned(folder):
         # Known only once the data are read; compared below.
         later = ["contents", "size", "earlier", *known_by_content(model, weights)]
         same_run = partial(work_of, folder=folder)
         before = claim(folder, SETTINGS, settings, "a run", later=later, compared=same_run)
         allowed = own.allowed_with(model, allow_code)
-        size = size or own_size(model, data_settings, allowed)
+        size = size or own_size(model, data_settings, allowed, weights)
         sets = how.load(data, root, size)
         _transform(sets, training, size)
         check_pad(training.pad, *size[-2:])

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -33,13 +34,20 @@ FILE = "README.md"
 _MARK = "<!-- written by surgeon, "
 
 
-def write_card(folder: str | Path, repository: str, evaluation: str | Path | None = None) -> bool:
+def write_card(
+    folder: str | Path,
+    repository: str,
+    evaluation: str | Path | None = None,
+    *,
+    notes: Sequence[str] = (),
+) -> bool:
     """Write a folder's README.md, unless somebody else wrote or changed the one that is there.
 
     Args:
         folder: a network's folder.
         repository: owner/name, under which the network will be loaded.
         evaluation: a folder of `surgeon evaluate` or `surgeon run` whose results the card shows.
+        notes: what else is to be said of the network, a sentence each.
 
     Returns:
         Whether the card was written.
@@ -49,7 +57,7 @@ def write_card(folder: str | Path, repository: str, evaluation: str | Path | Non
             other weights.
     """
     path = Path(folder) / FILE
-    written = card(folder, repository, evaluation)
+    written = card(folder, repository, evaluation, notes=notes)
     with locked(folder):
         if path.is_file() and not is_ours(path.read_text(encoding="utf-8", errors="replace")):
             return False
@@ -69,13 +77,20 @@ def is_ours(page: str) -> bool:
     return bool(mark) and line.split(";")[0] == _hash(body) and not below.strip()
 
 
-def card(folder: str | Path, repository: str, evaluation: str | Path | None = None) -> str:
+def card(
+    folder: str | Path,
+    repository: str,
+    evaluation: str | Path | None = None,
+    *,
+    notes: Sequence[str] = (),
+) -> str:
     """The text of a model card, with a YAML header.
 
     Args:
         folder: a network's folder.
         repository: owner/name, under which the network will be loaded.
         evaluation: a folder of `surgeon evaluate` or `surgeon run` whose results the card shows.
+        notes: what else is to be said of the network, a sentence each.
 
     Raises:
         ArtifactError: as for `write_card`.
@@ -103,7 +118,7 @@ def card(folder: str | Path, repository: str, evaluation: str | Path | None = No
         f"# {text(name)}\n",
         _what(architecture, config, record, folded),
         _loading(repository, architecture, by_timm, stock, changed),
-        *([_surgery(record, folded)] if record else []),
+        *([_surgery(record, folded, notes)] if record else []),
         _evaluation(run),
         *([_versions(record)] if record else []),
     ]
@@ -175,7 +190,7 @@ def _loading(repository: str, architecture: str, by_timm: bool, stock: bool, cha
     return "\n".join(lines) + "\n"
 
 
-def _surgery(record: Plan, folded: bool) -> str:
+def _surgery(record: Plan, folded: bool, notes: Sequence[str]) -> str:
     counts = Counter(e.operation.split("#")[0] for e in record.edits)
     size = "×".join(map(str, record.input_size)) if record.input_size else "not recorded"
     rows = [
@@ -194,6 +209,8 @@ def _surgery(record: Plan, folded: bool) -> str:
     stuck = Counter(e.note for e in record.edits if not e.folds)
     if stuck and not folded:
         lines += ["", *(f"- {n} × does not fold: {text(why)}" for why, n in stuck.items())]
+    if warnings := [*notes, *(n.text for n in record.notes if n.severity == "warning")]:
+        lines += ["", *_notes(warnings)]
     return "\n".join(lines) + "\n"
 
 
@@ -256,7 +273,15 @@ def _evaluation(run: Run | None) -> str:
         into = "stock network" if subject.shipped is None else "network of plain layers"
         lines.append(f"The {into} that it folds into was attacked.")
     lines.append(f"Weights that were evaluated: {code(subject.weights)}.")
+    if run.found.notes:
+        lines += ["", *_notes(run.found.notes)]
     return "\n".join(lines) + "\n"
+
+
+def _notes(notes: Sequence[str]) -> list[str]:
+    """A list of notes, each once, with the last names of paths in place of these."""
+    said = dict.fromkeys(" ".join(map(last_name, note.split(" "))) for note in notes)
+    return ["Notes:\n", *(f"- {text(note)}" for note in said)]
 
 
 def _images(run: Run) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from surgeon.errors import ArtifactError
+from surgeon.methods.annealed import in_part
 from surgeon.publishing.card import write_card
 from surgeon.publishing.lineage import as_published
 from surgeon.store.artifact import load
@@ -108,5 +109,5 @@ def prepare(
     """
     repository, _ = split(name)
     check_name(repository)
-    load(Path(folder), model=model, mapped=True, allow_code=allow_code)
-    write_card(folder, repository, evaluation)
+    network = load(Path(folder), model=model, mapped=True, allow_code=allow_code)
+    write_card(folder, repository, evaluation, notes=tuple(filter(None, [in_part(network)])))

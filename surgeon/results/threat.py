@@ -153,6 +153,12 @@ class Attack(WithinPixels):
                 f"{self.name}: "
                 + ("eps is missing" if of.bounded else f"{self.kind} is unbounded, eps must be None")
             )
+        # A paper's table may have a column of size 0; there it is a part of that suite.
+        if self.eps == 0 and self.kind != "none" and not self.group:
+            raise ValueError(
+                f"{self.name}: eps=0 moves no pixel, and all that stood would be called robust: give a size such as "
+                "8/255 (8 // 255 is 0)"
+            )
         if self.norm not in of.norms:
             raise ValueError(f"{self.name}: {self.kind} is an attack in {_or(of.norms)}, not {self.norm}")
         if self.kind == "apgd" and self.loss == "margin":

@@ -6,9 +6,9 @@ import functools
 from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, overload
+from typing import Any, Self, overload
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from surgeon.results.kinds import Norm
 from surgeon.results.threat import Attack, Threat
@@ -16,6 +16,11 @@ from surgeon.results.threat import Attack, Threat
 
 class Verdict(BaseModel):
     """The result of one attack on one image. eps and distances are in [0, 1] pixels.
+
+    An image counts as misclassified where at most half of the draws are right, whatever class an attack aimed at.
+
+    Raises:
+        ValidationError: success, prediction and votes contradict one another.
 
     Examples:
         >>> from surgeon.evaluation import Verdict
@@ -53,6 +58,20 @@ class Verdict(BaseModel):
     )
     queries: float = Field(default=0.0, description="images sent through the model, the mean of the block")
     seconds: float = Field(default=0.0, description="the mean of the block")
+
+    @model_validator(mode="after")
+    def _says_one_thing(self) -> Self:
+        right = self.prediction == self.label
+        if (
+            self.success != (self.votes <= 0.5)
+            or (self.votes > 0.5 and not right)
+            or (self.votes == 0 and right)
+        ):
+            raise ValueError(
+                f"the verdict of {self.attack!r} on image {self.example} contradicts itself: success={self.success}, "
+                f"prediction={self.prediction}, label={self.label}, votes={self.votes:g}"
+            )
+        return self
 
     @property
     def threat(self) -> Threat:

@@ -28,13 +28,14 @@ from surgeon.graph.trees.implants import changed
 from surgeon.graph.trees.own_modes import demand_settled
 from surgeon.host import in_own_state
 from surgeon.models import own
-from surgeon.models.checkpoints import check_fit, lay_on, read_weights, tensors_in, versioned
+from surgeon.models.checkpoints import check_fit, lay_on, read_weights, versioned
 from surgeon.models.creating import create_model
 from surgeon.models.finite import all_finite, check_finite_weights, not_finite
 from surgeon.models.source_code import changed_code, code_of
 from surgeon.models.tensor_files import same_tensors
+from surgeon.models.weight_files import tensors_in
 from surgeon.ownership import new_folder
-from surgeon.processes import device_named
+from surgeon.processes import usable_device
 from surgeon.store import hub
 from surgeon.store.after_its_name import after_its_name, for_surgeon_alone
 from surgeon.store.altered import altered, altered_at_rest
@@ -240,6 +241,7 @@ def load(
         The network, in evaluation mode and in the precision that it was saved in.
 
     Raises:
+        ArgumentError: this machine has no such device.
         ArtifactError: the folder is incomplete, was changed after it was written (hashes), holds a network
             that cannot be rebuilt here, or names code that is not allowed.
         SurgeryError: `model`, or a part of it, has had surgery, or would change in its own `eval()`.
@@ -261,7 +263,7 @@ def load(
     if model is not None:
         demand_uncut(model)
         demand_settled(model)
-    shown, device = str(folder), device_named(device)
+    shown, device = str(folder), usable_device(device, values=False)
     if hub.is_hub(folder):
         place = hub.folder_of(folder)
         if place is None:
@@ -304,6 +306,8 @@ def load(
             ArtifactWarning,
         )
     network.__dict__[_LOADED_FROM] = folder.resolve()
+    if config.surgery and config.surgery.folded:
+        network.__dict__["folded_from"] = config.surgery.plan
     return network.to(device).eval()
 
 

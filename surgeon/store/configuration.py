@@ -142,6 +142,10 @@ class Configuration(Strict):
         max_length=65_536,
         description="hashes of the source that the network's classes are written in, of no installed package",
     )
+    normalisation: Literal["assumed"] | None = Field(
+        default=None,
+        description="assumed: the default of the name, for weights of which nobody said how their images were",
+    )
     format: Literal[1] | None = None
     hashes: Hashes = Field(default_factory=dict, description="of a stock network; of a cut one, in surgery")
     surgery: Surgery | None = None

@@ -16,7 +16,7 @@ from surgeon.errors import ArtifactError, ArtifactWarning, either
 from surgeon.graph.changes.late_code import called_as_written
 from surgeon.models import own
 from surgeon.models.creating import ZOO, is_known
-from surgeon.models.facts import ORIGIN, input_size_of, name_of, num_classes_of
+from surgeon.models.facts import ASSUMED, ORIGIN, input_size_of, name_of, num_classes_of
 from surgeon.models.libraries import TORCHVISION
 from surgeon.models.robustbench import SCHEME as ROBUSTBENCH
 from surgeon.ownership import read_manifest
@@ -227,6 +227,8 @@ def config_of(model: nn.Module, model_args: dict[str, Any]) -> dict[str, Any]:
     config["model_args"] = {k: v for k, v in args.items() if k != "num_classes" or own.is_own(name)}
     if unwritten:
         config["unwritten_args"] = unwritten
+    if origin.get(ASSUMED):
+        config["normalisation"] = ASSUMED
     config["format"] = FORMAT
     return config
 

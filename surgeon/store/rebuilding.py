@@ -16,6 +16,7 @@ from surgeon.graph.trees.own_modes import in_evaluation
 from surgeon.methods.registry import names
 from surgeon.models import own
 from surgeon.models.creating import bare_of_robustbench, create_model
+from surgeon.models.facts import ASSUMED, ORIGIN
 from surgeon.models.robustbench import is_robustbench
 from surgeon.store import unnamed
 from surgeon.store.beyond_name import beyond_name, set_again
@@ -28,7 +29,8 @@ from surgeon.store.folder import (
 )
 from surgeon.store.model_arguments import check_taken
 from surgeon.strict import shown
-from surgeon.surgery import fold, replay
+from surgeon.surgery import replay
+from surgeon.surgery.folding import folded_network
 from surgeon.warned import warn
 
 _ALWAYS_RECORDED = ("surgeon", "python", "torch", "timm", "torchvision")
@@ -103,7 +105,7 @@ def folded_again(stock: nn.Module, record: Plan, *, consume: bool) -> nn.Module:
         The folded network, whose weights are arbitrary.
     """
     # What code changed before or after is compared with the result, and the weights must fit it.
-    return fold(replay(stock, record, consume=consume, structure=fingerprint(stock)))
+    return folded_network(replay(stock, record, consume=consume, structure=fingerprint(stock)))
 
 
 def check_operations(record: Plan | None, place: str) -> None:
@@ -143,6 +145,8 @@ def _normalised(network: nn.Module, config: Configuration) -> None:
         known = network.__dict__.get("pretrained_cfg")
         known = known if isinstance(known, Mapping) else {}
         network.__dict__["pretrained_cfg"] = {**known, "mean": saved.mean, "std": saved.std}
+    if config.normalisation == ASSUMED and ORIGIN in network.__dict__:
+        network.__dict__[ORIGIN] = {**network.__dict__[ORIGIN], ASSUMED: True}
 
 
 def _check_exchanged(model: nn.Module | None, config: Configuration, folder: Path) -> None:

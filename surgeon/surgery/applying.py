@@ -23,6 +23,7 @@ from surgeon.progress import step
 from surgeon.recipe.asked import RecipeLike, keyed, operations_of
 from surgeon.recipe.starts import WarmStart, with_starts
 from surgeon.recipe.worded import with_settings
+from surgeon.surgery.attempt import Attempt
 from surgeon.surgery.choice import AsAsked, Started, Starts, Trials, starts_of
 from surgeon.surgery.cutting import cut
 from surgeon.surgery.deciding import Wish, different
@@ -73,7 +74,9 @@ def apply(
             (`surgery/choice.py`) and the comparison is recorded in `surgery.execution.choice`. Fewer than 8
             images are too few for that. Without images the drift of the logits is measured on noise, of networks of
             up to 2 · 10⁹ FLOPs an image, and of larger ones not at all.
-        copy: False shares parameters and buffers with `model` instead of copying them.
+        copy: False shares parameters and buffers with `model` instead of copying them, but for those that the surgery
+            fits or replaces, which are new (such as the convolutions that KAP starts from trained ones): an optimizer
+            from before does not have these, and a note counts them; `surgeon.training.remap` moves it.
         stack: Allow a network that has already had surgery, and add to it.
         seen: What `surgeon.surgery.look` returned for this network at this size, so that several calls share
             it.
@@ -136,7 +139,9 @@ def apply(
     regions = seen.regions if seen else regions_of(model, made)
     if images is None:
         attempt = cut(subject, made, regions, copy=copy)
-        return recorded(Started(attempt, None, measured(model, attempt)), notes)
+        return recorded(
+            Started(attempt, None, measured(model, attempt)), [*notes, *_new(model, attempt, copy)]
+        )
     notes = [*check_calibration(model, images, made, stated=subject.stated), *_copies(images, made), *notes]
 
     def try_each(starts: Starts) -> None:
@@ -152,7 +157,21 @@ def apply(
         try_each(starts)
     elif isinstance(starts, Trials):
         try_each(starts.beside(others))
-    return recorded(starts.started(), notes)
+    started = starts.started()
+    return recorded(started, [*notes, *_new(model, started.attempt, copy)])
+
+
+def _new(model: nn.Module, attempt: Attempt, copy: bool) -> list[Note]:
+    """Note how many parameters of a network that shares them the given one does not have."""
+    if copy:
+        return []
+    old, all_of_them = set(map(id, model.parameters())), list(attempt.network.parameters())
+    new = [p for p in all_of_them if id(p) not in old]
+    text = (
+        f"{len(new)} of {len(all_of_them)} parameters are new, fitted or replaced, in spite of copy=False: an "
+        "optimizer from before does not train them; surgeon.training.remap(optimizer, before, after) moves it"
+    )
+    return [Note(code="new-parameters", severity="info", text=text)] if new else []
 
 
 def _copies(images: Tensor, made: Plan) -> list[Note]:

@@ -63,7 +63,8 @@ def decide(
         calibrated=calibrated,
         input_std=input_std_of(model),
     )
-    so_far = _SoFar(scratch, seen, size, seed, title, notes=list(look.notes))
+    standing = subject.record.edits if subject.record else ()
+    so_far = _SoFar(scratch, seen, size, seed, title, notes=list(look.notes), standing=standing)
     for number, (key, operation) in enumerate(operations.items()):
         so_far.add(key, operation, context, last=number + 1 == len(operations))
     return Plan(
@@ -150,6 +151,8 @@ class _SoFar:
     seed: int
     title: str
     notes: list[Note]
+    standing: tuple[Edit, ...] = ()
+    """What earlier surgery did, whose layers are in the network."""
     edits: list[Edit] = field(default_factory=list)
     passed: list[PassedOver] = field(default_factory=list)
     gone: dict[str, str] = field(default_factory=dict)
@@ -167,7 +170,7 @@ class _SoFar:
         mixed = mixed_up(self.seen, self.scratch, proposal.edits)
         usable = [e for e in proposal.edits if not (e.replaces and e.site in fixed) and e.site not in mixed]
         new = [_finished(e, key, self.seed, self.scratch, self.edits) for e in usable]
-        self.notes += _twice(new, self.edits, key)
+        self.notes += _twice(new, (*self.standing, *self.edits), key)
         self.edits += new
         self.passed += proposal.passed_over
         self.passed += [

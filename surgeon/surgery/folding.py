@@ -21,6 +21,7 @@ from surgeon.graph.trees.lost_hooks import hooks_in, move_hooks, tell_lost
 from surgeon.graph.trees.one_at_a_time import one_at_a_time
 from surgeon.graph.trees.paths import has
 from surgeon.host import in_own_state
+from surgeon.methods.annealed import FOLDED_IN_PART, in_part, unfinished
 from surgeon.models.norm_statistics import give_back
 from surgeon.selection import INPUT
 from surgeon.surgery.door import Subject, to_undo
@@ -58,7 +59,8 @@ def fold(model: nn.Module, *, partial: bool = False) -> nn.Module:
         SurgeryError: The network has had no surgery.
 
     Warns:
-        SurgeryWarning: Hooks of yours on what the surgery had put in are gone with it.
+        SurgeryWarning: Hooks of yours on what the surgery had put in are gone with it; or annealed layers have a part
+            of their effect, which alone is folded in.
 
     Examples:
         >>> import surgeon
@@ -66,6 +68,29 @@ def fold(model: nn.Module, *, partial: bool = False) -> nn.Module:
         >>> folded = surgeon.fold(rewritten)
         >>> type(folded).__name__, surgeon.surgery_of(folded), folded.folded_from.recipe
         ('Shallow', None, 'kap')
+    """
+    network = folded_network(model, partial=partial)
+    if said := unfinished(model):
+        warn(said, SurgeryWarning)
+    return network
+
+
+@one_at_a_time
+@in_own_state()
+@leaves_alone
+def folded_network(model: nn.Module, *, partial: bool = False) -> nn.Module:
+    """Return what `fold` gives, without a word on annealed layers: for a look at the network as it stands.
+
+    Args:
+        model: A rewritten network.
+        partial: As for `fold`.
+
+    Returns:
+        The folded network.
+
+    Raises:
+        FoldError: As for `fold`.
+        SurgeryError: The network has had no surgery.
     """
     network = folded(to_undo(model, "fold"), partial=partial)[0]
     tell_lost(hooks_in(model, settled=True), network)
@@ -109,7 +134,7 @@ def folded(subject: Subject, *, partial: bool) -> tuple[nn.Module, Plan | None]:
     if not remaining:
         close_all(tree)
         rebind(tree, bound)
-        tree.__dict__["folded_from"] = record
+        tree.__dict__["folded_from"] = _with_what_was_missing(record, in_part(subject.model))
         return tree, None
     _close_unused(tree, remaining)
     rebind(tree, bound)
@@ -117,7 +142,8 @@ def folded(subject: Subject, *, partial: bool) -> tuple[nn.Module, Plan | None]:
     untouched = {s for s, m in stood.items() if has(tree, s) and tree.get_submodule(s) is m} - folded_at
     # Its graphs are those of the network that folding has made: the ones from before show other modules.
     rewritten = carve(tree, find_regions(tree, record.input_size, refused, remaining), remaining, displaced)
-    left = _left_of(record, remaining, merging.merged)
+    gone = [e for e in record.edits if e not in remaining]
+    left = _with_what_was_missing(_left_of(record, remaining, merging.merged), in_part(subject.model, gone))
     rewritten.__dict__["surgery"] = left
     sites = {e.site for e in remaining}
     displaced.modules = {k: v for k, v in displaced.modules.items() if k in sites}
@@ -233,6 +259,14 @@ def _list(record: Plan, stuck: list[tuple[Edit, str]]) -> str:
     if len(stuck) == len(record.edits):
         return what
     return f"{what} ({either('partial=True', '--partial')} folds the others)"
+
+
+def _with_what_was_missing(record: Plan, said: str) -> Plan:
+    """A record with a note on what its layers had not of their effect when they were folded."""
+    if not said:
+        return record
+    note = Note(code=FOLDED_IN_PART, text=f"{said}: what was folded in is this part of it")
+    return record.model_copy(update={"notes": (*record.notes, note)})
 
 
 def _close_unused(tree: nn.Module, remaining: list[Edit]) -> None:

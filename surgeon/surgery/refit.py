@@ -23,6 +23,7 @@ from surgeon.graph.rewritten.network import Rewritten
 from surgeon.graph.rewritten.pairs import Call
 from surgeon.graph.rewritten.shared_parameters import read_by_functions
 from surgeon.graph.rewritten.targets import Target, target
+from surgeon.graph.trees.paths import has
 from surgeon.methods.base import LeastSquares, Operation, Unfitted
 from surgeon.methods.own_fit import fit_of
 from surgeon.progress import tell
@@ -257,6 +258,12 @@ class _Seen:
     @property
     def layer(self) -> nn.Module | None:
         return self.visit.network.get_submodule(self.edit.layer) if self.edit.layer else None
+
+    @property
+    def kept(self) -> tuple[nn.Module, ...]:
+        there = {p.layer for p in self.visit.network.points if p.layer}
+        below = ((f"{self.edit.site}.{name}", child) for name, child in self.module.named_children())
+        return tuple(child for name, child in below if name in there and has(self.visit.stock, name))
 
     @property
     def wanted(self) -> Tensor:

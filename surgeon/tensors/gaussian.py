@@ -9,7 +9,8 @@ from torch import Tensor
 
 from surgeon.errors import LayerError
 from surgeon.tensors.memory_format import memory_format_of
-from surgeon.tensors.recording import recording
+from surgeon.tensors.normal import fill_normal
+from surgeon.tensors.recording import plain, recording
 from surgeon.tensors.shard import Shard
 
 
@@ -75,7 +76,15 @@ def add_noise(x: Tensor, sigma: float | Tensor, drawing: Drawing | None = None) 
 
 
 def _drawn(noise: Tensor, sigma: float | Tensor, stream: torch.Generator | None = None) -> Tensor:
-    """Write N(0, σ²) into `noise`, the only extra tensor that a noisy layer needs."""
+    """Write N(0, σ²) into `noise`, the only extra tensor that a noisy layer needs.
+
+    On a CPU numbers follow one another as they lie in memory: against it, torch is several times slower.
+    """
+    along = noise
+    if noise.dim() == 4 and noise.device.type == "cpu" and plain(noise) and not noise.is_contiguous():
+        along = noise.permute(0, 2, 3, 1)  # channels_last
     if isinstance(sigma, Tensor):
-        return noise.normal_(generator=stream).mul_(sigma)
-    return noise.normal_(0, sigma, generator=stream)
+        fill_normal(along, stream=stream)
+        return noise.mul_(sigma)
+    fill_normal(along, sigma, stream)
+    return noise

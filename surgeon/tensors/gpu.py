@@ -9,15 +9,12 @@ import functools
 import importlib.util
 
 import torch
-from torch import Tensor, nn
-from torch.autograd import forward_ad
+from torch import Tensor
 
-from surgeon.tensors.recording import recording
-from surgeon.torch_private import dispatch_modes, transforms_are_active
+from surgeon.tensors.recording import plain, recording
 from surgeon.warned import warn
 
 FLOATS = (torch.float16, torch.bfloat16, torch.float32)
-_OWN_TENSORS = (Tensor, nn.Parameter)
 
 
 def takes(*tensors: Tensor) -> bool:
@@ -29,19 +26,7 @@ def takes(*tensors: Tensor) -> bool:
     Returns:
         True for floats of at most 32 bits on a GPU, eager, outside compile, export and functorch.
     """
-    return all(t.is_cuda and t.dtype in FLOATS for t in tensors) and _real(*tensors) and has_kernels()
-
-
-def _real(*tensors: Tensor) -> bool:
-    """Say whether tensors are real and code runs eagerly: not traced, fake, sharded or transformed."""
-    return (
-        not recording()
-        # The very types: a subclass, such as a fake or a sharded tensor, has no plain memory to point at.
-        and all(type(t) in _OWN_TENSORS for t in tensors)
-        and not transforms_are_active()
-        and not dispatch_modes()
-        and forward_ad._current_level < 0  # kernels have no tangents
-    )
+    return all(t.is_cuda and t.dtype in FLOATS for t in tensors) and plain(*tensors) and has_kernels()
 
 
 @functools.cache

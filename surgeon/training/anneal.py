@@ -2,25 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
 
 from torch import nn
 
-from surgeon.edits import Edit, Plan
-from surgeon.methods.base import Operation
-from surgeon.methods.registry import parse
-
-
-def growing(model: nn.Module) -> tuple[str, ...]:
-    """List the layers whose effect a training is to grow: the annealed ones that have not their whole effect yet.
-
-    Args:
-        model: A network, rewritten or stock.
-
-    Returns:
-        Their dotted names.
-    """
-    return tuple(place for op, edit, place, layer in annealed(model) if not op.whole(edit, layer))
+from surgeon.methods.annealed import annealed
 
 
 def anneal(model: nn.Module, progress: float, only: Collection[str] | None = None) -> None:
@@ -50,22 +36,3 @@ def anneal(model: nn.Module, progress: float, only: Collection[str] | None = Non
     for operation, edit, place, layer in annealed(model):
         if only is None or place in only:
             operation.anneal(edit, layer, progress)
-
-
-def annealed(model: nn.Module) -> Iterator[tuple[Operation, Edit, str, nn.Module]]:
-    """Yield each annealed layer of a model, with its operation, its edit and its name.
-
-    Args:
-        model: A network, rewritten or stock.
-
-    Yields:
-        (operation, edit, dotted name, layer).
-    """
-    record = getattr(model, "surgery", None)
-    if not isinstance(record, Plan):
-        return
-    operations = {key: parse(settings) for key, settings in record.operations.items()}
-    for edit in record.edits:
-        operation, place = operations[edit.operation], edit.layer or (edit.site if edit.replaces else None)
-        if place is not None and operation.anneals(edit):
-            yield operation, edit, place, model.get_submodule(place)

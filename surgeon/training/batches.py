@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import random
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, TypeAlias
@@ -14,6 +13,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 from surgeon.data import Images
 from surgeon.errors import DataError
 from surgeon.images import check_stored, check_taken, plain, tell_dark
+from surgeon.training.past_its_length import up_to_its_length
 from surgeon.training.randomness import seed_of
 
 Source: TypeAlias = "Images | Dataset"
@@ -115,7 +115,8 @@ class Batches:
             data.set_epoch(epoch)
         size = self.size // self.world
         loader = _read(data, "train", batch_size=size, num_workers=self.workers, drop_last=True)
-        for x, y in itertools.islice(loader, start, self.steps):
+        given: Any = {"count": _length(data), "shared_by": (self.world, self.workers), "look": epoch == 0}
+        for x, y in up_to_its_length(loader, start, self.steps, **given):
             yield Batch(x, labels_of(y, "train"), self.rank * size, self.size)
 
 

@@ -6,7 +6,8 @@ import copy
 from collections.abc import Sequence
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.utils.data import IterableDataset
 
 from surgeon.data import Images, Records
 from surgeon.errors import ArgumentError, CalibrationWarning, DataError, RecipeError
@@ -15,9 +16,12 @@ from surgeon.models.facts import name_of
 from surgeon.models.normalisation import check_normalization, contradicted, in_words
 from surgeon.recipe import Training
 from surgeon.tensors.auxiliary import has_auxiliary_norms
-from surgeon.training.batches import Source
+from surgeon.training.batches import Seeded, Source
 from surgeon.training.two_rounds import noise_by_name
 from surgeon.warned import warn
+
+NORMALISED = 0.25
+"""How far below 0 pixels are that were normalised; noise that was added to pixels rarely takes them so far."""
 
 
 def check_call(
@@ -83,6 +87,47 @@ def check_call(
             "or say what is meant with surgeon.models.set_normalization(model, mean, std)",
             CalibrationWarning,
         )
+
+
+def tell_of_two_ranges(train: Source, val: Source | None) -> None:
+    """Warn of a training whose images are pixels in [0, 1] in one of its sets, and normalised in the other.
+
+    Of a Dataset the first image stands for all; of a stream none is read.
+
+    Args:
+        train: The training images, checked.
+        val: The validation images, checked, or None.
+
+    Warns:
+        CalibrationWarning: They are.
+    """
+    ranges = {
+        name: _range_of(data, name) for name, data in (("train", train), ("val", val)) if data is not None
+    }
+    plain = [n for n, r in ranges.items() if r is not None and r[0] >= 0 and r[1] <= 1]
+    other = [n for n, r in ranges.items() if r is not None and r[0] < -NORMALISED]
+    if plain and other:
+        (low, high), (least, most) = ranges[plain[0]] or (0, 0), ranges[other[0]] or (0, 0)
+        warn(
+            f"{plain[0]} has images over [{low:.3g}, {high:.3g}] and {other[0]} over [{least:.3g}, {most:.3g}], as if "
+            "these alone were normalised: what is said of the one is not of the other; give both as pixels in [0, 1], "
+            "and normalize=(mean, std)",
+            CalibrationWarning,
+        )
+
+
+def _range_of(data: Source, name: str) -> tuple[float, float] | None:
+    """The range of a set's pixels, in which bytes are from 0 to 1; None where that is not known."""
+    if isinstance(data, Images):
+        x: object = data.x
+    else:
+        x = None if isinstance(data, IterableDataset) else Seeded(data, 0, 0, name)[0][0]
+    if not isinstance(x, Tensor) or not x.numel():
+        return None
+    if x.dtype == torch.uint8:
+        return 0.0, 1.0
+    low, high = x.detach().aminmax()
+    return float(low), float(high)
 
 
 def check_noise(model: nn.Module, settings: Training) -> None:

@@ -13,10 +13,10 @@ from torch.utils.data import Dataset, IterableDataset, TensorDataset
 from surgeon.data import Images, Records, contents_of, differing
 from surgeon.errors import ArgumentError
 from surgeon.graph.trees.implants import fixed_settings
+from surgeon.methods.annealed import annealed
 from surgeon.models.source_code import changed_code, code_of
 from surgeon.processes import gathered
 from surgeon.recipe import Training
-from surgeon.training.anneal import annealed
 from surgeon.training.batches import Seeded, Source
 from surgeon.training.two_rounds import noise_by_name
 from surgeon.values import raw

@@ -17,17 +17,18 @@ from surgeon.data import pixels
 from surgeon.disk.writing import make_folder
 from surgeon.errors import ArtifactError, DataError, WritingError
 from surgeon.host import in_own_state
+from surgeon.methods.annealed import growing
 from surgeon.ownership import owned
 from surgeon.recipe import Training
 from surgeon.tensors.auxiliary import has_auxiliary_norms
 from surgeon.tensors.memory_format import lay
 from surgeon.tensors.shard import Shard
 from surgeon.training import batches as sources
-from surgeon.training.anneal import anneal, growing
+from surgeon.training.anneal import anneal
 from surgeon.training.augment import augment
 from surgeon.training.average import average_of
 from surgeon.training.batches import Batch, Batches, Source
-from surgeon.training.call import check_call
+from surgeon.training.call import check_call, tell_of_two_ranges
 from surgeon.training.checkpoint import Progress, Run, remembered, resume, store
 from surgeon.training.given_back import given_back
 from surgeon.training.identity import demand_one, identity_of
@@ -105,13 +106,13 @@ def fit(
         ArgumentError: The device does not exist, or the precision is unknown.
         DataError: There are no images; they do not fit the model, are not finite, or leave [0, 1] where they
             are normalised or attacked; or labels are missing or not among the model's classes.
-        RecipeError: The optimizer or schedule is unknown, keep='best' is set without `val`, or the settings ask for
-            what is not defined for this network.
+        RecipeError: The optimizer or schedule is unknown, keep='best' lacks `val`, or a setting does not fit the model.
         ArtifactError: `folder` holds another training, or a damaged checkpoint.
         WritingError: The disk is full; the message says which checkpoint remains.
 
     Warns:
         ArtifactWarning: `folder` holds a training that began with other weights than the model has.
+        CalibrationWarning: Images are normalised in one of the two sets alone.
 
     Examples:
         >>> import torch
@@ -133,6 +134,7 @@ def fit(
         if data is not None:
             channels = len(normalize[0]) if normalize else 1
             sources.check(name, data, model, pixels=bool(normalize or settings.adversary), channels=channels)
+    tell_of_two_ranges(train, val)
     check_settings(settings, validated=val is not None)
     with given_back(model):
         trainer = _Training(

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from surgeon.errors import DataError
-from surgeon.models.logits import looks_like_probabilities, named, tell_of_sigmoid
+from surgeon.models.logits import named, sum_of_probabilities, tell_of_sigmoid
 from surgeon.training.batches import Highest
 
 AUXILIARY = 0.3
@@ -126,16 +126,16 @@ def check_logits(output: Any) -> None:
         output: What the network said of a batch.
 
     Raises:
-        DataError: Each row of it is not negative and sums to 1.
+        DataError: Each row of it is not negative and sums to 1, or all of them to one other number.
 
     Warns:
         UserWarning: All of it lies between 0 and 1, as behind a sigmoid.
     """
     main = outputs_of(output)[0].detach()
-    if main.shape[1] > 1 and looks_like_probabilities(main):
+    if main.shape[1] > 1 and (total := sum_of_probabilities(main)):
         raise DataError(
-            "the model gives probabilities (not negative, sum 1), and the loss takes a softmax of what it gives: take "
-            "the softmax off to train; an evaluation takes a network with one where it is told so"
+            f"the model gives probabilities (not negative, sum {total}), and the loss takes a softmax of what it "
+            "gives: take the softmax off to train; an evaluation takes a network with one where it is told so"
         )
     tell_of_sigmoid(main)
 

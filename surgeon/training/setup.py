@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from surgeon.errors import ArgumentError, RecipeError, nearest
-from surgeon.processes import device_named
+from surgeon.processes import device_named, left_at_exit
 from surgeon.recipe import Training
 from surgeon.training.schedule import schedule
 
@@ -67,13 +67,14 @@ def make_accelerator(
     )
     given = dict(os.environ)
     try:
-        accelerator = Accelerator(
-            cpu=on_cpu,
-            mixed_precision=mixed_precision,
-            kwargs_handlers=[parallel],
-            # Told so, since a number of steps in the environment would divide each gradient by it.
-            gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
-        )
+        with left_at_exit():
+            accelerator = Accelerator(
+                cpu=on_cpu,
+                mixed_precision=mixed_precision,
+                kwargs_handlers=[parallel],
+                # Told so, since a number of steps in the environment would divide each gradient by it.
+                gradient_accumulation_plugin=GradientAccumulationPlugin(num_steps=1),
+            )
     except (ValueError, ImportError, RuntimeError, NotImplementedError) as error:
         _forget(given)
         raise _not_started(error, given) from error

@@ -86,7 +86,13 @@ CHANGES = {
     "a verdict": (
         "evaluation/verdicts.parquet",
         turned,
-        {"evaluation/verdicts.parquet", "evaluation/verdicts.csv", "evaluation/summary", "evaluation/gain"},
+        {
+            "evaluation/verdicts.parquet",
+            "evaluation/verdicts.csv",
+            "evaluation/summary",
+            "evaluation/gain",
+            "evaluation/predictions",
+        },
     ),
     "a verdict's distance": (
         "evaluation/verdicts.parquet",

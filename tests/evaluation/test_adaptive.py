@@ -277,7 +277,7 @@ def outcome(right, standing):
     attack = Attack(name="pgd", kind="own-pgd", eps=0.1, group="basic")
     shared = {"image": "", "label": 0, "clean": 0, "margin": 1.0}
     rows = [
-        Verdict(example=i, attack="none", success=not r, prediction=0, votes=float(r), **shared)
+        Verdict(example=i, attack="none", success=not r, prediction=int(not r), votes=float(r), **shared)
         for i, r in enumerate(right)
     ]
     rows += [
@@ -287,7 +287,7 @@ def outcome(right, standing):
             group="basic",
             eps=0.1,
             success=not s,
-            prediction=0,
+            prediction=int(not s),
             votes=float(s),
             **shared,
         )

@@ -9,7 +9,7 @@ from torch import nn
 from surgeon.disk.files import write_parquet
 from surgeon.errors import ArgumentError, ArtifactError, DataError, SurgeonError
 from surgeon.evaluation import Normalized, certified_accuracy, certify
-from surgeon.evaluation.beyond.certification import ABSTAIN, COLUMNS
+from surgeon.evaluation.beyond.certification import ABSTAIN, COLUMNS, certified_curves
 
 pytest.importorskip("scipy")
 
@@ -144,6 +144,21 @@ def test_certificates_of_two_deviations_are_no_one_accuracy():
         certified_accuracy(both, [0.1])
 
 
+def test_certificates_of_two_numbers_of_draws_or_two_alphas_are_no_one_accuracy(trained):
+    model, (x, y) = trained
+    made = {
+        (n, a): certify(model, x[:6], y[:6], sigma=0.5, n=n, alpha=a)
+        for n, a in ((50, 0.001), (60, 0.001), (50, 0.05))
+    }
+    few = made[50, 0.001]
+    assert sum(c.radius > 0 for c in few) > 2 and len({c.count for c in few if c.radius > 0}) > 1
+    for other, words in (((60, 0.001), "n=50 and 60"), ((50, 0.05), "alpha=0.001 and 0.05")):
+        for door in (lambda c: certified_accuracy(c, [0.1]), certified_curves):
+            with pytest.raises(ArgumentError, match=f"certificates are of {words}"):
+                door([*few, *made[other]])
+    assert certified_accuracy([*few, *few[:0]], [0.0])[0].n == 6
+
+
 @pytest.mark.parametrize(
     "update", [{"radius": 5.0}, {"label": 2}, {"count": 3}, {"prediction": ABSTAIN}, {"n": 99}]
 )
@@ -173,3 +188,12 @@ def test_certificates_of_a_generator_and_a_single_radius(trained):
     assert certified_accuracy((c for c in made), [0.1]) == certified_accuracy(made, [0.1])
     with pytest.raises(ArgumentError, match=r"radii=0\.1 is no list of radii: give \[0\.1\]"):
         certified_accuracy(made, 0.1)
+    with pytest.raises(ArgumentError, match=r"is no list of radii"):
+        certified_accuracy(made, torch.tensor(0.1))
+    for given, words in (
+        (made[0], "a Certificate"),
+        (None, "a NoneType"),
+        ([*made, None], "a NoneType is among"),
+    ):
+        with pytest.raises(ArgumentError, match=f"{words}.*give a list of those of certify"):
+            certified_accuracy(given, [0.1])

@@ -24,9 +24,9 @@ pytest.importorskip("scipy")
 def of(images, labels=None):
     attack = Attack(name="apgd", kind="apgd", eps=0.1, group="standard")
     labels = labels or [0] * len(images)
-    shared = {"clean": 0, "margin": 1.0, "success": False, "prediction": 0, "votes": 1.0}
+    shared = {"clean": 0, "margin": 1.0, "success": False, "votes": 1.0}
     rows = [
-        Verdict(example=i, image=h, label=y, attack="none", **shared)
+        Verdict(example=i, image=h, label=y, prediction=y, attack="none", **shared)
         for i, (h, y) in enumerate(zip(images, labels, strict=True))
     ]
     return summarize(Outcome(tuple(rows), (attack,)))

@@ -9,6 +9,7 @@ from surgeon.evaluation import Attack, Normalized, evaluate, evaluated, suite, s
 from surgeon.evaluation.attacks.attacked import Attacked
 from surgeon.evaluation.engine import blocks as engine
 from surgeon.recipe import Evaluation
+from surgeon.results.kinds import KINDS
 from tests.evaluation.attacks_used import MIXED, PGD, same
 
 pytest.importorskip("torchattacks")
@@ -115,9 +116,14 @@ def test_channels_last_models_are_attacked_like_others(trained):
 
 
 def test_nothing_moves_at_eps_0(trained):
+    """So that no attack is of that size, but the one that does nothing."""
     model, (x, y) = trained
-    summary = summarize(evaluate(model, x, y, [Attack(name="pgd", kind="own-pgd", eps=0.0, steps=2)]))
-    assert summary.robust["pgd"].k == summary.clean.k
+    for kind in KINDS:
+        if KINDS[kind].bounded and kind != "none":
+            with pytest.raises(SurgeonError, match="pgd: eps=0 moves no pixel, .* give a size such as 8/255"):
+                Attack(name="pgd", kind=kind, norm=KINDS[kind].norms[0], eps=8 // 255)
+    summary = summarize(evaluate(model, x, y, [Attack(name="still", kind="none", eps=0.0)]))
+    assert summary.robust["still"].k == summary.clean.k
 
 
 @pytest.mark.parametrize(
@@ -214,7 +220,7 @@ def test_half_of_the_draws_is_no_majority():
             return (
                 nn.functional.one_hot((torch.rand(len(x)) < 0.5).long(), 2).float()
                 + 0 * x.sum((1, 2, 3))[:, None]
-                + 0.5
+                - 0.5
             )
 
     x = torch.rand(2000, 1, 2, 2)

@@ -16,6 +16,7 @@ from surgeon.evaluation import (
     evaluate,
     summarize,
 )
+from surgeon.models.logits import sum_of_probabilities
 from surgeon.recipe import Evaluation
 from tests.evaluation.attacks_used import MIXED, PGD, same
 
@@ -75,7 +76,15 @@ def test_labels_that_do_not_fit(trained):
         (lambda o: o[:, :, None], r"it must give logits \(N, classes\)"),
         (lambda o: o[:, :1], "a classifier of two classes must give two logits"),
         (lambda o: o * float("nan"), "not finite logits"),
-        (lambda o: o.softmax(1), "the model gives probabilities .* take the softmax off"),
+        (
+            lambda o: o.softmax(1),
+            r"the model gives probabilities \(not negative, sum 1\).* take the softmax off",
+        ),
+        (
+            lambda o: o.softmax(1) + (o / 2).softmax(1),
+            r"probabilities \(not negative, sum 2\).* or divide its outputs by 2 and say",
+        ),
+        (lambda o: 100 * o.softmax(1), r"the model gives probabilities \(not negative, sum 100\)"),
     ],
 )
 def test_outputs_that_are_no_logits_are_refused(trained, wrap, message):
@@ -118,6 +127,24 @@ def test_which_output_of_several_is_taken_is_told_in_a_warning_and_in_the_record
     )
     assert chosen.summary.rows == assessment.summary.rows
     assert not [n for n in chosen.notes if "outputs" in n]
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda o: o.relu(),
+        lambda o: o.relu() * 0,
+        lambda o: o * 0 + torch.arange(o.shape[1]),
+        lambda o: o * 1e-7 + torch.arange(o.shape[1]) + 1,
+        lambda o: o - o.mean(1, keepdim=True),
+        lambda o: o - o.amin(1, keepdim=True),
+    ],
+)
+def test_outputs_that_are_not_negative_are_logits_where_their_sums_differ(trained, wrap):
+    model, (x, y) = trained
+    for images in (x, x[:1], x[:1].repeat(2, 1, 1, 1)):
+        with torch.no_grad():
+            assert sum_of_probabilities(wrap(model(images))) == ""
 
 
 def test_outputs_of_a_sigmoid_are_told(trained, recwarn):

@@ -1,5 +1,6 @@
 """An evaluation with a store holds its images' verdicts and a block, and says what one in memory says."""
 
+import re
 import shutil
 import weakref
 
@@ -129,7 +130,7 @@ def test_of_a_union_an_image_is_that_of_the_attack_that_turned_it(tmp_path):
             eps=attack.eps,
             success=turned,
             prediction=int(turned),
-            votes=0,
+            votes=float(not turned),
             **shared,
         )
         store.write(number, attack, 0, [row], torch.full((1, 1, 2, 2), 0.1 + number))
@@ -216,3 +217,58 @@ def test_images_of_another_order_have_no_adversarial_ones(tmp_path):
     assert adversarial_images(tmp_path, outcome, x).shape == x.shape
     with pytest.raises(DataError, match="16 of 16 images are not those of the outcome, the first is image 0"):
         adversarial_images(tmp_path, outcome, x.flip(0))
+
+
+def changed(path, change):
+    """Write a block again with other rows, as a hand would."""
+    rows = change(read_parquet(path))
+    write_parquet(path, COLUMNS, rows)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda r: [{**v, "success": not v["success"]} for v in r], "contradicts itself: success="),
+        (
+            lambda r: [{**v, "prediction": (v["label"] if v["success"] else v["label"] + 1)} for v in r],
+            "contradicts",
+        ),
+        (lambda r: [{**v, "votes": 1 - v["votes"]} for v in r], "contradicts itself"),
+        (lambda r: r[1:], "has no verdict on image"),
+        (lambda r: [*r, r[0]], "has two verdicts on one image"),
+        (
+            lambda r: [{**v, "example": v["example"] + 64} for v in r],
+            "not of a0 linf 0.05 on an image of this block",
+        ),
+        (lambda r: [{**v, "eps": 0.9} for v in r], "not of a0 linf 0.05"),
+    ],
+)
+def test_a_block_that_was_changed_by_hand_is_refused_with_its_file(tmp_path, change, words):
+    model, x, y = data(16)
+    whole = evaluate(model, x, y, MANY, store=Store(tmp_path))
+    assert same(evaluate(model, x, y, MANY, store=Store(tmp_path)), whole)
+    path = sorted((tmp_path / "blocks").iterdir())[0]
+    changed(path, change)
+    with pytest.raises(ArtifactError, match=rf"(?s){re.escape(str(path))}.*{words}"):
+        list(evaluate(model, x, y, MANY, store=Store(tmp_path)))
+
+
+def test_a_verdict_says_one_thing_also_of_draws_and_targets():
+    shared = dict(example=0, image="", label=0, clean=0, margin=1.0, attack="pgd")
+    for success, prediction, votes in [
+        (False, 0, 1),
+        (True, 1, 0),
+        (True, 0, 0.4),
+        (True, 0, 0.5),
+        (True, 1, 0.5),
+    ]:
+        assert Verdict(success=success, prediction=prediction, votes=votes, **shared).success is success
+    for success, prediction, votes in [
+        (False, 1, 1),
+        (True, 1, 1),
+        (True, 0, 0),
+        (False, 0, 0.5),
+        (False, 1, 0.6),
+    ]:
+        with pytest.raises(ValueError, match="contradicts itself"):
+            Verdict(success=success, prediction=prediction, votes=votes, **shared)

@@ -72,16 +72,15 @@ def row(example, distance, *, success=True, loose=False, norm="l2", name="fmn"):
     from surgeon.evaluation import Verdict
 
     shared = dict(example=example, image="", label=0, clean=0, margin=1.0)
-    return Verdict(
-        attack=name, norm=norm, success=success, prediction=1, votes=0, l2=distance, loose=loose, **shared
-    )
+    said = dict(success=success, prediction=int(success), votes=float(not success))
+    return Verdict(attack=name, norm=norm, l2=distance, loose=loose, **said, **shared)
 
 
 def clean(example, wrong=False):
     from surgeon.evaluation import Verdict
 
     shared = dict(example=example, image="", label=0, clean=0, margin=1.0)
-    return Verdict(attack="none", success=wrong, prediction=0, votes=1, **shared)
+    return Verdict(attack="none", success=wrong, prediction=int(wrong), votes=float(not wrong), **shared)
 
 
 def test_the_curve_is_exact_at_every_size_and_what_is_not_adversarial_is_infinitely_far():

@@ -36,7 +36,6 @@ CALLERS = {
     "surgeon.models.checkpoints.lay_on": "called by load_weights and load",
     "surgeon.models.checkpoints.check_fit": _READS,
     "surgeon.models.checkpoints.optional_keys": _READS,
-    "surgeon.models.checkpoints.tensors_in": "reads a file as it is",
     **dict.fromkeys(
         [
             f"surgeon.store.hub.{n}"

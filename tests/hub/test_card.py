@@ -38,6 +38,11 @@ def test_a_rewritten_network_loads_with_surgeon_and_says_what_was_done(folder, c
         assert invented not in text.lower()
 
 
+def test_notes_are_without_paths_of_this_machine():
+    lines = card._notes(["taken from /home/ann/nets/cut, which moved", "plain", "plain"])
+    assert lines[1:] == ["- taken from cut, which moved", "- plain"]
+
+
 def test_a_folded_network_loads_with_timm_alone(stock):
     text = card.card(stock, NAME)
     assert header(text) == {

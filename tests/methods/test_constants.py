@@ -87,5 +87,6 @@ def test_compiled_and_exported_with_an_order():
     x = torch.randn(2, 16, 4, 4)
     compiled = torch.compile(copy.deepcopy(layer), fullgraph=True, backend="aot_eager")
     exported = torch.export.export(layer, (x,))
-    assert torch.equal(compiled(x), layer(x)) and torch.equal(exported.module()(x), layer(x))
+    for made in (compiled, exported.module()):
+        assert torch.allclose(made(x), layer(x), atol=1e-6)
     assert not [n for n in exported.graph.nodes if "sort" in str(n.target)]

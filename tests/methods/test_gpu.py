@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from surgeon.tensors import gpu
+from surgeon.tensors.recording import plain
 
 tries = gpu.has_kernels.__wrapped__
 
@@ -34,14 +35,14 @@ def test_only_plain_tensors_outside_of_transforms_are_taken(monkeypatch):
 
     monkeypatch.setattr(gpu, "has_kernels", lambda: True)
     x = torch.zeros(2)
-    assert gpu._real(x) and gpu._real(torch.nn.Parameter(x))
+    assert plain(x) and plain(torch.nn.Parameter(x))
     assert not gpu.takes(x)  # on a CPU
     seen = []
-    torch.func.vmap(lambda z: seen.append(gpu._real(x)) or z)(x)
-    torch.func.grad(lambda z: seen.append(gpu._real(x)) or z.sum())(x)
+    torch.func.vmap(lambda z: seen.append(plain(x)) or z)(x)
+    torch.func.grad(lambda z: seen.append(plain(x)) or z.sum())(x)
     with torch.autograd.forward_ad.dual_level():
-        seen.append(gpu._real(x))
+        seen.append(plain(x))
     with FakeTensorMode(allow_non_fake_inputs=True):
-        seen.append(gpu._real(x))
+        seen.append(plain(x))
         assert not gpu.takes(torch.empty(2, device="cuda"))
     assert seen == [False] * 4

@@ -75,7 +75,8 @@ from surgeon.evaluation import suite
 from surgeon.evaluation.adaptive.surrogates import Yielding
 from surgeon.recipe import Evaluation, load_recipe
 from surgeon.testing import check_operation
-from surgeon.training.anneal import anneal, growing
+from surgeon.methods.annealed import growing
+from surgeon.training.anneal import anneal
 
 recipe = load_recipe({recipe!r})
 net = timm.create_model("resnet18", num_classes=3).eval()

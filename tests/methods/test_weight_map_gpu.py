@@ -4,7 +4,8 @@ Triton's interpreter."""
 import pytest
 import torch
 
-from surgeon.methods.weight_map.gpu import Filter, on_gpu, takes
+from surgeon.methods.weight_map.filtering import Filter
+from surgeon.methods.weight_map.gpu import on_gpu, takes
 from surgeon.methods.weight_map.maths import resolve_padding, weight_map
 from surgeon.methods.weight_map.module import WeightMap2d
 from tests.methods.kernels import DEVICE, DTYPES, INTERPRETED, TOLERANCE, needs_gpu, needs_kernels, off

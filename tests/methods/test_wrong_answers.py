@@ -153,6 +153,11 @@ WRONG = {
         {"start": "anneal"},
         "anneal of mixing: nothing of 0.mixing changes",
     ),
+    "share_of_effect": (
+        {"share_of_effect": lambda self, edit, layer: 0.5},
+        {"start": "anneal"},
+        "share_of_effect of mixing: it gives 0.5 for 0.mixing at progress 1",
+    ),
     "anneal: start": (
         {"anneal": lambda self, edit, layer, progress: layer.share.fill_(1 - progress)},
         {"start": "anneal"},

@@ -129,7 +129,7 @@ def test_what_was_wrapped_is_cut_inside_and_wrapped_again(tmp_path):
     model = compiled()
     cut = works(model._orig_mod, tmp_path)
     again = torch.compile(cut, backend="eager")
-    assert torch.equal(out(again, images()), out(cut, images()))
+    assert torch.allclose(out(again, images()), out(cut, images()), rtol=1e-4, atol=1e-5)
 
 
 def test_compiled_in_place_the_copy_is_not_compiled(tmp_path):

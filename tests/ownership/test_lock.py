@@ -10,7 +10,7 @@ import pytest
 from filelock import FileLock
 
 from surgeon.errors import ArtifactError
-from surgeon.ownership import check_input, locked, new_file, new_folder
+from surgeon.ownership import check_apart, check_input, locked, new_file, new_folder
 from surgeon.ownership.manifest import write_manifest
 
 HOLD = (
@@ -217,6 +217,8 @@ def test_a_name_that_leaves_no_room_is_told_with_what_fits_before_any_work(tmp_p
         ):
             with inside(tmp_path / ("n" * number)):
                 raise AssertionError("nothing is begun")
+    with pytest.raises(ArtifactError, match=rf"its name has {number} bytes"):
+        check_apart(tmp_path / "none" / "yet" / ("n" * number), [None])
     assert os.listdir(tmp_path) == []
 
 

@@ -1,8 +1,10 @@
 """Parts of a run are written by the run alone; links that lead in a circle are no place."""
 
 import os
+from pathlib import Path
 
 import pytest
+import torch
 
 import surgeon
 from surgeon.errors import ArtifactError
@@ -87,3 +89,51 @@ def test_nothing_is_written_among_the_files_of_a_network(tmp_path):
     with pytest.raises(ArtifactError, match=wanted + "x.onnx"):
         surgeon.export(network, folder / "x.onnx", input_size=(1, 32, 32))
     surgeon.save(network, folder, overwrite=True)
+
+
+def test_a_home_folder_that_no_shell_has_put_in_is_no_name(tmp_path, monkeypatch):
+    """A folder called ~ appeared in the working directory, and what was written to it was looked for elsewhere."""
+    from surgeon.data import Images
+    from surgeon.evaluation import Attack, Store, certify, evaluate
+    from surgeon.recipe import Training
+    from surgeon.training import fit
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", "/home/me")
+    network = surgeon.create_model("zoo/lenet5").eval()
+    x, y = torch.rand(4, 1, 28, 28), torch.arange(4)
+    attack = Attack(name="a", kind="own-pgd", eps=0.1, steps=1)
+    doors = [
+        lambda: surgeon.save(network, "~/x"),
+        lambda: surgeon.save(network, Path("~")),
+        lambda: surgeon.load("~/x"),
+        lambda: surgeon.export(network, "~/x.onnx"),
+        lambda: fit(network, Images(x, y), Images(x, y), Training(epochs=1), folder="~/x", progress=False),
+        lambda: evaluate(network, x, y, [attack], store=Store("~/x")),
+        lambda: certify(network, x, y, sigma=0.5, n0=2, n=10, folder="~/x"),
+    ]
+    for door in doors:
+        with pytest.raises(
+            ArtifactError, match=f"begins with ~.*give /home/me.* or {tmp_path}/~.* of that name"
+        ):
+            door()
+    assert not any(tmp_path.iterdir())
+    surgeon.save(network, "~nobody-at-all")
+    surgeon.save(network, tmp_path / "~" / "x")
+
+
+def test_commands_refuse_it_too(tmp_path, monkeypatch):
+    from tests.cli.commandline import invoke
+
+    monkeypatch.chdir(tmp_path)
+    for args in (
+        ["train", "kap", "zoo/lenet5", "--data=digits", "--output=~/x"],
+        ["run", "kap", "zoo/lenet5", "--data=digits", "--output=~/x"],
+        ["evaluate", "zoo/lenet5", "--data=digits", "--output=~/x"],
+        ["apply", "kap", "zoo/lenet5", "--output=~/x"],
+        ["demo", "--output=~/x"],
+        ["new-operation", "mine", "--output=~/x"],
+    ):
+        code, _, words = invoke(*args)
+        assert code == 2 and "begins with ~" in words, (args, words)
+    assert not any(tmp_path.iterdir())

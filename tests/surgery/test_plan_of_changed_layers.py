@@ -20,7 +20,12 @@ def network():
 
 
 @pytest.mark.parametrize(
-    "change", [lambda m: setattr(m[2], "stride", (2, 2)), lambda m: m.__setitem__(1, nn.Tanh())]
+    "change",
+    [
+        lambda m: setattr(m[2], "stride", (2, 2)),
+        lambda m: setattr(m[2], "padding_mode", "circular"),
+        lambda m: m.__setitem__(1, nn.Tanh()),
+    ],
 )
 def test_a_changed_layer_needs_a_new_plan(change):
     model = network()

@@ -5,9 +5,9 @@ import torch
 
 import surgeon
 from surgeon.data import Images
+from surgeon.methods.annealed import growing
 from surgeon.recipe import Training
 from surgeon.training import anneal, fit
-from surgeon.training.anneal import growing
 
 pytest.importorskip("accelerate")
 SIZE = (3, 8, 8)

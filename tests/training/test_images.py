@@ -1,5 +1,7 @@
 """Images that a training refuses before its first step, and those that it takes."""
 
+import warnings
+
 import pytest
 import torch
 from torch import nn
@@ -219,3 +221,81 @@ def test_images_of_16_levels_are_refused_by_their_own_number():
     x[0, 0, 0, 0] = 1.0
     with pytest.raises(DataError, match="they look like 0–16: divide them by 16"):
         fit(nn.Sequential(nn.Flatten(), nn.Linear(192, 5)), Images(x * 16, y), None, ONE)
+
+
+class Short(Stream):
+    """A stream that gives `more` images beyond its length."""
+
+    def __init__(self, x, y, length):
+        super().__init__(x, y)
+        self.length = length
+
+    def __len__(self):
+        return self.length
+
+
+@pytest.mark.parametrize(("length", "told"), [(8, True), (16, True), (17, True), (24, False), (25, False)])
+def test_a_stream_that_gives_more_than_its_length_is_told(tiny, length, told):
+    x, y = (t.repeat(2, *[1] * (t.dim() - 1))[:25] for t in pixels())
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        fit(tiny, Short(x, y, length), None, Training(epochs=2, batch_size=8), progress=False)
+    words = [str(w.message) for w in said if "__len__" in str(w.message)]
+    assert len(words) == told, words
+    assert all(f"more images than its __len__ says ({length})" in w for w in words)
+
+
+class Once(Short):
+    """A stream whose second pass gives nothing, as one over an open file does."""
+
+    def __iter__(self):
+        if not hasattr(self, "passed"):
+            self.passed = True
+            yield from super().__iter__()
+
+
+@pytest.mark.parametrize(("length", "told"), [(40, True), (25, False)])
+def test_a_stream_that_gives_less_than_its_length_is_told(tiny, length, told, recwarn):
+    x, y = (t.repeat(2, *[1] * (t.dim() - 1))[:25] for t in pixels())
+    fit(tiny, Short(x, y, length), None, Training(epochs=2, batch_size=8), progress=False)
+    words = [str(w.message) for w in recwarn if "__len__" in str(w.message)]
+    assert bool(words) == told
+    said = "train gives 3 batches where its __len__ (40) makes 5: the epoch ends there"
+    assert all(w.startswith(said) for w in words)
+
+
+def test_a_stream_whose_second_pass_gives_nothing_is_refused(tiny):
+    x, y = (t.repeat(2, *[1] * (t.dim() - 1))[:25] for t in pixels())
+    with pytest.raises(DataError, match="gives no batch in this epoch.*has to begin again"):
+        fit(tiny, Once(x, y, 25), None, Training(epochs=2, batch_size=8), progress=False)
+
+
+def test_workers_that_each_give_the_whole_stream_are_told(tiny):
+    with pytest.warns(UserWarning, match=r"gives more images than its __len__ .*get_worker_info"):
+        fit(tiny, Stream(*pixels()), None, Training(epochs=1, batch_size=8), progress=False, workers=2)
+
+
+def ranges_told(said):
+    return [str(w.message) for w in said if "as if these alone were normalised" in str(w.message)]
+
+
+@pytest.mark.parametrize("kind", [Images, TensorDataset])
+@pytest.mark.parametrize("form", ["floats", "bytes"])
+def test_images_that_are_normalised_in_one_set_alone_are_told(tiny, kind, form, recwarn):
+    x, y = pixels()
+    plain = (x * 255).byte() if form == "bytes" else x
+    normalised = (x - 0.45) / 0.22
+    for train, val, name in ((plain, normalised, "val"), (normalised, plain, "train")):
+        recwarn.clear()
+        fit(tiny, kind(train, y), kind(val, y), ONE, progress=False)
+        (words,) = ranges_told(recwarn)
+        assert f"{name} over [-2" in words
+    recwarn.clear()
+    for train, val in (
+        (plain, x),
+        (normalised, normalised),
+        (plain, x + 0.05 * torch.randn_like(x)),
+        (plain, None),
+    ):
+        fit(tiny, kind(train, y), None if val is None else kind(val, y), ONE, progress=False)
+    assert ranges_told(recwarn) == []

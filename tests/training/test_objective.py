@@ -76,6 +76,7 @@ def test_outputs_without_logits_are_refused():
         (lambda o: o[:, 0], r"float32 of \(4,\) for a batch"),
         (lambda o: o.argmax(1, keepdim=True), r"int64 of \(4, 1\) for a batch"),
         (lambda o: o.softmax(1), "gives probabilities .*: take the softmax off"),
+        (lambda o: o.softmax(1) + (o / 2).softmax(1), "gives probabilities .*sum 2.*: take the softmax off"),
     ],
 )
 def test_a_network_that_gives_no_logits_is_refused_at_the_first_step(last, said):

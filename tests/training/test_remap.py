@@ -119,3 +119,18 @@ def test_another_networks_optimizer_is_refused(tiny):
         surgeon.SurgeonError, match="9 of the optimizer's parameters are not the network's before"
     ):
         remap(optimizer, tiny, tiny)
+
+
+def test_what_is_new_in_spite_of_sharing_is_counted_in_a_note_and_moved(tiny):
+    before = copy.deepcopy(tiny)
+    optimizer = torch.optim.SGD(before.parameters(), lr=0.1)
+    after = surgeon.apply(before, "kap", input_size=SIZE, trained=True, copy=False)
+    (note,) = [n for n in after.surgery.notes if n.code == "new-parameters"]
+    known = {id(p) for p in before.parameters()}
+    new = [n for n, p in after.named_parameters() if id(p) not in known]
+    assert new and note.text.startswith(f"{len(new)} of {len(list(after.parameters()))} parameters are new")
+    remap(optimizer, before, after)
+    assert {id(p) for g in optimizer.param_groups for p in g["params"]} == {id(p) for p in after.parameters()}
+    copied = surgeon.apply(tiny, "kap", input_size=SIZE, trained=True)
+    shared = surgeon.apply(tiny, "defective", input_size=SIZE, copy=False)
+    assert not any(n.code == "new-parameters" for c in (copied, shared) for n in c.surgery.notes)

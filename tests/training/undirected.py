@@ -1,6 +1,8 @@
 """Run under torchrun: how many images each pass had, in a training that nobody told where to run; with "seed" or
-"images" as the second argument, what is said where these differ by process."""
+"images" as the second argument, what is said where these differ by process; and whether the program's end leaves the
+group of processes that the training joined."""
 
+import atexit
 import json
 import os
 import sys
@@ -25,6 +27,13 @@ counts: list[int] = []
 network[0].register_forward_pre_hook(lambda module, given: counts.append(len(given[0])))
 settings = Training(epochs=1, batch_size=16, lr=0.1)
 said = ""
+
+
+@atexit.register  # what was registered last is called first
+def _left():
+    (PLACE / f"{RANK}-left").write_text(str(not torch.distributed.is_initialized()))
+
+
 try:
     fit(network, images, None, settings, seed=int(RANK) if DIFFERING == ["seed"] else 0, progress=False)
 except ArgumentError as error:

@@ -15,9 +15,11 @@ from surgeon.arguments import checked_count, checked_number, checked_seed
 from surgeon.disk.files import read_rows, write_parquet
 from surgeon.disk.writing import make_folder
 from surgeon.errors import ArgumentError, ArtifactError
+from surgeon.evaluation.beyond.one_test import demand_one_test
 from surgeon.evaluation.engine.admission import admitted, checked_examples
 from surgeon.evaluation.engine.fingerprints import image_hashes, joined, said, weights_hash
 from surgeon.evaluation.engine.scoring import check_finite, check_logits, device_of
+from surgeon.evaluation.engine.store import going_on
 from surgeon.host import in_own_state
 from surgeon.models.quiet import held_still
 from surgeon.ownership import owning, take
@@ -69,6 +71,7 @@ class Certificate(BaseModel):
 
 @in_own_state()
 @owning("folder")
+@going_on()
 def certify(
     model: nn.Module,
     images: Tensor,
@@ -217,8 +220,9 @@ def certified_accuracy(certificates: Sequence[Certificate], radii: Sequence[floa
         One share for each radius, with its interval.
 
     Raises:
-        ArgumentError: `radii` is no list, or one is negative or not finite, or the certificates are of several σ: each
-            smoothed network has an accuracy of its own, and their mean belongs to no σ.
+        ArgumentError: `radii` is no list, or one is negative or not finite; `certificates` are anything else; or they
+            are of several σ, n or alpha: each smoothed network has an accuracy of its own, and their mean belongs to no
+            σ.
 
     Examples:
         >>> from surgeon.evaluation import Certificate, certified_accuracy
@@ -227,15 +231,24 @@ def certified_accuracy(certificates: Sequence[Certificate], radii: Sequence[floa
         >>> [share.value for share in certified_accuracy([one], [0.1, 0.5])]
         [1.0, 0.0]
     """
-    if not isinstance(radii, Iterable):
+    if not isinstance(radii, Iterable) or getattr(radii, "ndim", 1) == 0:
         raise ArgumentError(f"radii={radii!r} is no list of radii: give [{radii!r}]")
+    if not isinstance(certificates, Iterable) or isinstance(certificates, Certificate):
+        raise ArgumentError(
+            f"certificates are a {type(certificates).__name__}; give a list of those of certify"
+        )
     radii, certificates = [checked_number("a radius", r) for r in radii], list(certificates)
+    if odd := [c for c in certificates if not isinstance(c, Certificate)]:
+        raise ArgumentError(
+            f"a {type(odd[0]).__name__} is among the certificates; give a list of those of certify"
+        )
     sigmas = list(dict.fromkeys(c.sigma for c in certificates))
     if len(sigmas) > 1:
         raise ArgumentError(
             f"certificates are of sigma={' and '.join(f'{s:g}' for s in sigmas[:3])}: they are networks of their own; "
             "give those of one sigma"
         )
+    demand_one_test(certificates)
     copies = copies_of((c.image, c.label) for c in certificates).finding()
     if copies is not None:
         warn(copies.text)
@@ -257,10 +270,14 @@ def certified_curves(certificates: Sequence[Certificate]) -> tuple[Certified, ..
 
     Returns:
         One curve for each σ.
+
+    Raises:
+        ArgumentError: Those of one σ are of several n or alpha.
     """
     rows = []
     for sigma in dict.fromkeys(c.sigma for c in certificates):
         own = [c for c in certificates if c.sigma == sigma]
+        demand_one_test(own)
         far = [r for r in RADII if r <= max(c.radius for c in own) + RADII[1]]
         points = tuple(Point(level=r, share=s) for r, s in zip(far, _shares(own, far), strict=True))
         silent = sum(c.prediction == ABSTAIN for c in own) / len(own)

@@ -9,9 +9,10 @@ import torch
 from torch import Tensor, nn
 
 from surgeon.arguments import checked_count
-from surgeon.errors import ArgumentError, CalibrationWarning, DataError
+from surgeon.errors import ArgumentError, CalibrationWarning, DataError, SurgeryWarning
 from surgeon.evaluation.engine.scoring import Scores, check_labels, check_model, device_of, score
 from surgeon.images import check_images, check_taken, plain, tell_dark
+from surgeon.methods.annealed import unfinished
 from surgeon.models.facts import name_of, normalised_in_words
 from surgeon.models.logits import tell_of_sigmoid
 from surgeon.models.normalisation import contradicted, in_words
@@ -61,6 +62,7 @@ def admitted(model: nn.Module, images: Tensor, labels: Tensor, *, seed: int = 0)
             of white's value.
         UserWarning: The model gives several outputs, and names none of them as its logits; or all of them lie between 0
             and 1, as behind a sigmoid.
+        SurgeryWarning: Annealed layers have a part of their effect.
     """
     check_model(model)
     images, labels = on_cpu("images", images), on_cpu("labels", labels)
@@ -76,6 +78,8 @@ def admitted(model: nn.Module, images: Tensor, labels: Tensor, *, seed: int = 0)
     _check_outputs(model, images[:FEW], seed)
     if isinstance(model, Normalized) and model.passed_over:
         warn(model.passed_over)
+    if said := unfinished(model.model if isinstance(model, Normalized) else model):
+        warn(said, SurgeryWarning)
     if not 0 <= int(labels.min()) <= int(labels.max()) < classes:
         raise DataError(
             f"labels run from {int(labels.min())} to {int(labels.max())}, the model has {classes} classes"

@@ -27,7 +27,7 @@ from surgeon.evaluation.engine.scoring import (
     score,
     tightened,
 )
-from surgeon.evaluation.engine.store import Store
+from surgeon.evaluation.engine.store import Store, going_on
 from surgeon.host import in_own_state
 from surgeon.models.quiet import held_still
 from surgeon.ownership import owning
@@ -42,6 +42,7 @@ size, unless the model is random: each forward pass then takes its draws, and ot
 
 @in_own_state()
 @owning("store")
+@going_on()
 def evaluate(
     model: nn.Module,
     images: Tensor,
@@ -258,6 +259,9 @@ class _Work:
                 rows, adversarial = self._attack(attack, alive, k) if alive else ([], None)
                 if self.store:
                     self.store.write(number, attack, k, rows, adversarial)
+            elif self.store:
+                due = {self.names[i] for i in alive}
+                self.store.check_block(number, attack, k, rows, [self.verdicts[i] for i in chosen], due)
             before |= {v.example for v in rows if v.success}
             yield number, rows
 

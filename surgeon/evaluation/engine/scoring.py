@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from surgeon.errors import DataError, VerificationError, either
-from surgeon.models.logits import looks_like_probabilities
+from surgeon.models.logits import sum_of_probabilities
 from surgeon.results.threat import Attack
 from surgeon.values import has_values
 
@@ -140,10 +140,11 @@ def check_logits(logits: Tensor, count: int) -> Tensor:
         raise DataError(
             "the model gives 1 value an image; a classifier of two classes must give two logits: stack (-z/2, z/2)"
         )
-    if looks_like_probabilities(logits):
+    if total := sum_of_probabilities(logits):
+        by = "" if total == "1" else f"divide its outputs by {total} and "
         raise DataError(
-            "the model gives probabilities (not negative, sum 1): attacks need logits, as a softmax hides gradients; "
-            "take the softmax off, or say that the outputs are probabilities: "
+            f"the model gives probabilities (not negative, sum {total}): attacks need logits, as a softmax hides "
+            f"gradients; take the softmax off, or {by}say that the outputs are probabilities: "
             + either("Normalized(…, probabilities=True)", "--probabilities")
         )
     return logits

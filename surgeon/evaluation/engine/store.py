@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence, Set
 from pathlib import Path
 from typing import Any
 
@@ -11,15 +12,31 @@ from torch import Tensor
 
 from surgeon.disk.files import count_parquet, read_rows, write_bytes, write_parquet
 from surgeon.disk.writing import make_folder
-from surgeon.errors import ArtifactError, SurgeonError
+from surgeon.errors import ArtifactError, SurgeonError, WritingError, either
 from surgeon.evaluation.engine.on_disk import OnDisk
 from surgeon.ownership import claim, take
 from surgeon.reading import read_json
 from surgeon.results.threat import Attack
-from surgeon.results.verdict import COLUMNS, Outcome, Verdict
+from surgeon.results.verdict import COLUMNS, Outcome, Verdict, key_of
 
 MANIFEST, CLEAN = "manifest.json", "clean.parquet"
 BLOCKS, IMAGES = "blocks", "adversarial"
+
+
+@contextlib.contextmanager
+def going_on() -> Iterator[None]:
+    """Inside, an error that a file could not be written says what stays of a work that is resumed part by part.
+
+    Raises:
+        WritingError: A file could not be written.
+    """
+    try:
+        yield
+    except WritingError as error:
+        stays = "what was finished before stays: with more room, the same"
+        if stays in str(error):
+            raise
+        raise WritingError(f"{error}; {stays} {either('call', 'command')} goes on from there") from error
 
 
 class Store:
@@ -89,6 +106,42 @@ class Store:
             The verdicts, an image each, or None.
         """
         return _read(self._path(number, attack, block))
+
+    def check_block(
+        self,
+        number: int,
+        attack: Attack,
+        block: int,
+        rows: Sequence[Verdict],
+        clean: Sequence[Verdict],
+        due: Set[int],
+    ) -> None:
+        """Check that verdicts of a block are those of its attack and of its images.
+
+        Args:
+            number: Index of the attack in the evaluation.
+            attack: The attack.
+            block: Index of the block.
+            rows: The verdicts that were read.
+            clean: The verdicts on the block's images as they are.
+            due: The examples that the attack has to be tried on.
+
+        Raises:
+            ArtifactError: A verdict is of another attack or image, is there twice, or one is missing.
+        """
+        seen = [v.example for v in rows]
+        of = {_identity(v) for v in clean}
+        odd = next((v for v in rows if _identity(v) not in of or key_of(v) != key_of(attack)), None)
+        if odd is not None:
+            fault = f"its verdict on image {odd.example} is not of {attack.label} on an image of this block"
+        elif len(set(seen)) < len(seen):
+            fault = "it has two verdicts on one image"
+        elif absent := sorted(due - set(seen)):
+            fault = f"it has no verdict on image {absent[0]}"
+        else:
+            return
+        path = self._path(number, attack, block)
+        raise ArtifactError(f"{path} was changed: {fault}; delete it, and the same call makes it again")
 
     def is_written(self, number: int, attack: Attack, block: int) -> bool:
         """Return whether the verdicts of one attack on one block are written.
@@ -188,6 +241,11 @@ def read_outcome(folder: str | Path) -> Outcome:
     }
     missing = tuple(f"{attacks[number].label}, block {block}" for number, block in sorted(absent))
     return Outcome(OnDisk(store, tuple(clean), attacks, count, absent), attacks, draws, missing)
+
+
+def _identity(verdict: Verdict) -> tuple[Any, ...]:
+    """What the verdicts on one image share, whatever the attack."""
+    return verdict.example, verdict.image, verdict.label, verdict.clean, verdict.margin
 
 
 def _read(path: Path) -> list[Verdict] | None:

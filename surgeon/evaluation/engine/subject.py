@@ -21,9 +21,8 @@ from surgeon.models.norm_inputs import far_from_training
 from surgeon.models.pixels import Normalized
 from surgeon.models.quiet import held_still
 from surgeon.results.assessment import Subject
-from surgeon.surgery import fold
 from surgeon.surgery.door import changed_by_fold, surgery_of
-from surgeon.surgery.folding import uncut_network
+from surgeon.surgery.folding import folded_network, uncut_network
 from surgeon.verification import relative, tolerance_of
 
 
@@ -50,7 +49,7 @@ def folded(model: nn.Module, images: Tensor) -> Evaluated:
     record = surgery_of(model)
     if record is None or not record.folds:
         return Evaluated(model, None)
-    stock = fold(model)
+    stock = folded_network(model)
     with held_still(model), held_still(stock), torch.no_grad():
         error = relative(stock(images), model(images))
     if error > 10 * tolerance_of(model):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from surgeon.errors import LayerError
-from surgeon.methods.adversarial_noise import gpu
+from surgeon.methods.adversarial_noise import cpu, gpu
 from surgeon.methods.adversarial_noise.gradient_noise import GradientNoise, added
 
 
@@ -108,6 +108,8 @@ class ANL(GradientNoise):
                 f"anl has no gradient for this batch of shape {tuple(h.shape)} (stored: {stored}); it needs the "
                 "two-round step of surgeon.training.adversarial_noise, or source='canl', which takes one round"
             )
+        if self.measures_alone and cpu.takes(h):
+            return cpu.perturbed(h, gradient, magnitude)
         if self.measures_alone and gpu.takes(h):
             return gpu.perturbed(h, gradient, magnitude)
         return added(h, self._eta(h, gradient, magnitude))

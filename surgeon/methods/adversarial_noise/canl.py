@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from surgeon.errors import LayerError
-from surgeon.methods.adversarial_noise import class_cache, gpu
+from surgeon.methods.adversarial_noise import class_cache, cpu, gpu
 from surgeon.methods.adversarial_noise.gradient_noise import GradientNoise, added
 from surgeon.methods.adversarial_noise.hooks import hooked
 from surgeon.methods.adversarial_noise.maths import noise_along
+from surgeon.methods.adversarial_noise.rows import format_of
 from surgeon.tensors.gpu import sent
 from surgeon.tensors.shard import gather_labels
 
@@ -207,10 +208,15 @@ class CANL(GradientNoise):
         shard = self.shard
         if self.measures_alone and gpu.takes(h, cache):
             # The kernels walk through cache and activations in one order of memory.
-            cache = self.cache = cache.contiguous(memory_format=gpu.format_of(h))
+            cache = self.cache = cache.contiguous(memory_format=format_of(h))
             speaking = self._speakers(labels, rank, len(cache))
             out = gpu.perturbed(h, cache, magnitude, labels)
             return hooked(out, lambda gradient: gpu.remember(cache, gradient, labels, speaking))
+
+        if self.measures_alone and cpu.takes(h, cache):
+            cache = self.cache = cache.contiguous(memory_format=format_of(h))
+            out = cpu.perturbed(h, cache, magnitude, labels)
+            return hooked(out, lambda gradient: cpu.remember(cache, gradient, labels, rank))
 
         def keep(gradient: Tensor) -> None:
             if shard is None:

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from surgeon.methods.adversarial_noise.class_cache import is_scaled
+from surgeon.methods.adversarial_noise.rows import in_rows, like
 from surgeon.tensors import gpu
 
 BLOCK = 2048
@@ -31,7 +32,7 @@ def takes(h: Tensor, cache: Tensor | None = None) -> bool:
     Returns:
         Whether it can.
     """
-    return h.numel() > 0 and gpu.takes(h) and _in_rows(h) and (cache is None or gpu.takes(cache))
+    return h.numel() > 0 and gpu.takes(h) and in_rows(h) and (cache is None or gpu.takes(cache))
 
 
 def perturbed(h: Tensor, gradient: Tensor, r: Tensor, labels: Tensor | None = None) -> Tensor:
@@ -46,7 +47,7 @@ def perturbed(h: Tensor, gradient: Tensor, r: Tensor, labels: Tensor | None = No
     Returns:
         (N, ...).
     """
-    out: Tensor = _Perturbed.apply(h, _like(gradient, h), gpu.sent(r, h.device), labels)
+    out: Tensor = _Perturbed.apply(h, like(gradient, h), gpu.sent(r, h.device), labels)
     return out
 
 
@@ -91,7 +92,7 @@ def remember(cache: Tensor, gradient: Tensor, labels: Tensor, speaking: Tensor) 
     """
     from surgeon.methods.adversarial_noise import kernels
 
-    gradient = _like(gradient, cache)
+    gradient = like(gradient, cache)
     images, size, part, parts = _divided(gradient)
     scaled = is_scaled(cache.dtype)
     peak = cache.new_empty(images * parts, dtype=torch.float32)
@@ -102,27 +103,6 @@ def remember(cache: Tensor, gradient: Tensor, labels: Tensor, speaking: Tensor) 
         kernels.remembered[(images * -(-size // BLOCK),)](
             cache, gradient, labels, speaking, peak, size, parts, scaled, _power(parts), BLOCK
         )
-
-
-def _in_rows(h: Tensor) -> bool:
-    return h.is_contiguous() or (h.dim() == 4 and h.is_contiguous(memory_format=torch.channels_last))
-
-
-def format_of(h: Tensor) -> torch.memory_format:
-    """Return the memory format of a tensor whose rows are contiguous.
-
-    Args:
-        h: (N, ...).
-
-    Returns:
-        contiguous, or channels_last.
-    """
-    return torch.contiguous_format if h.is_contiguous() else torch.channels_last
-
-
-def _like(gradient: Tensor, h: Tensor) -> Tensor:
-    """Return `gradient` in the memory layout of `h`, on its device."""
-    return gradient.detach().to(h.device).contiguous(memory_format=format_of(h))
 
 
 def _divided(h: Tensor) -> tuple[int, int, int, int]:

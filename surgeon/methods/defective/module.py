@@ -121,6 +121,24 @@ class DefectiveMask(OptionalState):
             return self._keep
         return self.mask.double().mean().item()
 
+    def share(self, keep: float) -> float:
+        """Say how many of the neurons that a mask of a share turns off are off.
+
+        Args:
+            keep: The share of neurons that work in it.
+
+        Returns:
+            From 0, all work, to 1.
+
+        Examples:
+            >>> DefectiveMask(4, 2, 2, keep=0.75).share(0.5)
+            0.5
+        """
+        each = math.prod(self.shape) // math.prod(self._drawn)
+        wanted = math.prod(self.shape) - round(keep * math.prod(self._drawn)) * each
+        off = math.prod(self.shape) - int(self.mask.sum())
+        return min(off / wanted, 1.0) if wanted else 1.0
+
     def choose(self, importance: Tensor) -> None:
         """Keep the most important neurons; of a position or channel, the sum of its neurons' importance counts.
 

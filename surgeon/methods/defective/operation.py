@@ -171,11 +171,12 @@ class DefectiveNeurons(Operation):
             progress: From 0 to 1.
         """
         mask: Any = layer
-        mask.set_keep(1 - (1 - self.keep) * progress)
+        # 1 - (1 - p) is not always p, and the last mask is the one of p
+        mask.set_keep(self.keep if progress >= 1 else 1 - (1 - self.keep) * progress)
 
-    def whole(self, edit: Edit, layer: nn.Module) -> bool:
+    def share_of_effect(self, edit: Edit, layer: nn.Module) -> float:
         mask: Any = layer
-        return bool(mask.keep <= self.keep)
+        return float(mask.share(self.keep))
 
     @classmethod
     def paper(cls) -> Paper:

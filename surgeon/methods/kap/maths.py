@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from surgeon.errors import LayerError
+from surgeon.methods.kap import cpu
 from surgeon.methods.kap.sheet import Divisor, Sheet, pooled_sheet, resolve_sheet, window
 from surgeon.tensors.memory_format import lying, memory_format_of
 from surgeon.tensors.recording import exporting
@@ -70,6 +71,9 @@ def kernel_average_pool(
     any_size = torch.jit.is_tracing() or exporting()
     if not any_size and 0 in spatial:
         return x.new_zeros(shape)
+
+    if pool == "mean" and stride == 1 and cpu.takes(x):
+        return cpu.pooled(x, cpu.Means((rows, cols), kernel_size, dims, divisor))
 
     # The sheet becomes the image of a spatial pooling and the positions its channels. In memory that is
     # (N, rows, cols, positions): channels_last, the pooling's fastest layout, and free for a contiguous x.

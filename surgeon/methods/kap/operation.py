@@ -19,6 +19,7 @@ from surgeon.methods.base import (
     Observed,
     Operation,
     Proposal,
+    Unfitted,
     sizes,
     usable_of,
 )
@@ -340,11 +341,13 @@ class KernelAveragePooling(Operation):
             The relative error of the pooled outputs.
 
         Raises:
-            Unfitted: The module is not a 2-D convolution, or too wide.
+            Unfitted: The module is not a 2-D convolution, or too wide, or a pooling that is not linear stands between.
         """
         from surgeon.methods.kap.starts import fit_to_images
 
-        return fit_to_images(seen, _DATA_RIDGE if self.ridge is None else self.ridge)
+        if (error := fit_to_images(seen, _DATA_RIDGE if self.ridge is None else self.ridge)) is None:
+            raise Unfitted("a pooling that is not linear stands between it and its layer")
+        return error
 
     def anneals(self, edit: Edit) -> bool:
         # The noise at the input has no share.
@@ -361,9 +364,9 @@ class KernelAveragePooling(Operation):
         pool: Any = layer
         pool.set_alpha(progress)
 
-    def whole(self, edit: Edit, layer: nn.Module) -> bool:
+    def share_of_effect(self, edit: Edit, layer: nn.Module) -> float:
         pool: Any = layer
-        return float(pool.alpha) == 1
+        return float(pool.alpha)
 
     @classmethod
     def paper(cls) -> Paper:

@@ -107,7 +107,7 @@ def lstsq_sheet_weight(weight: Tensor, factors: Factors, ridge: float = 1e-4) ->
 
 
 def lstsq_grouped_weight(
-    weight: Tensor, matrix: Tensor, groups: int, ridge: float = 1e-4
+    weight: Tensor, matrix: Tensor, groups: int, ridge: float = 1e-4, *, behind: Tensor | None = None
 ) -> tuple[Tensor, float]:
     """Solve `lstsq_weight` for a convolution with groups, whose pooled kernels mix inputs that its own never see.
 
@@ -120,6 +120,7 @@ def lstsq_grouped_weight(
         matrix: A, (C, C).
         groups: Number of groups.
         ridge: As in `lstsq_weight`.
+        behind: B, (C, C), where the kernels to approach are B W, which reach all groups. Default: W.
 
     Returns:
         (C, C_in / groups, *kernel) in the dtype of `weight`, and the relative error of the pooled kernels.
@@ -131,10 +132,12 @@ def lstsq_grouped_weight(
     gram = parts.mT @ parts
     reached = parts.reshape(groups, groups, -1, parts.shape[2]).diagonal(dim1=0, dim2=1).permute(2, 0, 1)
     damped = gram + ridge * torch.eye(gram.shape[1], dtype=gram.dtype, device=gram.device)
-    wanted = reached.mT @ own
+    wanted, size = reached.mT @ own, own.square().sum()
+    if behind is not None:
+        aim = behind.to(a).view(channels, groups, -1).permute(1, 0, 2) @ own
+        wanted, size = parts.mT @ aim, aim.square().sum()
     # Not by Cholesky: the ridge may be 0, and windows of one group may then leave a singular matrix.
     solved = torch.linalg.pinv(damped, hermitian=True) @ wanted
-    size = own.square().sum()
     error = (solved * (gram @ solved)).sum() - 2 * (solved * wanted).sum() + size
     relative = float((error.clamp_min(0) / size.clamp_min(1e-300)).sqrt())
     return solved.reshape(weight.shape).to(weight.dtype), relative

@@ -13,6 +13,7 @@ from surgeon.errors import LayerError
 from surgeon.methods.parametric_noise.maths import parametric_noise, spread
 from surgeon.tensors.emptied import Emptied
 from surgeon.tensors.gaussian import Drawing
+from surgeon.tensors.normal import unit_normal
 from surgeon.tensors.optional_state import OptionalState
 from surgeon.tensors.own_copy import own_copy
 from surgeon.tensors.recording import recording
@@ -192,5 +193,5 @@ def _unit_noise(like: Tensor, drawing: Drawing, shared: bool = False) -> Tensor:
         return torch.randn_like(like)
     shard = drawing.shard if shared else None
     shape = like.shape if shard is None else (shard.total, *like.shape[1:])
-    noise = torch.randn(shape, dtype=torch.float32, device=like.device, generator=drawing.stream)
+    noise = unit_normal(shape, like.device, drawing.stream)
     return (noise if shard is None else shard.take(noise, len(like))).to(like.dtype)

@@ -7,53 +7,20 @@ filter and the bias are one kernel. Other cases go the way of `maths.py`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from surgeon.methods.weight_map.box import box
+from surgeon.methods.weight_map.filtering import Filter, plainly
 from surgeon.tensors import gpu
 
 Pair = tuple[int, int]
 HALVES = (torch.float16, torch.bfloat16)
 BLOCK = 512
 """Numbers of a row that one program processes."""
-LARGEST = 11
-"""Largest side of a window: the kernel's code is unrolled over it."""
 GRID = 65_535
 """The most that CUDA counts along a second axis."""
-
-
-@dataclass(frozen=True)
-class Filter:
-    """The filter box · (ones of a window) + centre · (its middle), with zeros around.
-
-    Attributes:
-        kernel: (height, width) of the window.
-        pads: Zeros (before, after) each side.
-        box: Factor of the ones.
-        centre: Factor of the middle.
-        later: Take the later of two middle places.
-    """
-
-    kernel: Pair
-    pads: tuple[Pair, Pair]
-    box: float
-    centre: float
-    later: bool = False
-
-    @property
-    def middle(self) -> Pair:
-        """The middle of the window: of two middle places the earlier, or the later if `later`."""
-        return tuple((k if self.later else k - 1) // 2 for k in self.kernel)  # type: ignore[return-value]  # two sides
-
-    @property
-    def adjoint(self) -> Filter:
-        """The filter that gradients go through."""
-        top, left = ((k - 1 - pads[0], pads[0]) for k, pads in zip(self.kernel, self.pads, strict=True))
-        return Filter(self.kernel, (top, left), self.box, self.centre, not self.later)
 
 
 def takes(x: Tensor, weight: Tensor, stride: Pair, dilation: Pair, groups: int, filtering: Filter) -> bool:
@@ -73,8 +40,7 @@ def takes(x: Tensor, weight: Tensor, stride: Pair, dilation: Pair, groups: int, 
     return (
         stride == dilation == (1, 1)
         and groups == 1
-        and max(filtering.kernel) <= LARGEST
-        and all(sum(pads) == k - 1 for pads, k in zip(filtering.pads, filtering.kernel, strict=True))
+        and filtering.keeps_size
         and gpu.takes(x, weight)
         and (weight.dtype == x.dtype or torch.is_autocast_enabled(x.device.type))
         and weight.permute(2, 3, 1, 0).is_contiguous()
@@ -121,7 +87,7 @@ class _WeightMap(torch.autograd.Function):
         back: Filter = ctx.filtering.adjoint
         of_bias: Tensor | None
         if torch.is_grad_enabled():
-            g, of_bias = _plainly(gradient, back), gradient.sum(0)
+            g, of_bias = plainly(gradient, back), gradient.sum(0)
         else:
             g, of_bias = filtered(
                 gradient.contiguous(memory_format=torch.channels_last), None, back, sums=needs_bias
@@ -164,15 +130,6 @@ def _of_maps(x: Tensor, g: Tensor, dtype: torch.dtype) -> Tensor:
 def _places(x: Tensor) -> Tensor:
     """View (N, C, H, W) in channels_last as (H·W, N, C)."""
     return x.permute(2, 3, 0, 1).flatten(0, 1)
-
-
-def _plainly(m: Tensor, filtering: Filter) -> Tensor:
-    """Apply the filter by torch's operations, which are differentiable themselves."""
-    out = box(m, filtering.kernel, (1, 1), filtering.pads, (1, 1), 1, negative=False) * filtering.box
-    if not filtering.centre:
-        return out
-    rows, columns = (k - pads[0] for k, pads in zip(filtering.middle, filtering.pads, strict=True))
-    return out + filtering.centre * torch.nn.functional.pad(m, (-columns, columns, -rows, rows))
 
 
 def filtered(

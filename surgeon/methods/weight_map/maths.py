@@ -3,7 +3,7 @@
 Paper: "Weight Map Layer for Noise and Adversarial Attack Robustness", eq. 1-4. The sum over input channels
 commutes with the filter, so the maps are summed first, a batched matrix product over the positions, and
 filtered once; the N × C_out × C_in × H × W tensor of the equations is never formed. `places.py` lays the
-activations out for the product, `gpu.py` has a shorter way on a GPU, `module.py` is the layer.
+activations out for the product, `cpu.py` and `gpu.py` have shorter ways, `module.py` is the layer.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from surgeon.errors import LayerError
+from surgeon.methods.weight_map import cpu, gpu
 from surgeon.methods.weight_map.box import box
-from surgeon.methods.weight_map.gpu import Filter, on_gpu, takes
+from surgeon.methods.weight_map.filtering import Filter
 from surgeon.methods.weight_map.places import as_one, from_channels_last, from_places, places_of, to_places
 from surgeon.tensors.memory_format import lying, memory_format_of, transformed
 from surgeon.tensors.recording import recording
@@ -89,13 +90,19 @@ def weight_map(
     last = memory_format_of(x) == torch.channels_last
     unsharp = mode == "unsharp"
     filtering = Filter(kernel, pads, -1 / divisor if unsharp else 1 / divisor, 2.0 if unsharp else 0.0)
-    if takes(x, weight, step, holes, groups, filtering):
-        out = on_gpu(x, weight, bias, filtering)
+    planes = cpu.takes(x, weight, bias, groups)
+    if planes and step == holes == (1, 1) and filtering.keeps_size:
+        return cpu.on_cpu(x, weight, bias, filtering)
+    if gpu.takes(x, weight, step, holes, groups, filtering):
+        out = gpu.on_gpu(x, weight, bias, filtering)
         return out if last else out.contiguous()
-    summed = _sum_of_maps(to_places(x), weight, groups)
-    together = not recording()  # a recorded graph would fix the batch size
-    m = as_one(summed, *size) if together else from_places(summed, *size)
-    del summed
+    together = not (planes or recording())  # a recorded graph would fix the batch size
+    if planes:
+        m = cpu.product(x, weight)
+    else:
+        summed = _sum_of_maps(to_places(x), weight, groups)
+        m = as_one(summed, *size) if together else from_places(summed, *size)
+        del summed
     out = box(m, kernel, step, pads, holes, divisor, negative=unsharp)
     if unsharp:
         centres = _at_centres(m, kernel, step, pads, holes, out_size)  # type: ignore[arg-type]  # two sides
@@ -110,7 +117,7 @@ def weight_map(
         bias = lying(bias.to(out.dtype).unsqueeze(0), torch.channels_last)
         apart = not recording() and (transformed(bias) or type(out) is not Tensor)
         out = out + bias if apart else out.add_(bias)
-    return out if last else from_channels_last(out)
+    return out if last or planes else from_channels_last(out)
 
 
 def output_size(size: int, kernel: int, stride: int, pads: Pair, dilation: int) -> int:

@@ -280,9 +280,9 @@ class WeightMap(Operation):
         blend: Any = layer
         blend.set_alpha(progress)
 
-    def whole(self, edit: Edit, layer: nn.Module) -> bool:
+    def share_of_effect(self, edit: Edit, layer: nn.Module) -> float:
         blend: Any = layer
-        return float(blend.alpha) == 1
+        return float(blend.alpha)
 
     @classmethod
     def paper(cls) -> Paper:

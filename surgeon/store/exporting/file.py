@@ -11,9 +11,11 @@ from torch import nn
 
 from surgeon import html
 from surgeon.edits import Plan
-from surgeon.errors import VerificationError, either
+from surgeon.errors import SurgeryWarning, VerificationError, either
+from surgeon.graph.measuring.signatures import spared_inputs
 from surgeon.host import in_own_state
 from surgeon.images import times
+from surgeon.methods.annealed import unfinished
 from surgeon.models.facts import name_of
 from surgeon.ownership import new_file
 from surgeon.store.exporting.checking import BATCHES, allowed, differences, not_checked, run_onnx, run_program
@@ -23,6 +25,7 @@ from surgeon.store.exporting.writing import write
 from surgeon.surgery.door import Subject, folding_copy, to_export
 from surgeon.surgery.folding import folded
 from surgeon.verification import FOLD_TOLERANCE, Check
+from surgeon.warned import warn
 
 
 class Exported(BaseModel):
@@ -43,6 +46,10 @@ class Exported(BaseModel):
     dynamic_batch: bool
     folded: bool = Field(description="whether nothing of a surgery is left in the file")
     edits_left: int = Field(description="edits that do not fold, or were not to be folded")
+    left_out: tuple[str, ...] = Field(
+        default=(),
+        description="optional inputs that the network's forward may be given, and the file does not take",
+    )
     bytes: int
     difference: float | None = Field(
         description="largest relative difference of an output, in the 2-norm; None if unchecked"
@@ -58,6 +65,7 @@ class Exported(BaseModel):
                 f"{times(self.input_size)}, {'any number' if self.dynamic_batch else 'one'} at a time",
             ),
             ("folded", "yes" if self.folded else f"no: {self.edits_left} edits are left"),
+            *([("left out", ", ".join(self.left_out))] if self.left_out else []),
             ("bytes", f"{self.bytes:,}"),
             ("largest difference", "–" if self.difference is None else f"{self.difference:.1e}"),
             (self.check.name, self.check.detail),
@@ -81,8 +89,8 @@ def export(
     """Export a network, rewritten or stock, in evaluation mode and in 32-bit floats.
 
     The input is called `images`, (N, *input_size), normalised as the network takes it; a single output is
-    called `logits`. The file carries names, sizes, normalisation, versions and a summary of the surgery,
-    which `surgeon.store.exporting.metadata` reads.
+    called `logits`, and those of a mapping in ONNX by its keys. The file carries names, sizes, normalisation,
+    versions and a summary of the surgery, which `surgeon.store.exporting.metadata` reads.
 
     Args:
         model: the network. It is not changed.
@@ -106,6 +114,9 @@ def export(
         ExportError: torch cannot export the network.
         VerificationError: the file computes something else; it is then not written.
 
+    Warns:
+        SurgeryWarning: annealed layers have a part of their effect.
+
     Examples:
         >>> import tempfile, surgeon
         >>> rewritten = surgeon.apply(surgeon.create_model("zoo/lenet5"), "kap")
@@ -122,6 +133,8 @@ def export(
     need([*packages, *(["onnxruntime"] if check and format == "onnx" else [])], format)
     subject = to_export(model, input_size)
     size = size_of(subject)
+    if said := unfinished(model):
+        warn(said, SurgeryWarning)
     network, record = _prepared(subject, fold)
     with new_file(path, overwrite=overwrite, ours=is_export) as work:
         known = described(subject, record, size)
@@ -157,6 +170,7 @@ def export(
         dynamic_batch=dynamic_batch,
         folded=record is None,
         edits_left=len(record.edits) if record else 0,
+        left_out=tuple(spared_inputs(model)),
         bytes=weight,
         difference=difference,
         check=check_made,

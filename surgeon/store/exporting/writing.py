@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from surgeon.extra_state import without_extra
 from surgeon.store.exporting.description import METADATA, line
 from surgeon.store.exporting.request import Format
 from surgeon.store.exporting.seal import OPEN, SEAL, seal
+from surgeon.torch_private import tree_flatten_with_path
 
 _LARGEST_ONNX = 2**31 - 2**20  # bytes: protobuf's 2 GiB, less room for the graph
 
@@ -53,9 +54,9 @@ def write(
     if format == "onnx":
         _check_weight(network)
     with _told(format, network, dynamic), torch.no_grad():
-        exported, single = _exported(network, size, dynamic)
+        exported, names = _exported(network, size, dynamic)
         if format == "onnx":
-            number = _write_onnx(exported, path, single, opset, known)
+            number = _write_onnx(exported, path, names, opset, known)
         else:
             with patient(path) as file:
                 torch.export.save(exported, file, extra_files={METADATA: json.dumps(known)})
@@ -74,9 +75,13 @@ def _check_weight(network: nn.Module) -> None:
 
 
 def _write_onnx(
-    exported: torch.export.ExportedProgram, path: Path, single: bool, opset: int | None, known: dict[str, Any]
+    exported: torch.export.ExportedProgram,
+    path: Path,
+    names: Sequence[str],
+    opset: int | None,
+    known: dict[str, Any],
 ) -> int:
-    """Write an exported program as ONNX, and return the opset. `single`: whether the output is a single tensor."""
+    """Write an exported program as ONNX, and return the opset. `names`: those of its outputs, where they have some."""
     _without_divisors(exported.graph_module)
     program = torch.onnx.export(
         exported,
@@ -84,9 +89,9 @@ def _write_onnx(
         opset_version=opset,
         verbose=False,
         input_names=["images"],
-        output_names=["logits"] if single else None,
     )
     assert program is not None
+    _name_outputs(program.model.graph, names)
     number = int(program.model.opset_imports[""])
     if opset is not None and number != opset:
         raise ExportError(f"torch gives this network in opset {number} and not in {opset}: leave opset out")
@@ -100,13 +105,56 @@ def _write_onnx(
 
 def _exported(
     network: nn.Module, size: tuple[int, ...], dynamic: bool
-) -> tuple[torch.export.ExportedProgram, bool]:
-    """The network as torch's exported program, and whether its output is a single tensor."""
+) -> tuple[torch.export.ExportedProgram, list[str]]:
+    """The network as torch's exported program, and the names of its outputs."""
     # Two images: torch.export treats a dimension of size 1 as a constant, even if it is said to be free.
     images = seeded_images(2 if dynamic else 1, size)
     shapes = ({0: torch.export.Dim("batch", min=1)},) if dynamic else None
-    single = isinstance(network(images), Tensor)
-    return torch.export.export(network, (images,), dynamic_shapes=shapes, strict=False), single
+    names = names_of_outputs(network(images))
+    return torch.export.export(network, (images,), dynamic_shapes=shapes, strict=False), names
+
+
+def names_of_outputs(output: object) -> list[str]:
+    """Name the tensors that a network gives.
+
+    Args:
+        output: what it gives.
+
+    Returns:
+        `logits` for a single tensor; the keys of a mapping, joined by dots where one lies in another; nothing where
+        no key tells the tensors apart.
+
+    Examples:
+        >>> from torch import ones
+        >>> names_of_outputs({"logits": ones(1), "parts": {"aux": ones(1), "more": [ones(1)]}})
+        ['logits', 'parts.aux', 'parts.more.0']
+    """
+    if isinstance(output, Tensor):
+        return ["logits"]
+    places = [path for path, leaf in tree_flatten_with_path(output)[0] if isinstance(leaf, Tensor)]
+    # An index alone is no name: without keys the order says as much.
+    if not any(hasattr(entry, "key") or hasattr(entry, "name") for path in places for entry in path):
+        return []
+    names = [".".join(_entry(entry) for entry in path) for path in places]
+    return names if len(set(names)) == len(names) and all(names) else []
+
+
+def _entry(entry: Any) -> str:
+    """A step of the way to a tensor: a key, an attribute's name, or an index."""
+    return str(next(getattr(entry, kind) for kind in ("key", "name", "idx") if hasattr(entry, kind)))
+
+
+def _name_outputs(graph: Any, names: Sequence[str]) -> None:
+    """Give the outputs of an ONNX graph their names, in place; torch's stay where one of them is not of its own."""
+    outputs = list(graph.outputs)
+    own = {id(value) for value in outputs}
+    if len(outputs) != len(names) or len(own) < len(outputs) or any(v.producer() is None for v in outputs):
+        return
+    others = {v.name for v in graph.inputs} | set(graph.initializers)
+    for node in graph.all_nodes():
+        others |= {value.name for value in node.outputs if id(value) not in own}
+    for value, name in zip(outputs, names, strict=True):
+        value.name = name if name not in others else f"output.{name}"
 
 
 def _without_divisors(module: torch.fx.GraphModule) -> None:

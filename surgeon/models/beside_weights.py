@@ -1,0 +1,181 @@
+"""What the config.json beside a file of weights says of their network, as in a folder of surgeon's or of timm's."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from surgeon.errors import ArtifactError, either
+from surgeon.models.facts import ASSUMED, ORIGIN, name_of
+from surgeon.models.preparation import STRETCHED
+from surgeon.reading import read_json
+
+CONFIG = "config.json"
+_TOLD_BY_SHAPES = ("num_classes", "in_chans")
+"""Arguments by which weights would not fit."""
+_OF_A_RUN = ("training", "cut")
+"""A run's folder of checkpoints, and the one of the network that it began with, which has the configuration."""
+
+
+def configuration_beside(weights: str | Path | None) -> Mapping[str, Any] | None:
+    """Return timm's `pretrained_cfg` of the folder in which a file of weights lies, or of the run.
+
+    Args:
+        weights: The file, or None.
+
+    Returns:
+        The mapping; None where no config.json lies there, or it has none that can be read.
+    """
+    cfg = _content(weights).get("pretrained_cfg")
+    return cfg if isinstance(cfg, Mapping) else None
+
+
+def config_beside(weights: str | Path | None) -> Path | None:
+    """Find the config.json that a file of weights belongs to.
+
+    Args:
+        weights: The file, or None.
+
+    Returns:
+        The one beside it, or for a checkpoint of a run that of the network that was trained; None without one.
+    """
+    if not weights:
+        return None
+    place = Path(weights).absolute().parent
+    checkpoints, begun = _OF_A_RUN
+    places = [place, *([place.parent / begun] if place.name == checkpoints else [])]
+    return next((p / CONFIG for p in places if (p / CONFIG).is_file()), None)
+
+
+def normalisation_beside(weights: str | Path | None) -> tuple[tuple[float, ...], tuple[float, ...]] | None:
+    """Return what images of a file of weights are normalised by, as its folder says.
+
+    Args:
+        weights: The file, or None.
+
+    Returns:
+        (mean, std), one number per channel each, in units of [0, 1] pixels; None where the folder does not say it.
+    """
+    cfg = configuration_beside(weights)
+    mean, std = (_numbers(cfg.get(key)) if cfg else () for key in ("mean", "std"))
+    return (mean, std) if mean and len(mean) == len(std) and min(std) > 0 else None
+
+
+def guessed_beside(weights: str | Path) -> bool:
+    """Whether nothing says how images of a file of weights are normalised: no folder, or one that assumes it.
+
+    Args:
+        weights: The file.
+    """
+    return configuration_beside(weights) is None or _content(weights).get("normalisation") == ASSUMED
+
+
+def input_size_beside(weights: str | Path | None) -> tuple[int, ...] | None:
+    """Return the size of the images of a file of weights, as its folder says.
+
+    Args:
+        weights: The file, or None.
+
+    Returns:
+        (C, H, W); None where the folder does not say it.
+    """
+    size = (configuration_beside(weights) or {}).get("input_size")
+    if not isinstance(size, (list, tuple)) or len(size) != 3:
+        return None
+    return tuple(size) if all(type(n) is int and n > 0 for n in size) else None
+
+
+def resizing_beside(weights: str | Path | None) -> dict[str, Any]:
+    """Return how images of a file of weights are resized, as its folder says.
+
+    Args:
+        weights: The file, or None.
+
+    Returns:
+        timm's `interpolation`, `crop_pct` and `crop_mode`, as far as they are there.
+    """
+    cfg = configuration_beside(weights) or {}
+    return {k: cfg[k] for k, usual in STRETCHED.items() if type(cfg.get(k)) is type(usual)}
+
+
+def lost_beside(weights: str | Path | None, model: nn.Module) -> str:
+    """Say what the network of a file of weights has, by its folder, and the one that they were loaded into has not.
+
+    Layers without weights of their own are among it, such as activations: the file fits all the same.
+
+    Args:
+        weights: The file, or None.
+        model: The network that was made by name, with its weights.
+
+    Returns:
+        A sentence or two; empty where nothing is known to be missing.
+    """
+    content, origin = _content(weights), model.__dict__.get(ORIGIN) or {}
+    sentences = []
+    if missing := [*_surgery(content.get("surgery")), *_changes(content)]:
+        sentences.append(
+            f"{weights} holds the weights of a network with {' and '.join(missing)}, which {name_of(model)} is made "
+            "without here: it is another network; give its folder in place of the file"
+        )
+    name, ours = str(content.get("architecture")), str(origin.get("name"))
+    same = name in (ours, ours.partition(".")[0])  # timm's name with its tag, or without
+    # What own code or a repository makes, its name does not say.
+    if "architecture" in content and not same and ":" not in ours:
+        sentences.append(
+            f"{weights} holds the weights of {name}, and {ours} is made here: tensors of the same shapes do not make "
+            "it the same network; give its folder in place of the file"
+        )
+    if same and (differ := _arguments(content.get("model_args"), origin.get("args"))):
+        sentences.append(
+            f"{weights} holds the weights of a network made with {differ}, and {name} is made here otherwise: give "
+            f"the same ({either('model_args', '--model-arg')}), or its folder in place of the file"
+        )
+    return "; ".join(sentences)
+
+
+def _surgery(surgery: object) -> list[str]:
+    """The surgery in a configuration, if layers of it stand in the network."""
+    plan = surgery.get("plan") if isinstance(surgery, Mapping) else None
+    if not isinstance(surgery, Mapping) or not isinstance(plan, Mapping):
+        return []
+    edits = plan.get("edits")
+    exchanged = any(isinstance(e, Mapping) and e.get("exchanges") for e in edits or ())
+    return [f"surgery ({plan.get('recipe')})"] if not surgery.get("folded") or exchanged else []
+
+
+def _changes(content: Mapping[str, Any]) -> list[str]:
+    """Changes of a network after its name made it: settings and modules, by place."""
+    places = [n for key in ("settings", "exchanged") if isinstance(c := content.get(key), Mapping) for n in c]
+    more = f" and {len(places) - 1} more places" if len(places) > 1 else ""
+    return [f"changes at {places[0]}{more}"] if places else []
+
+
+def _arguments(theirs: object, ours: object) -> str:
+    """Arguments that a network was made with, and another one was not."""
+    theirs, ours = (dict(a) if isinstance(a, Mapping) else {} for a in (theirs, ours))
+    both = dict.fromkeys([*theirs, *ours])
+    differ = [k for k in both if k not in _TOLD_BY_SHAPES and _plain(theirs.get(k)) != _plain(ours.get(k))]
+    return ", ".join(f"{k}={theirs[k]!r}" if k in theirs else f"no {k}" for k in differ)
+
+
+def _plain(value: object) -> str:
+    return json.dumps(value, sort_keys=True, default=str)
+
+
+def _content(weights: str | Path | None) -> Mapping[str, Any]:
+    place = config_beside(weights)
+    try:
+        content = None if place is None else read_json(place)
+    except ArtifactError:
+        content = None
+    return content if isinstance(content, Mapping) else {}
+
+
+def _numbers(value: object) -> tuple[float, ...]:
+    listed = value if isinstance(value, (list, tuple)) else ()
+    plain = all(isinstance(v, (int, float)) and not isinstance(v, bool) for v in listed)
+    return tuple(map(float, listed)) if plain else ()
