@@ -16,8 +16,10 @@ _NAMED = 3
 
 
 def check_finite_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
-    """Check that weights are finite where the network's own values are, as a mask may be infinite on purpose, and that
-    variances have a root.
+    """Check that weights are finite and that variances have a root.
+
+    A buffer may be infinite where the network's own is: a mask. A network's own parameters are not asked, since one
+    that is made for the weights of a folder has not drawn them.
 
     Args:
         model: the network.
@@ -28,7 +30,10 @@ def check_finite_weights(model: nn.Module, weights: Mapping[str, Tensor], source
         ArtifactError: some are or have not; the message names up to three tensors with the number of such values.
     """
     own = model.state_dict()
-    odd = _words((n, t) for n, t in weights.items() if n in own and _odd(t) and not _odd(own[n]))
+    parameters = {n for n, _ in model.named_parameters(remove_duplicate=False)}
+    odd = _words(
+        (n, t) for n, t in weights.items() if n in own and _odd(t) and (n in parameters or not _odd(own[n]))
+    )
     if words := odd or _below_zero(model, weights):
         raise ArtifactError(f"{source} {words}")
 
@@ -98,14 +103,16 @@ def all_finite(tensors: Iterable[Tensor]) -> bool:
     """Whether no value of any tensor is NaN or infinite.
 
     Args:
-        tensors: tensors of any type; those that hold no floats are finite.
+        tensors: tensors of any type; those of whole numbers are finite.
     """
     return not any(map(_odd, tensors))
 
 
 def _odd(tensor: object) -> int:
-    """How many values of a tensor are not finite; 0 for what has no values or is not a plain tensor of floats."""
-    if not isinstance(tensor, Tensor) or not tensor.is_floating_point() or not has_values(tensor):
+    """How many values of a tensor are not finite; 0 for what has no values or holds no real or complex numbers."""
+    if not isinstance(tensor, Tensor) or not (tensor.is_floating_point() or tensor.is_complex()):
+        return 0
+    if not has_values(tensor):
         return 0
     plain = tensor.float() if tensor.element_size() == 1 else tensor  # torch asks no 8-bit float
     # One pass that writes nothing: no sum is finite that has NaN or an infinite value in it. One of large values may

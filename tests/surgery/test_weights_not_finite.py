@@ -6,6 +6,8 @@ from torch import nn
 
 import surgeon
 from surgeon.errors import ArtifactError, ArtifactWarning, SurgeryError
+from surgeon.store import rebuilding
+from surgeon.store.blank import Blank
 
 WORDS = r"holds weights that are NaN or infinite: fc3\.bias \(1 of 10 values\); a training that diverged leaves such"
 
@@ -28,6 +30,25 @@ def test_a_cut_of_weights_that_are_not_finite_is_refused(odd):
 def test_saving_tells_that_loading_will_refuse(odd, tmp_path):
     with pytest.warns(ArtifactWarning, match=WORDS):
         surgeon.save(odd, tmp_path / "odd")
+    with pytest.raises(ArtifactError, match=WORDS):
+        surgeon.load(tmp_path / "odd")
+
+
+class Stale(Blank):
+    """Parameters that are not drawn lie where a network's that diverged lay."""
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = super().__torch_dispatch__(func, types, args, kwargs)
+        if isinstance(result, nn.Parameter):
+            result.data.fill_(torch.nan)
+        return result
+
+
+def test_memory_of_another_network_does_not_count(odd, tmp_path, monkeypatch):
+    """A network that is made for a folder's weights is not drawn: NaN in its memory is not NaN that is meant."""
+    with pytest.warns(ArtifactWarning, match=WORDS):
+        surgeon.save(odd, tmp_path / "odd")
+    monkeypatch.setattr(rebuilding, "Blank", Stale)
     with pytest.raises(ArtifactError, match=WORDS):
         surgeon.load(tmp_path / "odd")
 
