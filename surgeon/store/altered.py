@@ -9,7 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from surgeon import tree
-from surgeon.graph.rewritten.module_tree import Displaced
+from surgeon.graph.rewritten.displaced import Displaced
 from surgeon.graph.trees.bound_hooks import is_ours
 from surgeon.store.dropped import own_tensors
 from surgeon.values import has_values

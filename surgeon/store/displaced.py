@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from surgeon.disk.stored import stored
 from surgeon.errors import ArtifactError
 from surgeon.extra_state import in_tensors, with_extra
-from surgeon.graph.rewritten.module_tree import Displaced
+from surgeon.graph.rewritten.displaced import Displaced
 
 
 def displaced_state(model: nn.Module) -> dict[str, Tensor]:

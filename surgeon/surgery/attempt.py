@@ -9,7 +9,7 @@ from torch import nn
 
 from surgeon.edits import Edit, Plan
 from surgeon.execution import Searched
-from surgeon.graph.rewritten.module_tree import Displaced
+from surgeon.graph.rewritten.displaced import Displaced
 from surgeon.methods.base import Operation, Search
 
 

@@ -10,7 +10,8 @@ from torch import fx, nn
 
 from surgeon.edits import Edit, Plan
 from surgeon.errors import SurgeryError, SurgeryWarning, either, located
-from surgeon.graph.rewritten.module_tree import Displaced, bare, carve, hang, match, open_site, put, shared_in
+from surgeon.graph.rewritten.displaced import Displaced
+from surgeon.graph.rewritten.module_tree import bare, carve, hang, match, open_site, put, shared_in
 from surgeon.graph.rewritten.region import Region
 from surgeon.graph.sites.followed import regions_of
 from surgeon.graph.sites.function_modules import hang_functions

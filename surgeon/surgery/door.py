@@ -107,7 +107,7 @@ def to_undo(model: nn.Module, verb: Literal["fold", "revert"]) -> Subject:
     if verb == "fold":
         _refuse_gone(model, changed)
     elif displaced := model.__dict__.get("displaced"):
-        demand_room(model, displaced.statistics)
+        demand_room(model, displaced.beside(displaced.statistics))
         demand([f for f in changed if f.site in displaced.modules and not f.same], "reverted")
     return Subject(model, record, record.input_size, False, record.fingerprint, changed, record)
 

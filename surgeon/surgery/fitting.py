@@ -84,9 +84,10 @@ def fitted(attempt: Attempt, stock: nn.Module, images: Tensor, *, lags: bool = F
         settle()
     search(attempt, images, settle if attempt.approximates else None)
     # Statistics that were not taken again are not displaced: what training makes of them stays at a revert.
-    # The first displaced value is the stock one: a later one must not overwrite it, or revert returns that.
+    # The first displaced value is the stock one: a later one must not overwrite it, or revert returns that. What stood
+    # in a replaced module's place before this cut was an earlier cut's, and the module comes back with its own values.
     taken = theirs if attempt.statistics else {}
-    attempt.displaced.statistics = {**refit.displaced, **taken, **displaced}
+    attempt.displaced.statistics = {**attempt.displaced.beside({**refit.displaced, **taken}), **displaced}
     return attempt
 
 

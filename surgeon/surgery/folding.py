@@ -145,8 +145,12 @@ def folded(subject: Subject, *, partial: bool) -> tuple[nn.Module, Plan | None]:
     gone = [e for e in record.edits if e not in remaining]
     left = _with_what_was_missing(_left_of(record, remaining, merging.merged), in_part(subject.model, gone))
     rewritten.__dict__["surgery"] = left
-    sites = {e.site for e in remaining}
-    displaced.modules = {k: v for k, v in displaced.modules.items() if k in sites}
+    replaced = {e.site for e in remaining if e.replaces}
+    displaced.modules = {k: v for k, v in displaced.modules.items() if k in replaced}
+    if _staying(
+        merging.merged, remaining
+    ):  # the network has been fitted to them: its statistics stay with them
+        displaced.statistics = {}
     remember_rest(displaced, rewritten, remaining, untouched)
     rewritten.__dict__["displaced"] = displaced
     return rewritten, left
@@ -159,19 +163,33 @@ def _left_of(record: Plan, remaining: Sequence[Edit], merged: Sequence[Edit]) ->
         update=dict(
             edits=tuple(remaining),
             operations={k: v for k, v in record.operations.items() if k in keys},
-            notes=(*record.notes, *_folded_in(merged)),
+            notes=(*record.notes, *_folded_in(merged, remaining)),
         )
     )
 
 
-def _folded_in(merged: Sequence[Edit]) -> list[Note]:
+def _staying(merged: Sequence[Edit], remaining: Sequence[Edit]) -> list[Edit]:
+    """List the edits that a revert leaves in the network: no module comes back in the place of theirs."""
+    replaced = {e.site for e in remaining if e.replaces}
+    return [e for e in merged if e.site not in replaced]
+
+
+def _folded_in(merged: Sequence[Edit], remaining: Sequence[Edit]) -> list[Note]:
     """Make the note on what a partial fold has merged into the network: nothing takes that out again."""
-    what = ", ".join(f"{n} × {name}" for name, n in Counter(e.operation for e in merged).items())
+    staying = _staying(merged, remaining)
+    going = [e for e in merged if e not in staying]
     text = (
-        f"folded in, and part of the network now: {what}; what revert gives, which an evaluation takes for the "
-        "uncut network, has it too: for the network from before, revert the one that was not folded"
+        f"folded in, and part of the network now: {_counted(staying)}; what revert gives, which an evaluation takes "
+        "for the uncut network, has it too: for the network from before, revert the one that was not folded"
     )
-    return [Note(code=FOLDED, severity="warning", text=text)] if merged else []
+    if going:
+        text += f"; {_counted(going)} went into layers that a revert takes out, and goes with these"
+    return [Note(code=FOLDED, severity="warning", text=text)] if staying else []
+
+
+def _counted(edits: Sequence[Edit]) -> str:
+    """Name the operations of edits with their numbers."""
+    return ", ".join(f"{n} × {name}" for name, n in Counter(e.operation for e in edits).items())
 
 
 @one_at_a_time

@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import nn
 
 from surgeon.edits import Plan
-from surgeon.graph.rewritten.module_tree import Displaced, bare
+from surgeon.graph.rewritten.displaced import Displaced
+from surgeon.graph.rewritten.module_tree import bare
 from surgeon.graph.sites.followed import regions_of
 from surgeon.graph.sites.function_modules import hang_functions
 from surgeon.graph.sites.standing import remember

@@ -317,3 +317,23 @@ def test_what_a_partial_fold_merged_is_told_and_reverting_tells_that_it_stays(pl
         assert torch.equal(surgeon.revert(cut)(x), plain(x))
         noisy = surgeon.apply(plain, ["anl", "kmp"], input_size=(2, 8, 8))  # noise is left out, not merged
         assert torch.equal(surgeon.revert(surgeon.fold(noisy, partial=True))(x), plain(x))
+
+
+@pytest.mark.parametrize("calibrated", [False, True])
+@pytest.mark.parametrize("second", ["anl", "kmp", "noise"])
+def test_what_a_partial_fold_merged_stays_beside_another_layer_at_its_site_too(plain, second, calibrated, tmp_path):
+    """The stock network's weights and statistics do not come back in parts; a folder gives the same."""
+    x = torch.rand(16, 2, 8, 8, generator=torch.Generator().manual_seed(0)).double()
+    given = {"calibration": x} if calibrated else {}
+    alone = surgeon.fold(surgeon.apply(plain, "kap", input_size=(2, 8, 8), trained=True, **given).eval())
+    kwta = {"op": "kwta"}
+    cut = surgeon.apply(plain, "kap", input_size=(2, 8, 8), trained=True, **given)
+    cut = surgeon.apply(cut, [second, kwta], input_size=(2, 8, 8), trained=True, stack=True).eval()
+    partly = surgeon.fold(cut, partial=True).eval()
+    with pytest.warns(surgeon.errors.SurgeryWarning, match="part of the network now: 2 × kap;"):
+        back = surgeon.revert(partly)
+    assert relative(back(x), alone(x)) < 1e-10
+    surgeon.save(partly, tmp_path / "partly")
+    with pytest.warns(surgeon.errors.SurgeryWarning, match="part of the network now"):
+        again = surgeon.revert(surgeon.load(tmp_path / "partly", model=plain))
+    assert relative(again.double()(x), alone(x)) < 1e-10

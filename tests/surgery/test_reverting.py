@@ -148,3 +148,29 @@ def test_of_code_that_reads_what_a_surgery_clears(back):
     x = torch.rand(2, 3, 8, 8)
     assert plain.inner.act.inplace and torch.equal(plain(x), stock(x))
     assert plain.inner(x).shape == (2, 4, 6, 6)  # a part of it can be called again
+
+
+_FITTED = {
+    "kap": {"op": "kap", "start": "sequential"},
+    "one kap": {"op": "kap", "start": "sequential", "select": {"first": 1}},
+    "weight-map": {"op": "weight-map", "mode": "unsharp", "select": {"last": 1}},
+    "smooth-init": "smooth-init",
+    "dual-norm": "advprop",
+}
+
+
+@pytest.mark.parametrize("second", _FITTED)
+@pytest.mark.parametrize("first", _FITTED)
+def test_two_surgeries_that_were_fitted_to_images(first, second):
+    """The weights that the second one's fit replaces are the first one's, which no revert is to give back."""
+    stock = surgeon.create_model("zoo/shallow2").eval()
+    x = torch.rand(32, 3, 16, 16, generator=torch.Generator().manual_seed(2))
+    cut = stock
+    for name in (first, second):
+        cut = surgeon.apply(
+            cut, _FITTED[name], input_size=(3, 16, 16), calibration=x, trained=True, stack=True
+        )
+    own = stock.state_dict()
+    assert {k: torch.equal(v, own[k]) for k, v in surgeon.revert(cut).state_dict().items()} == dict.fromkeys(
+        own, True
+    )

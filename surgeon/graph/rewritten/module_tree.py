@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 from torch import Tensor, nn
@@ -14,6 +13,7 @@ from surgeon.errors import SurgeryError
 from surgeon.graph.changes.partly_loaded import unwatch_loading, watch_loading
 from surgeon.graph.places.cuts import Point
 from surgeon.graph.places.lifting import unlift
+from surgeon.graph.rewritten.displaced import Displaced
 from surgeon.graph.rewritten.network import Rewritten
 from surgeon.graph.rewritten.region import Region, innermost_first
 from surgeon.graph.trees.apart import demand_apart
@@ -26,25 +26,6 @@ from surgeon.graph.trees.paths import has
 from surgeon.graph.trees.references import held_elsewhere, refer
 from surgeon.graph.trees.twin import twin
 from surgeon.selection import INPUT, is_call
-
-
-@dataclass
-class Displaced:
-    """What a surgery took out of a network.
-
-    Attributes:
-        modules: Replaced modules, by site.
-        statistics: Old values of what was set in other modules, by tensor name.
-        standing: What surgery left at each site (`standing.py`).
-        implants: The modules that it put in, as it left them (`implants.py`).
-    """
-
-    modules: dict[str, nn.Module] = field(default_factory=dict)
-    statistics: dict[str, Tensor] = field(default_factory=dict)
-    standing: dict[str, Any] = field(default_factory=dict)
-    """What it left at each site (`standing.py`); computed again when a folder is loaded."""
-    implants: dict[str, Any] = field(default_factory=dict)
-    """The modules that it put in (`implants.py`); described again when a folder is loaded."""
 
 
 def bare(model: nn.Module, *, share: bool = False) -> tuple[nn.Module, Displaced]:

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from surgeon.edits import Edit
 from surgeon.extra_state import without_extra
-from surgeon.graph.rewritten.module_tree import Displaced
+from surgeon.graph.rewritten.displaced import Displaced
 from surgeon.graph.trees.fused import is_opened
 from surgeon.graph.trees.implants import class_name_of, implants, roots
 from surgeon.graph.trees.leaves import exchanged_methods
