@@ -2,9 +2,10 @@
 
 Starts are tried from the cheapest on: fitted to the weights alone, with the stock network's batch-norm
 statistics; the same with statistics re-estimated on images; and weights fitted to images. A more expensive
-start is used only if the logits drift clearly less with it and predictions do not clearly suffer. So with few
-images, to which a fit adapts too closely, a start without images wins. The network that was measured is kept:
-it is not fitted again to the held-out images, since nothing would then measure it.
+start is used only if the logits drift clearly less with it and predictions do not clearly suffer, or if it keeps
+clearly more predictions, however far the logits drift. So with few images, to which a fit adapts too closely, a start
+without images wins. The network that was measured is kept: it is not fitted again to the held-out images, since
+nothing would then measure it.
 """
 
 from __future__ import annotations
@@ -252,19 +253,21 @@ def starts_of(stock: nn.Module, images: Tensor, options: Sequence[Plan]) -> Star
 
 
 def keeps_more(new: Drift, old: Drift) -> bool:
-    """Say whether a drift is clearly smaller than another.
+    """Say whether a network is clearly kept better than another one.
 
     Args:
         new: Drift of the more expensive start.
         old: Drift of the cheaper one.
 
     Returns:
-        True if `new` is at most 0.9 times as large, and agrees on no fewer predictions than chance (1/√N)
-        explains.
+        True if `new` agrees on clearly more predictions (by 2/√N: chance alone explains less in 99 of 100 cases), or
+        is at most 0.9 times as large and agrees on no fewer than chance (1/√N) explains.
     """
     if not math.isfinite(new.relative):
         return False
     chance = 1 / math.sqrt(max(new.images, 1))
+    if new.agreement > old.agreement + 2 * chance:
+        return True
     return not new.relative >= _CLEARLY * old.relative and new.agreement >= old.agreement - chance
 
 
@@ -292,8 +295,11 @@ def _why(used: Trial, trials: Sequence[Trial], number: int) -> str:
     least = min(trials, key=lambda t: t.drift.relative)
     if len(trials) == 1:
         return f"the only one that was asked for, measured on {number} images held out"
-    if least is used:
+    as_much = [t for t in trials if t.drift.agreement >= used.drift.agreement]
+    if as_much == [used] or least is used and all(t.drift.agreement == used.drift.agreement for t in as_much):
         return f"of {len(trials)} tried it keeps most on {number} images held out"
+    if least is used:
+        return f"of {len(trials)} tried its logits drift least on {number} images held out"
     return f"none of the dearer ones keeps clearly more on {number} images held out"
 
 
@@ -302,8 +308,10 @@ def _note_of_less(used: Trial, trials: Sequence[Trial]) -> Note | None:
     last = trials[-1]
     if last is used:
         return None
-    worse = not last.drift.relative <= used.drift.relative
-    reason = "it keeps more; more calibration images make better starts" if worse else "it is the cheaper one"
+    more = last.drift.agreement < used.drift.agreement
+    worse = more or not last.drift.relative <= used.drift.relative
+    kept = "it keeps more" if more else "its logits drift less"
+    reason = f"{kept}; more calibration images make better starts" if worse else "it is the cheaper one"
     text = f"start {used.label} is used, and not {last.label}, as {reason}: {_kept(used, last)}"
     return Note(code="start", severity="warning" if worse else "info", text=text)
 
@@ -313,9 +321,10 @@ def _note_of_more(used: Trial, others: Sequence[Trial]) -> Note | None:
     better = [t for t in others if keeps_more(t.drift, used.drift)]
     if not better:
         return None
-    best = min(better, key=lambda t: t.drift.relative)
+    best = max(better, key=lambda t: (t.drift.agreement, -t.drift.relative))
+    what = "would keep more" if best.drift.agreement > used.drift.agreement else "would drift less"
     text = (
-        f"start {used.label} is used as asked for, and {best.label} would keep more ('auto' "
+        f"start {used.label} is used as asked for, and {best.label} {what} ('auto' "
         f"chooses it): {_kept(used, best)}"
     )
     return Note(code="start", text=text)

@@ -1,6 +1,7 @@
 """Calibration images: what is refused, what is odd, what they may come as, and how many of them choose which start."""
 
 import copy
+import re
 import warnings
 
 import numpy
@@ -269,7 +270,7 @@ def test_the_record_tells_what_each_start_keeps_and_survives_saving(trained, tmp
         ("sequential", True),
     ]
     assert used(network).start == "sequential" and network.surgery.execution.drift == used(network).drift
-    assert "keeps most on 64 images held out" in str(network.surgery)
+    assert re.search("keeps most|drift least", str(network.surgery))
     surgeon.save(network, tmp_path / "cut")
     assert surgeon.load(tmp_path / "cut").surgery.execution.choice == choice
 
@@ -283,24 +284,30 @@ def test_too_few_images_fall_back_with_a_warning_and_the_same_weights_as_none(tr
     eight = cut(model, "kap", calibration=images[:8])
     assert used(eight).label == "lstsq with stock statistics" and eight.surgery.execution.statistics == 0
     assert all(torch.equal(v, eight.state_dict()[k]) for k, v in none.state_dict().items())
-    assert any("sequential" in n.text and "keeps more" in n.text for n in eight.surgery.notes)
+    assert any(
+        re.search("not sequential, as it(s logits drift less| keeps more);", n.text)
+        for n in eight.surgery.notes
+    )
     back = surgeon.revert(eight).state_dict()
     assert all(torch.equal(v, back[k]) for k, v in model.state_dict().items())
 
 
 def test_a_start_that_is_asked_for_is_kept_and_a_note_tells_of_a_better_one(trained):
     model, images, _ = trained
-    with pytest.warns(CalibrationWarning, match="naive.* as asked for, and sequential would keep more"):
+    with pytest.warns(
+        CalibrationWarning, match="naive.* as asked for, and sequential would (keep more|drift less)"
+    ):
         naive = surgeon.apply(
             model, "kap", input_size=SIZE, trained=True, calibration=images[:128], warm_start="naive"
         )
     assert {e.settings["start"] for e in naive.surgery.of("kap") if "start" in e.settings} == {"naive"}
     few = cut(model, "kap", calibration=images[:8], warm_start="sequential")
     assert used(few).start == "sequential"
-    assert any("lstsq with stock statistics would keep more" in n.text for n in few.surgery.notes)
+    better = "lstsq with stock statistics would (keep more|drift less)"
+    assert any(re.search(better, n.text) for n in few.surgery.notes)
     plan = surgeon.plan(model, "kap", input_size=SIZE, calibrated=True)
     planned = cut_plan(model, plan, images[:8])
-    assert any("lstsq with stock statistics would keep more" in n.text for n in planned.surgery.notes)
+    assert any(re.search(better, n.text) for n in planned.surgery.notes)
 
 
 def cut_plan(model, plan, images):

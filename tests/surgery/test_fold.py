@@ -321,7 +321,9 @@ def test_what_a_partial_fold_merged_is_told_and_reverting_tells_that_it_stays(pl
 
 @pytest.mark.parametrize("calibrated", [False, True])
 @pytest.mark.parametrize("second", ["anl", "kmp", "noise"])
-def test_what_a_partial_fold_merged_stays_beside_another_layer_at_its_site_too(plain, second, calibrated, tmp_path):
+def test_what_a_partial_fold_merged_stays_beside_another_layer_at_its_site_too(
+    plain, second, calibrated, tmp_path
+):
     """The stock network's weights and statistics do not come back in parts; a folder gives the same."""
     x = torch.rand(16, 2, 8, 8, generator=torch.Generator().manual_seed(0)).double()
     given = {"calibration": x} if calibrated else {}
