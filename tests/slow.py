@@ -3,6 +3,8 @@
 It reads pytest's own file of results, which `make test-all` writes. A function's time is that of all its cases, with
 what they wait for to be set up. The longest are left out until the others take no more than the seconds of `--keep`. A
 file whose tests share a long set-up goes as a whole, since the next test would only inherit it.
+
+Numeric tests stay where they are: `make portable` runs those that are not slow, so that the list decides there too.
 """
 
 from __future__ import annotations
@@ -11,6 +13,8 @@ import argparse
 from collections import defaultdict
 from pathlib import Path
 from xml.etree import ElementTree
+
+from tests.conftest import NUMERIC, SLOW
 
 LIST = Path(__file__).with_name("slow.txt")
 
@@ -53,7 +57,10 @@ def main() -> None:
     parser.add_argument("--keep", type=float, default=650, help="seconds, of all processes together")
     asked = parser.parse_args()
     times = functions(asked.results)
-    names = slow(times, asked.keep)
+    numeric = {name: cases for name, cases in times.items() if name.startswith(NUMERIC)}
+    others = {name: cases for name, cases in times.items() if name not in numeric}
+    quick = sum(sum(cases) for name, cases in numeric.items() if name not in SLOW)
+    names = sorted([*slow(others, asked.keep - quick), *(name for name in numeric if name in SLOW)])
     LIST.write_text("".join(f"{name}\n" for name in names))
     left = sum(sum(times[name]) for name in times if name not in set(names))
     cases = sum(len(times[name]) for name in names)

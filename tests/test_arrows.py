@@ -31,7 +31,7 @@ RANKS = (
     ("edits",),
     ("plans_made",),
     # torch's state, and what is true of any tensor
-    ("tree",),
+    ("tree", "wrappers"),
     ("host", "values", "extra_state", "kept_modes"),
     # files, and the processes that share a work
     ("disk", "interrupts", "processes"),

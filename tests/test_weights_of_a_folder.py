@@ -231,3 +231,47 @@ def test_another_size_than_that_of_the_record_has_a_note(tmp_path):
         run(*given, "--input-size", "3,48,48", "-o", tmp_path / f"other{k}")
         notes = [surgeon.evaluation.read_assessment(tmp_path / f"{n}{k}").notes for n in ("same", "other")]
         assert [sum("images are 48×48 here" in note for note in n) for n in notes] == [0, 1]
+
+
+def test_load_weights_tells_what_the_folder_says_otherwise(tmp_path):
+    """`load_weights` into a network that was made before takes tensors alone."""
+    made = surgeon.create_model(
+        "resnet10t", num_classes=3, mean=(0.1,) * 3, std=(0.5,) * 3, input_size=(3, 32, 32)
+    )
+    trained_on_stretched(made)
+    weights = surgeon.save(made, tmp_path / "net") / "model.safetensors"
+    plain = surgeon.create_model("resnet10t", num_classes=3)
+    with pytest.warns(ArtifactWarning) as said:
+        surgeon.load_weights(plain, weights)
+    (text,) = {str(w.message) for w in said}
+    assert (
+        "trained on images normalised by mean=(0.1, 0.1, 0.1) and std=(0.5, 0.5, 0.5), as its folder says"
+        in text
+    )
+    assert "its images are of 3×32×32, and the network is configured for 3×176×176" in text
+    assert "another way of resizing" in text
+    same = surgeon.create_model("resnet10t", num_classes=3, weights=str(weights))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        surgeon.load_weights(same, weights)  # as that is configured
+        shutil.copy(weights, tmp_path / "alone.safetensors")
+        surgeon.load_weights(plain, tmp_path / "alone.safetensors")  # nothing beside says anything
+
+
+def test_load_weights_tells_of_layers_and_of_pixels(tmp_path):
+    pixels = surgeon.create_model("zoo/lenet5")
+    weights = surgeon.save(surgeon.apply(pixels, "kwta"), tmp_path / "cut") / "model.safetensors"
+    plain = surgeon.create_model("zoo/lenet5", mean=(0.5,), std=(0.25,))
+    with pytest.warns(ArtifactWarning, match=r"surgery \(kwta\).*trained on pixels in \[0, 1\]"):
+        surgeon.load_weights(plain, weights)
+
+
+def test_a_network_that_is_given_for_a_folder_has_its_size_and_resizing_too(tmp_path):
+    """`surgeon.load(folder, model=…)` took the normalisation alone."""
+    made = network()
+    trained_on_stretched(made)
+    folder = surgeon.save(surgeon.apply(made, "noise"), tmp_path / "cut")
+    given = surgeon.create_model("resnet10t", num_classes=made.num_classes, mean=(0.5,) * 3, std=(0.5,) * 3)
+    loaded = surgeon.load(folder, model=given)
+    assert surgeon.models.input_size_of(loaded) == (3, 32, 32) and not resized_otherwise(loaded)
+    assert normalization_of(loaded) == normalization_of(made)

@@ -38,6 +38,7 @@ from surgeon.results.files import RESULT, SETTINGS
 from surgeon.results.from_record import SURROGATES, UNCUT
 from surgeon.surgery.door import part_cut, surgery_of
 from surgeon.warned import warn
+from surgeon.wrappers import unwrapped
 
 
 @in_own_state()
@@ -74,7 +75,8 @@ def assess(
 
     Args:
         network: The network, rewritten or stock, on the device to evaluate on. It is normalised by its own
-            configuration. If its surgery folds exactly, the folded network is attacked.
+            configuration. If its surgery folds exactly, the folded network is attacked. Of one in `torch.compile`,
+            `DataParallel` or an average of torch's or timm's, the network inside is evaluated.
         images: (N, C, H, W) float32 in [0, 1].
         labels: (N,) class indices.
         settings: What to evaluate: suite, norm, ε, diagnostics, certificates (`surgeon.recipe.Evaluation`).
@@ -199,9 +201,10 @@ def _prepared(
     """Check all that an evaluation is asked for, and make the network ready, before any folder is taken."""
     if not isinstance(settings, Evaluation):
         raise RecipeError(f"settings are a {type(settings).__name__}; give a surgeon.recipe.Evaluation")
+    checked_by_name("sources", sources)
     for model in (network, *sources.values()):
         check_model(model)
-    checked_by_name("sources", sources)
+    network, sources = unwrapped(network), {n: unwrapped(m) for n, m in sources.items()}
     settings, seed = checked_settings(settings), checked_seed(seed)
     batch_size = None if batch_size is None else checked_count("batch_size", batch_size)
     images, labels = on_cpu("images", images), on_cpu("labels", labels)

@@ -10,9 +10,20 @@ from typing import Any
 from torch import nn
 
 from surgeon.errors import ArtifactError, either
-from surgeon.models.facts import ASSUMED, ORIGIN, name_of
-from surgeon.models.preparation import STRETCHED
+from surgeon.images import times
+from surgeon.models.facts import (
+    ASSUMED,
+    ORIGIN,
+    in_channels_of,
+    input_size_of,
+    name_of,
+    normalised_in_words,
+    normalization_of,
+)
+from surgeon.models.normalisation import contradicted, in_words
+from surgeon.models.preparation import STRETCHED, resizing_of
 from surgeon.reading import read_json
+from surgeon.wrappers import unwrapped
 
 CONFIG = "config.json"
 _TOLD_BY_SHAPES = ("num_classes", "in_chans")
@@ -114,7 +125,7 @@ def lost_beside(weights: str | Path | None, model: nn.Module) -> str:
     Returns:
         A sentence or two; empty where nothing is known to be missing.
     """
-    content, origin = _content(weights), model.__dict__.get(ORIGIN) or {}
+    content, origin = _content(weights), unwrapped(model).__dict__.get(ORIGIN) or {}
     sentences = []
     if missing := [*_surgery(content.get("surgery")), *_changes(content)]:
         sentences.append(
@@ -124,7 +135,7 @@ def lost_beside(weights: str | Path | None, model: nn.Module) -> str:
     name, ours = str(content.get("architecture")), str(origin.get("name"))
     same = name in (ours, ours.partition(".")[0])  # timm's name with its tag, or without
     # What own code or a repository makes, its name does not say.
-    if "architecture" in content and not same and ":" not in ours:
+    if origin and "architecture" in content and not same and ":" not in ours:
         sentences.append(
             f"{weights} holds the weights of {name}, and {ours} is made here: tensors of the same shapes do not make "
             "it the same network; give its folder in place of the file"
@@ -135,6 +146,54 @@ def lost_beside(weights: str | Path | None, model: nn.Module) -> str:
             f"the same ({either('model_args', '--model-arg')}), or its folder in place of the file"
         )
     return "; ".join(sentences)
+
+
+def otherwise_beside(weights: str | Path, model: nn.Module) -> str:
+    """Say what the folder of a file of weights says otherwise than the network that they were loaded into.
+
+    Args:
+        weights: The file.
+        model: The network, made in any way.
+
+    Returns:
+        Sentences on layers and arguments (`lost_beside`), on the normalisation, the size and the resizing of images;
+        empty where the folder says nothing else.
+    """
+    cfg = configuration_beside(weights)
+    lost = lost_beside(weights, model)
+    if cfg is None:
+        return lost
+    sentences = [lost] if lost else []
+    beside = normalisation_beside(weights)
+    guess = _content(weights).get("normalisation") == ASSUMED
+    ours = "format" in _content(weights)  # a folder of surgeon's has no mean where images were pixels
+    if (
+        not guess
+        and (beside or ours and not cfg.get("mean"))
+        and (contradicted(model, beside) or _new(model, beside))
+    ):
+        how = "pixels in [0, 1]" if beside is None else f"images normalised by {in_words(*beside)}"
+        there = beside or tuple((v,) * (in_channels_of(model) or 3) for v in (0.0, 1.0))
+        sentences.append(
+            f"{weights} was trained on {how}, as its folder says, and this {name_of(model)} says of its images: "
+            f"{normalised_in_words(model)}; surgeon.models.set_normalization(model, {there[0]}, {there[1]}) sets it"
+        )
+    size, here = input_size_beside(weights), input_size_of(model)
+    if size and here and size[-2:] != here[-2:]:
+        sentences.append(f"its images are of {times(size)}, and the network is configured for {times(here)}")
+    resized, own = resizing_beside(weights), resizing_of(model)
+    if own and resized and {k: own[k] for k in resized} != resized:
+        sentences.append("its folder says another way of resizing images than the network's configuration")
+    if len(sentences) > bool(lost):
+        sentences.append(
+            "surgeon.create_model(name, weights=…) takes all of these, and surgeon.load the folder itself"
+        )
+    return "; ".join(sentences)
+
+
+def _new(model: nn.Module, beside: object) -> bool:
+    """Whether a folder says how images are normalised and the network does not."""
+    return beside is not None and normalization_of(model) is None
 
 
 def _surgery(surgery: object) -> list[str]:

@@ -13,6 +13,7 @@ from surgeon.errors import ArtifactError, ArtifactWarning, either, nearest
 from surgeon.extra_state import with_extra, without_extra
 from surgeon.graph.trees.bound_hooks import is_ours
 from surgeon.host import in_own_state
+from surgeon.models.beside_weights import otherwise_beside
 from surgeon.models.exported import demand_no_export
 from surgeon.models.finite import check_finite_weights
 from surgeon.models.rounding import tell_rounding
@@ -89,7 +90,8 @@ def load_weights(
             been loaded then.
 
     Warns:
-        ArtifactWarning: weights are rounded to the network's type, such as float64 to float32.
+        ArtifactWarning: weights are rounded to the network's type, such as float64 to float32; or the folder that the
+            file lies in says that its network has other layers, or its images another normalisation, size or resizing.
 
     Examples:
         >>> import tempfile, surgeon, torch
@@ -99,6 +101,26 @@ def load_weights(
         ...     surgeon.load_weights(other, f"{place}/lenet5.pt")
         >>> torch.equal(network.fc3.weight, other.fc3.weight)
         True
+    """
+    load_file(model, path, ema=ema, entry=entry, strict=strict)
+    if said := otherwise_beside(path, model):
+        warn(said, ArtifactWarning)
+
+
+def load_file(
+    model: nn.Module, path: str | Path, *, ema: bool = False, entry: str | None = None, strict: bool = True
+) -> None:
+    """Load weights as `load_weights` does, without a look at the folder of the file.
+
+    Args:
+        model: As for `load_weights`.
+        path: As for `load_weights`.
+        ema: As for `load_weights`.
+        entry: As for `load_weights`.
+        strict: As for `load_weights`.
+
+    Raises:
+        ArtifactError: As for `load_weights`.
     """
     weights = read_weights(path, ema=ema, entry=entry, names=model.state_dict())
     check_fit(model, weights, str(path), strict=strict)

@@ -21,7 +21,7 @@ from surgeon.models.beside_weights import (
     resizing_beside,
 )
 from surgeon.models.channels import for_channels
-from surgeon.models.checkpoints import load_weights
+from surgeon.models.checkpoints import load_file
 from surgeon.models.facts import ASSUMED, ORIGIN
 from surgeon.models.libraries import TORCHVISION, from_timm, from_torchvision, implied, library_models
 from surgeon.models.normalisation import as_said, set_normalization
@@ -120,7 +120,7 @@ def create_model(
     size = image_size(input_size, model)
     model.__dict__[ORIGIN] = {"name": name, "args": made, "input_size": list(size) if size else None}
     if weights:
-        load_weights(model, weights, entry=weights_entry)
+        load_file(model, weights, entry=weights_entry)
         resize_as(model, resizing_beside(weights))
     record = f"the configuration of {name}'s pretrained weights" if pretrained and not weights else ""
     beside = normalisation_beside(weights)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from surgeon.images import channels_of, may_take
+from surgeon.wrappers import unwrapped
 
 ORIGIN = "surgeon_origin"
 ASSUMED = "assumed"
@@ -30,6 +31,7 @@ def name_of(model: nn.Module) -> str:
         >>> surgeon.models.name_of(surgeon.create_model("zoo/lenet5"))
         'zoo/lenet5'
     """
+    model = unwrapped(model)
     origin = model.__dict__.get(ORIGIN)
     if origin:
         return str(origin["name"])
@@ -52,6 +54,7 @@ def input_size_of(model: nn.Module) -> tuple[int, ...] | None:
         >>> surgeon.models.input_size_of(surgeon.create_model("zoo/lenet5"))
         (1, 28, 28)
     """
+    model = unwrapped(model)
     origin = model.__dict__.get(ORIGIN) or {}
     if origin.get("input_size"):
         return tuple(origin["input_size"])
@@ -139,7 +142,7 @@ def assumes_normalization(model: nn.Module) -> bool:
     Args:
         model: the network.
     """
-    return bool((model.__dict__.get(ORIGIN) or {}).get(ASSUMED))
+    return bool((unwrapped(model).__dict__.get(ORIGIN) or {}).get(ASSUMED))
 
 
 def normalised_in_words(model: nn.Module) -> str:
@@ -205,6 +208,7 @@ def num_classes_of(model: nn.Module) -> int | None:
         >>> surgeon.models.num_classes_of(surgeon.create_model("zoo/lenet5"))
         10
     """
+    model = unwrapped(model)
     number = getattr(model, "num_classes", None)
     if isinstance(number, int):
         return number if number > 0 else None
@@ -216,5 +220,5 @@ def num_classes_of(model: nn.Module) -> int | None:
 
 
 def _config(model: nn.Module) -> Mapping[str, Any]:
-    config = model.__dict__.get("pretrained_cfg")
+    config = unwrapped(model).__dict__.get("pretrained_cfg")
     return config if isinstance(config, Mapping) else {}

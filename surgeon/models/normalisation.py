@@ -17,6 +17,7 @@ from surgeon.models.facts import (
     name_of,
     normalization_of,
 )
+from surgeon.wrappers import unwrapped
 
 
 def set_normalization(model: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
@@ -48,6 +49,7 @@ def set_normalization(model: nn.Module, mean: Sequence[float], std: Sequence[flo
             f"{in_words(mean, std)} {'has one number' if len(mean) == 1 else f'have {len(mean)} numbers'} each, and "
             f"{name_of(model)} takes images of {channels} channel{'s' if channels > 1 else ''}: give one for each"
         )
+    model = unwrapped(model)
     known = model.__dict__.get("pretrained_cfg")
     known = known if isinstance(known, Mapping) else {}
     said = {"mean": tuple(map(float, mean)), "std": tuple(map(float, std))}
@@ -61,6 +63,7 @@ def settle(model: nn.Module) -> None:
     Args:
         model: the network, changed in place.
     """
+    model = unwrapped(model)
     if assumes_normalization(model):
         model.__dict__[ORIGIN] = {k: v for k, v in model.__dict__[ORIGIN].items() if k != ASSUMED}
 

@@ -63,6 +63,7 @@ from surgeon.surgery.door import findings
 from surgeon.surgery.parts import demand_uncut, demand_whole
 from surgeon.surgery.standing import demand
 from surgeon.warned import warn
+from surgeon.wrappers import refuse_wrapped
 
 _LOADED_FROM = "loaded_from"
 """The attribute of a loaded network that holds the path of its folder."""
@@ -91,6 +92,8 @@ def save(
         `folder` as a path.
 
     Raises:
+        ArgumentError: the network is wrapped (by `torch.compile`, `DataParallel` or as an average) or compiled by
+            TorchScript.
         ArtifactError: the folder exists or is in use, the disk is full, or a weight cannot be stored as a
             plain tensor (quantised, distributed, sparse, on the meta device). Nothing is left half-written.
         SurgeryError: a site is no longer what the surgery left there, or code changed the network so that it no
@@ -114,6 +117,7 @@ def save(
         ...     sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))
         ['config.json', 'model.safetensors']
     """
+    refuse_wrapped(model, "save")
     changed_sites = findings(model)
     demand_whole(model)
     demand_settled(model)

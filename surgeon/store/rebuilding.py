@@ -17,6 +17,7 @@ from surgeon.methods.registry import names
 from surgeon.models import own
 from surgeon.models.creating import bare_of_robustbench, create_model
 from surgeon.models.facts import ASSUMED, ORIGIN
+from surgeon.models.preparation import STRETCHED
 from surgeon.models.robustbench import is_robustbench
 from surgeon.store import unnamed
 from surgeon.store.beyond_name import beyond_name, set_again
@@ -72,7 +73,7 @@ def rebuilt(folder: Path, config: Configuration, record: Plan | None, model: nn.
             if folded:
                 network = folded_again(stock, folded, consume=ours)
                 set_again(network, config.settings, place)
-                _normalised(network, config)
+                _prepared(network, config)
                 return network
             if model is None and config.settings:
                 stock = stock if ours else bare(stock)[0]
@@ -82,7 +83,7 @@ def rebuilt(folder: Path, config: Configuration, record: Plan | None, model: nn.
                 set_again(network, config.implants, place)
             else:
                 network = stock if ours else bare(stock)[0]
-            _normalised(network, config)
+            _prepared(network, config)
             return network
     except SurgeonError:
         raise
@@ -138,15 +139,20 @@ def check_operations(record: Plan | None, place: str) -> None:
     )
 
 
-def _normalised(network: nn.Module, config: Configuration) -> None:
-    """Have a network's images normalised as its folder says, also where nothing else describes the network."""
-    saved = config.pretrained_cfg
-    if saved.mean and saved.std:
-        known = network.__dict__.get("pretrained_cfg")
-        known = known if isinstance(known, Mapping) else {}
-        network.__dict__["pretrained_cfg"] = {**known, "mean": saved.mean, "std": saved.std}
-    if config.normalisation == ASSUMED and ORIGIN in network.__dict__:
-        network.__dict__[ORIGIN] = {**network.__dict__[ORIGIN], ASSUMED: True}
+def _prepared(network: nn.Module, config: Configuration) -> None:
+    """Have a network's images sized, resized and normalised as its folder says, also where nothing else says it."""
+    saved = config.pretrained_cfg.model_dump(exclude_unset=True)
+    said = {k: saved[k] for k in ("input_size", *STRETCHED) if saved.get(k) is not None}
+    if saved.get("mean") and saved.get("std"):
+        said |= {k: saved[k] for k in ("mean", "std")}
+    known = network.__dict__.get("pretrained_cfg")
+    if said:
+        network.__dict__["pretrained_cfg"] = {**(known if isinstance(known, Mapping) else {}), **said}
+    origin = network.__dict__.get(ORIGIN)
+    if origin is not None:
+        sized = {"input_size": list(said["input_size"])} if "input_size" in said else {}
+        assumed = {ASSUMED: True} if config.normalisation == ASSUMED else {}
+        network.__dict__[ORIGIN] = {**origin, **sized, **assumed}
 
 
 def _check_exchanged(model: nn.Module | None, config: Configuration, folder: Path) -> None:

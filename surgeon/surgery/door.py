@@ -30,6 +30,7 @@ from surgeon.models.norm_statistics import demand_room
 from surgeon.models.pixels import Normalized
 from surgeon.surgery.standing import Finding, changed_sites, demand
 from surgeon.values import has_values
+from surgeon.wrappers import refuse_wrapped
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ def to_export(model: nn.Module, input_size: Sequence[int] | None) -> Subject:
 
     Raises:
         SurgeryError: `model` is not a torch.nn.Module.
-        ArgumentError: The input size is invalid, or `model` is a `Normalized`.
+        ArgumentError: The input size is invalid, or `model` is a `Normalized`, is wrapped or compiled by TorchScript.
     """
     if isinstance(model, Normalized):
         raise ArgumentError(
@@ -132,6 +133,7 @@ def to_export(model: nn.Module, input_size: Sequence[int] | None) -> Subject:
             "by mean and std before the file runs"
         )
     record = surgery_of(model)
+    refuse_wrapped(model, "export")
     past: Plan | None = record or model.__dict__.get("folded_from")
     stated = image_size(input_size, model)
     size = stated or (past.input_size if past else None) or input_size_of(model)

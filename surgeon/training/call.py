@@ -13,6 +13,7 @@ from surgeon.data import Images, Records
 from surgeon.errors import ArgumentError, CalibrationWarning, DataError, RecipeError
 from surgeon.images import channels_of, may_take
 from surgeon.models.facts import name_of
+from surgeon.models.handed_on import handed_on
 from surgeon.models.normalisation import check_normalization, contradicted, in_words
 from surgeon.recipe import Training
 from surgeon.tensors.auxiliary import has_auxiliary_norms
@@ -43,9 +44,6 @@ def check_call(
             nothing to train or takes no images in float32.
         RecipeError: The network's noise layers would be off in every epoch.
         DataError: The normalisation is not of pixels in [0, 1], or is of another number of channels.
-
-    Warns:
-        CalibrationWarning: It is not that of the network's configuration.
     """
     if not isinstance(settings, Training):
         raise ArgumentError(
@@ -75,18 +73,55 @@ def check_call(
                 f"normalize={in_words(mean, std)} has {len(mean)} numbers each, and the network takes images of "
                 f"{channels_of(model)} channels: give one for each"
             )
-    if known := contradicted(model, normalize):
-        how = (
-            "does not normalise images"
-            if normalize is None
-            else f"normalises images by {in_words(*normalize)}"
-        )
-        warn(
-            f"this training {how}, and by the configuration of {name_of(model)}, which surgeon.save writes into its "
-            f"folder, they are normalised by {in_words(*known)}: give normalize=surgeon.models.normalization_of(model) "
-            "or say what is meant with surgeon.models.set_normalization(model, mean, std)",
-            CalibrationWarning,
-        )
+
+
+def tell_of_images(
+    model: nn.Module,
+    train: Source,
+    val: Source | None,
+    normalize: tuple[Sequence[float], Sequence[float]] | None,
+) -> None:
+    """Warn of images that the network, or its two sets alike, are not trained on as they were meant.
+
+    Args:
+        model: The network.
+        train: The training images, checked.
+        val: The validation images, checked, or None.
+        normalize: (mean, std) per channel, or None.
+
+    Warns:
+        CalibrationWarning: The normalisation is not that of the configuration of the network, or of a network in it
+            that is given the same images; or images are normalised in one of the two sets alone.
+    """
+    _tell_of_normalisation(model, train, normalize)
+    tell_of_two_ranges(train, val)
+
+
+def _tell_of_normalisation(
+    model: nn.Module, train: Source, normalize: tuple[Sequence[float], Sequence[float]] | None
+) -> None:
+    """Warn of a training that does not normalise as the configuration of the network, or of one inside it, says."""
+    image = None if isinstance(train, IterableDataset) else _image_of(train)
+    part, inside = (None if image is None else handed_on(model, torch.rand(1, *image.shape))) or ("", model)
+    if (known := contradicted(inside, normalize)) is None:
+        return
+    how = "does not normalise images" if normalize is None else f"normalises images by {in_words(*normalize)}"
+    whose = f"{part} in this {type(model).__name__}, a {name_of(inside)}" if part else name_of(inside)
+    written = "" if part else ", which surgeon.save writes into its folder,"
+    given = f"model.{part}" if part else "model"
+    warn(
+        f"this training {how}, and by the configuration of {whose}{written or ','} they are normalised by "
+        f"{in_words(*known)}: give normalize=surgeon.models.normalization_of({given}) or say what is meant with "
+        f"surgeon.models.set_normalization({given}, mean, std)",
+        CalibrationWarning,
+    )
+
+
+def _image_of(train: Source) -> Tensor | None:
+    """The first image of a set, or one of its size; None of an empty set."""
+    if isinstance(train, Images):
+        return train.x[0] if len(train.x) else None
+    return torch.as_tensor(Seeded(train, 0, 0, "train")[0][0])
 
 
 def tell_of_two_ranges(train: Source, val: Source | None) -> None:

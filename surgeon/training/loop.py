@@ -28,7 +28,7 @@ from surgeon.training.anneal import anneal
 from surgeon.training.augment import augment
 from surgeon.training.average import average_of
 from surgeon.training.batches import Batch, Batches, Source
-from surgeon.training.call import check_call, tell_of_two_ranges
+from surgeon.training.call import check_call, tell_of_images
 from surgeon.training.checkpoint import Progress, Run, remembered, resume, store
 from surgeon.training.given_back import given_back
 from surgeon.training.identity import demand_one, identity_of
@@ -134,7 +134,7 @@ def fit(
         if data is not None:
             channels = len(normalize[0]) if normalize else 1
             sources.check(name, data, model, pixels=bool(normalize or settings.adversary), channels=channels)
-    tell_of_two_ranges(train, val)
+    tell_of_images(model, train, val, normalize)
     check_settings(settings, validated=val is not None)
     with given_back(model):
         trainer = _Training(

@@ -99,6 +99,7 @@ PLAIN = {
             "settings_faults",
             "torch_private",
             "tree",
+            "wrappers",
             "values",
             "__main__",
         ),

@@ -14,6 +14,7 @@ from surgeon.evaluation.engine.scoring import Scores, check_labels, check_model,
 from surgeon.images import check_images, check_taken, plain, tell_dark
 from surgeon.methods.annealed import unfinished
 from surgeon.models.facts import name_of, normalised_in_words
+from surgeon.models.handed_on import handed_on
 from surgeon.models.logits import tell_of_sigmoid
 from surgeon.models.normalisation import contradicted, in_words
 from surgeon.models.pixels import Normalized
@@ -72,7 +73,7 @@ def admitted(model: nn.Module, images: Tensor, labels: Tensor, *, seed: int = 0)
         raise DataError("there are no images to evaluate on")
     tell_dark(images, "images")
     check_taken(images, model)
-    _tell_of_normalisation(model)
+    _tell_of_normalisation(model, images)
     some = images[:FEW]  # their labels are looked at below, with all others
     classes = first_scores(model, some, torch.zeros(len(some), dtype=torch.int64), seed=seed).classes
     _check_outputs(model, images[:FEW], seed)
@@ -116,18 +117,21 @@ def _check_outputs(model: nn.Module, images: Tensor, seed: int) -> None:
         )
 
 
-def _tell_of_normalisation(model: nn.Module) -> None:
-    """Warn of a network whose images are not normalised as its configuration says."""
+def _tell_of_normalisation(model: nn.Module, images: Tensor) -> None:
+    """Warn of a network whose images are not normalised as its configuration says, or that of the network inside it."""
     inner, given = (model.model, model.given) if isinstance(model, Normalized) else (model, None)
-    if (known := contradicted(inner, given)) is None:
+    part, inside = handed_on(inner, images) or ("", inner)
+    if (known := contradicted(inside, given)) is None:
         return
+    who = f"{part} in this {type(inner).__name__}, a {name_of(inside)}," if part else name_of(inside)
     how = (
         "is given pixels in [0, 1]" if given is None else f"is given images normalised by {in_words(*given)}"
     )
     mean, std = known
+    what = f"surgeon.models.set_normalization(model, {mean}, {std}), or " if part else ""
     warn(
-        f"{name_of(inner)} {how}, and by its configuration images are {normalised_in_words(inner)}; if it was trained "
-        f"so, give surgeon.evaluation.Normalized(model, {mean}, {std})",
+        f"{who} {how}, and by its configuration images are {normalised_in_words(inside)}; if it was trained so, give "
+        f"{what}surgeon.evaluation.Normalized(model, {mean}, {std})",
         CalibrationWarning,
     )
 

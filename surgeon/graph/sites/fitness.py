@@ -10,13 +10,8 @@ from torch.nn.modules.lazy import LazyModuleMixin
 
 from surgeon.errors import SurgeryError
 from surgeon.graph.trees.apart import demand_copies
+from surgeon.wrappers import is_scripted, place_inside
 
-_WRAPPERS = {
-    "DataParallel": "module",
-    "DistributedDataParallel": "module",
-    "FullyShardedDataParallel": "module",
-    "OptimizedModule": "_orig_mod",
-}
 _QUANTIZED = ("torch.ao.nn.quantized", "torch.nn.quantized", "torch.ao.nn.intrinsic.quantized")
 
 
@@ -43,14 +38,13 @@ def refuse_unfit(model: object) -> None:
 def _problem(module: nn.Module, root: bool) -> str:
     """Return why a module is refused, or ""."""
     kind = type(module)
-    inner = _WRAPPERS.get(kind.__name__) if kind.__module__.startswith("torch.") else None
-    if inner:
+    if inner := place_inside(module):
         again = "compile" if kind.__name__ == "OptimizedModule" else "wrap"
         return (
             f"it is wrapped in {kind.__name__}; cut the network inside, surgeon.apply(model.{inner}, …), and {again} "
             f"the result again"
         )
-    if "ScriptModule" in (c.__name__ for c in kind.__mro__):
+    if is_scripted(module):
         return "it is compiled by TorchScript, whose code torch.fx cannot follow; cut the network it was made from"
     if any(hasattr(p, "device_mesh") for p in module._parameters.values()):
         return "its weights are spread over devices (DTensor); cut the network first, then shard the result"

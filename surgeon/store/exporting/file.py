@@ -108,7 +108,8 @@ def export(
         Path, format, sizes and the measured difference.
 
     Raises:
-        ArgumentError: the format is unknown, the opset does not apply, or no input size is known.
+        ArgumentError: the format is unknown, the opset does not apply, no input size is known, or the network is
+            wrapped or compiled by TorchScript.
         ArtifactError: the path is taken, or has the ending of another format.
         MissingPackageError: a package that the format needs is not installed.
         ExportError: torch cannot export the network.
