@@ -107,6 +107,7 @@ def load_weights(
         warn(said, ArtifactWarning)
 
 
+@in_own_state(training=True)
 def load_file(
     model: nn.Module, path: str | Path, *, ema: bool = False, entry: str | None = None, strict: bool = True
 ) -> None:

@@ -33,6 +33,7 @@ CALLERS = {
     "surgeon.verification.layers_called": _READS,
     "surgeon.store.artifact.folder_of": _DATA,
     "surgeon.models.checkpoints.versioned": _READS,
+    "surgeon.models.checkpoints.load_file": "called by load_weights and create_model",
     "surgeon.models.checkpoints.lay_on": "called by load_weights and load",
     "surgeon.models.checkpoints.check_fit": _READS,
     "surgeon.models.checkpoints.optional_keys": _READS,
