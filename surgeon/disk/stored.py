@@ -31,7 +31,7 @@ def stored(state: Mapping[str, Any]) -> dict[str, Tensor]:
         problem = _problem(value)
         if problem:
             raise ArtifactError(f"{name} {problem}")
-        tensor = value.detach().cpu().contiguous()
+        tensor = value.detach().resolve_conj().resolve_neg().cpu().contiguous()  # as its numbers are read
         storage = tensor.untyped_storage().data_ptr()
         tensors[name] = tensor.clone() if storage in seen and tensor.numel() else tensor
         seen.add(storage)
@@ -56,6 +56,8 @@ def _problem(value: object) -> str:
         return f"is a {kind.__name__} of {kind.__module__}, no plain tensor, so that it cannot be saved: {_QUANTISED}"
     if value.is_quantized:
         return f"is of {value.dtype}, which a file of plain tensors does not hold: {_QUANTISED}"
+    if value.dtype in (torch.complex128, torch.complex32):
+        return f"is of {value.dtype}, which a file of plain tensors does not hold: convert it to torch.complex64 first"
     if value.layout != torch.strided:
         return f"is laid out as {value.layout}: make it dense first (to_dense())"
     return ""

@@ -45,7 +45,7 @@ def first_copies(images: Tensor) -> Tensor:
     if images.is_meta or not images.numel():
         return first
     # Equal images have equal sums of their bytes, which are exact; those that share one are compared.
-    raw = images.detach().reshape(len(images), -1).contiguous().view(torch.uint8)
+    raw = images.detach().resolve_neg().reshape(len(images), -1).contiguous().view(torch.uint8)
     alike: dict[int, list[int]] = {}
     for index, total in enumerate(raw.sum(1, dtype=torch.int64).tolist()):
         earlier = alike.setdefault(total, [])

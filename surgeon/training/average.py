@@ -40,10 +40,10 @@ class MovingAverage:
         """Take the weights after a step."""
         with torch.no_grad():
             average, now = _distinct(self.module), _distinct(model)
-            moved = [(e, w) for e, w in zip(average, now, strict=True) if e.is_floating_point()]
+            moved = [(e, w) for e, w in zip(average, now, strict=True) if _has_a_mean(e)]
             self._move([e for e, _ in moved], [w.to(e) for e, w in moved], 0)
             for e, w in zip(average, now, strict=True):
-                if not e.is_floating_point():
+                if not _has_a_mean(e):
                     e.copy_(w)
 
     def epoch(self, model: nn.Module, epoch: int) -> None:
@@ -83,6 +83,11 @@ class EqualAverage:
 
 
 Average = MovingAverage | EqualAverage
+
+
+def _has_a_mean(tensor: Tensor) -> bool:
+    """Whether numbers of a tensor's type lie between any two: counts and flags do not."""
+    return tensor.is_floating_point() or tensor.is_complex()
 
 
 def _distinct(model: nn.Module) -> list[Tensor]:

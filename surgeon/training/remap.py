@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import copy
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -83,7 +84,6 @@ def remap(optimizer: Optimizer | Wrapping, before: nn.Module, after: nn.Module) 
             "it was built on"
         )
     names = _names(before)
-    new = dict(after.named_parameters())
     place = {
         n: g for g, group in enumerate(inner.param_groups) for p in group["params"] for n in names[id(p)]
     }
@@ -91,6 +91,7 @@ def remap(optimizer: Optimizer | Wrapping, before: nn.Module, after: nn.Module) 
         n: inner.state.get(p) for group in inner.param_groups for p in group["params"] for n in names[id(p)]
     }
     shapes = {n: p.shape for n, p in before.named_parameters(remove_duplicate=False)}
+    new = _by_one_name(after, place)
     known = {n for n in new if n in shapes}
     groups: list[list[str]] = [[] for _ in inner.param_groups]
     kept: list[str] = []
@@ -113,11 +114,24 @@ def remap(optimizer: Optimizer | Wrapping, before: nn.Module, after: nn.Module) 
         group["params"] = [new[n] for n in own]
         if "param_names" in group:
             group["param_names"] = list(own)
+    given: set[int] = set()
     for name in kept:
-        if state.get(name):
-            inner.state[new[name]] = {k: _moved(v, new[name]) for k, v in state[name].items()}
+        if its := state.get(name):
+            # Of two parameters that were one, each goes on with a state of its own.
+            its = copy.deepcopy(its) if id(its) in given else its
+            given.add(id(its))
+            inner.state[new[name]] = {k: _moved(v, new[name]) for k, v in its.items()}
     dropped = [n for n in place if n not in new or n in added]
     return Remapped(tuple(kept), tuple(dropped), tuple(added))
+
+
+def _by_one_name(model: nn.Module, trained: Collection[str]) -> dict[str, nn.Parameter]:
+    """Each parameter by its first name, or for a tied one by the first that the optimizer trained."""
+    parameters = dict(model.named_parameters(remove_duplicate=False))
+    names = _names(model).values()
+    return {
+        name: parameters[name] for name in (next((n for n in own if n in trained), own[0]) for own in names)
+    }
 
 
 def _names(model: nn.Module) -> dict[int, list[str]]:

@@ -134,3 +134,58 @@ def test_what_is_new_in_spite_of_sharing_is_counted_in_a_note_and_moved(tiny):
     copied = surgeon.apply(tiny, "kap", input_size=SIZE, trained=True)
     shared = surgeon.apply(tiny, "defective", input_size=SIZE, copy=False)
     assert not any(n.code == "new-parameters" for c in (copied, shared) for n in c.surgery.notes)
+
+
+class Twins(torch.nn.Module):
+    """Two layers of one shape, tied or not."""
+
+    def __init__(self, tied):
+        super().__init__()
+        torch.manual_seed(0)
+        self.a, self.b = torch.nn.Linear(4, 4, bias=False), torch.nn.Linear(4, 4, bias=False)
+        if tied:
+            self.b.weight = self.a.weight
+
+    def forward(self, x):
+        return self.b(self.a(x))
+
+
+@pytest.mark.parametrize("kind", ["sgd", "adamw"])
+def test_two_weights_that_were_one_go_on_with_a_state_each(kind):
+    before, x = Twins(tied=True), torch.rand(5, 4)
+    optimizer = BUILDERS[kind](before)
+    before(x).square().sum().backward()
+    optimizer.step()
+    after = Twins(tied=False)
+    with torch.no_grad():
+        after.a.weight.copy_(before.a.weight), after.b.weight.copy_(before.a.weight)
+    old = copy.deepcopy(optimizer.state[before.a.weight])
+    remap(optimizer, before, after)
+    states = [optimizer.state[p] for p in after.parameters()]
+    for name, value in old.items():
+        one, other = (s[name] for s in states)
+        assert torch.equal(one, value) and torch.equal(other, value) and one.data_ptr() != other.data_ptr()
+    # A reference of its own: two optimizers, each with a copy of the state.
+    apart = copy.deepcopy(after)
+    alone = []
+    for parameter in apart.parameters():
+        single = type(optimizer)(
+            [parameter], **{k: v for k, v in optimizer.defaults.items() if k != "params"}
+        )
+        single.state[parameter] = copy.deepcopy(old)
+        alone.append(single)
+    for network, steps in ((after, [optimizer]), (apart, alone)):
+        for _ in range(3):
+            network.zero_grad()
+            network(x).square().sum().backward()
+            for one in steps:
+                one.step()
+    assert all(torch.equal(p, q) for p, q in zip(after.parameters(), apart.parameters(), strict=True))
+
+
+def test_one_weight_that_were_two_is_trained_where_either_was():
+    before = Twins(tied=False)
+    optimizer = torch.optim.SGD([before.b.weight], lr=0.1)
+    after = Twins(tied=True)
+    assert remap(optimizer, before, after).kept == ("b.weight",)
+    assert optimizer.param_groups[0]["params"] == [after.a.weight]

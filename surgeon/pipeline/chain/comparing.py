@@ -7,10 +7,10 @@ import math
 from collections.abc import Mapping
 from typing import TypeGuard
 
-import torch
 from torch import Tensor
 
 from surgeon.pipeline.chain.checking import Misfit, some
+from surgeon.values import raw
 
 ROUNDING = 1e-9
 """Relative tolerance for a number that another machine computed."""
@@ -85,7 +85,7 @@ def demand_tensors(one: Mapping[str, Tensor], other: Mapping[str, Tensor], what:
 def _same_bits(a: Tensor, b: Tensor) -> bool:
     if a.dtype != b.dtype or a.shape != b.shape:
         return False
-    return torch.equal(*(t.detach().cpu().contiguous().flatten().view(torch.uint8) for t in (a, b)))
+    return bool((raw(a) == raw(b)).all())
 
 
 def _equal(a: object, b: object) -> bool:
