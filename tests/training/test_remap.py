@@ -169,9 +169,7 @@ def test_two_weights_that_were_one_go_on_with_a_state_each(kind):
     apart = copy.deepcopy(after)
     alone = []
     for parameter in apart.parameters():
-        single = type(optimizer)(
-            [parameter], **{k: v for k, v in optimizer.defaults.items() if k != "params"}
-        )
+        single = BUILDERS[kind](torch.nn.ParameterList([parameter]))
         single.state[parameter] = copy.deepcopy(old)
         alone.append(single)
     for network, steps in ((after, [optimizer]), (apart, alone)):
