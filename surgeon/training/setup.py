@@ -124,7 +124,8 @@ def make_optimizer(model: nn.Module, settings: Training) -> Optimizer:
         The optimizer.
 
     Raises:
-        RecipeError: The optimizer is unknown, or has no betas or no momentum and is given some.
+        RecipeError: The optimizer is unknown, has no betas or no momentum and is given some, refuses a setting, or
+            needs what is not here, such as CUDA.
     """
     from timm.optim import create_optimizer_v2
 
@@ -136,6 +137,7 @@ def make_optimizer(model: nn.Module, settings: Training) -> Optimizer:
             _demand_betas(settings)
         if settings.momentum != Training.model_fields["momentum"].default:
             _demand_momentum(settings)
+        _refuse_second_order(settings)
         return create_optimizer_v2(
             model,
             opt=settings.optimizer,
@@ -145,15 +147,31 @@ def make_optimizer(model: nn.Module, settings: Training) -> Optimizer:
             filter_bias_and_bn=settings.weight_decay_on == "weights",
             **more,
         )
-    except ValueError as error:
+    except RecipeError:
+        raise
+    except Exception as error:  # each optimizer refuses settings, and what it needs, in its own way
         from timm.optim import list_optimizers
 
         known = [str(n) for n in list_optimizers()]
-        if settings.optimizer in known:
-            raise
+        if settings.optimizer.rpartition("_")[2] in known:
+            raise RecipeError(
+                f"optimizer={settings.optimizer!r} cannot be made here with momentum={settings.momentum}, "
+                f"lr={settings.lr} and weight_decay={settings.weight_decay}: {' '.join(str(error).split())[:200]}"
+            ) from None
         raise RecipeError(
             f"optimizer={settings.optimizer!r} is not known ({error}); {nearest(settings.optimizer, known)}"
         ) from None
+
+
+def _refuse_second_order(settings: Training) -> None:
+    """Raise an error for an optimizer that takes derivatives of gradients, which no training here makes."""
+    from timm.optim import get_optimizer_info
+
+    if get_optimizer_info(settings.optimizer.rpartition("_")[2]).second_order:
+        raise RecipeError(
+            f"optimizer={settings.optimizer!r} takes derivatives of gradients, which trainings do not make: set "
+            "optimizer=adamw or another one of the first order"
+        )
 
 
 def _demand_momentum(settings: Training) -> None:

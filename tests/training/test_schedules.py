@@ -129,3 +129,20 @@ def test_betas_of_an_optimizer_without_any_are_refused():
 def test_the_averages_own_rate_holds_from_its_start_on():
     settings = Training(epochs=4, lr=0.1, schedule="linear", swa=WeightAverage(start=0.5, lr=0.07))
     assert rates(settings)[8:] == [0.07] * 8 and rates(settings)[7] != 0.07
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"optimizer": "adahessian"}, "adahessian' takes derivatives of gradients"),
+        ({"optimizer": "nesterov", "momentum": 0.0}, "cannot be made here with momentum=0.0, .*Nesterov"),
+        ({"optimizer": "lookahead_nesterov", "momentum": 0.0}, "cannot be made here with momentum=0.0"),
+        ({"optimizer": "fusedadam"}, "'fusedadam' cannot be made here"),
+        ({"optimizer": "bnbadam8bit"}, "'bnbadam8bit' cannot be made here"),
+        ({"optimizer": "adamm"}, "did you mean 'adam"),
+    ],
+    ids=str,
+)
+def test_an_optimizer_that_cannot_be_made_is_told_in_the_words_of_the_settings(settings, words):
+    with pytest.raises(RecipeError, match=words):
+        make_optimizer(nn.Linear(1, 1), Training(epochs=1, **settings))
