@@ -195,8 +195,7 @@ class LayerByLayer:
         # granted.
         if own._forward_hooks or own._forward_pre_hooks or any(id(p) in self.tied for p in own.parameters()):
             return False
-        numbered = own.padding_mode == "zeros" and not isinstance(own.padding, str)
-        return numbered and not _too_wide(own)
+        return own.padding_mode == "zeros" and not _too_wide(own)
 
     def _companion(self, call: Call, module: Any) -> None:
         """Re-fit a layer that no edit touched, with a new weight: the stock network may share the old one."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from types import TracebackType
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor, nn
@@ -188,3 +188,24 @@ def _shell(conv: ConvNd) -> ConvNd:
     new._buffers = dict(conv._buffers)
     new._modules = dict(conv._modules)
     return new
+
+
+def margins(layer: Any) -> tuple[tuple[int, int], ...]:
+    """Return how much a convolution pads each side, also where its padding is given as "same" or "valid".
+
+    Args:
+        layer: The convolution.
+
+    Returns:
+        (before, after) for each axis of its kernel. Of an odd number torch's "same" puts the larger half behind.
+
+    Examples:
+        >>> margins(torch.nn.Conv2d(1, 1, (3, 4), padding="same"))
+        ((1, 1), (1, 2))
+    """
+    if layer.padding == "valid":
+        return tuple((0, 0) for _ in layer.kernel_size)
+    if layer.padding == "same":
+        whole = [d * (k - 1) for k, d in zip(layer.kernel_size, layer.dilation, strict=True)]
+        return tuple((w // 2, w - w // 2) for w in whole)
+    return tuple((p, p) for p in layer.padding)

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple
 import torch.nn.functional as F
 from torch import Tensor
 
+from surgeon.tensors.convolution import margins
+
 _BLOCKS, _LEAST_BLOCK = 4, 32
 """Rows of blocks that a Gram matrix is computed in, and the fewest rows of one."""
 
@@ -75,8 +77,8 @@ def windows(layer: Any, x: Tensor, order: tuple[int, ...]) -> Tensor:
 
 def _padded(layer: Any, x: Tensor, order: tuple[int, ...]) -> tuple[Tensor, Tensor]:
     """Return the images with zeros around them, and a view of these as (N, C, H, W)."""
-    top, left = layer.padding
-    lain = F.pad(x, (left, left, top, top)).permute(order).contiguous()
+    (top, bottom), (left, right) = margins(layer)
+    lain = F.pad(x, (left, right, top, bottom)).permute(order).contiguous()
     return lain, lain.permute([order.index(axis) for axis in range(4)])
 
 
@@ -87,7 +89,8 @@ def _by_rows(layer: Any, x: Tensor, y: Tensor, rows: int) -> Products:
     """
     (high, wide), tall, groups = layer.kernel_size, layer.dilation[0], layer.groups
     lines = _lines(layer, x)
-    channels, real = x.shape[1] // groups, range(layer.padding[0], layer.padding[0] + x.shape[2])
+    (top, _), _ = margins(layer)
+    channels, real = x.shape[1] // groups, range(top, top + x.shape[2])
 
     def part(first: int, number: int) -> Tensor:
         """Rows of the image, (groups, channels × kernel columns, positions)."""

@@ -14,6 +14,9 @@ SHAPES = {
     "five rows, columns in steps": {"kernel_size": (5, 3), "padding": (2, 1), "stride": (1, 2)},
     "with gaps": {"kernel_size": (3, 3), "padding": (2, 3), "dilation": (2, 3)},
     "rows in steps": {"kernel_size": 3, "padding": 1, "stride": (2, 1)},
+    "same": {"kernel_size": 3, "padding": "same"},
+    "same, of an even kernel with gaps": {"kernel_size": (4, 2), "padding": "same", "dilation": (1, 3)},
+    "valid": {"kernel_size": (3, 2), "padding": "valid"},
     "a single row": {"kernel_size": (1, 3), "padding": (0, 1)},
 }
 

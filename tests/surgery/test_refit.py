@@ -208,3 +208,21 @@ def test_a_record_with_a_site_too_wide_to_fit_is_saved_reverted_and_carried_out_
     # the record needs no images: it says what was done
     same = surgeon.apply(net, cut.surgery, input_size=SIZE)
     assert torch.equal(same.get_parameter("2.weight"), cut.get_parameter("2.weight"))
+
+
+@pytest.mark.parametrize("recipe", ["kap", "smooth-init", "wm-unsharp"])
+def test_padding_in_words_is_fitted_as_in_numbers(recipe):
+    """`padding="same"` of an odd kernel: it ended in "too many values to unpack"."""
+    x = torch.rand(32, 3, 10, 10, generator=torch.Generator().manual_seed(3)).double()
+
+    def cut(padding):
+        torch.manual_seed(0)
+        layers = [nn.Conv2d(3, 16, 3, padding=padding), nn.BatchNorm2d(16), nn.ReLU()]
+        layers += [nn.Conv2d(16, 16, 3, padding=padding), nn.BatchNorm2d(16), nn.ReLU()]
+        network = (
+            nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 3)).double().eval()
+        )
+        return surgeon.apply(network, recipe, input_size=(3, 10, 10), calibration=x)
+
+    numbers, words = cut(1).state_dict(), cut("same").state_dict()
+    assert all(torch.allclose(words[k], v, rtol=1e-8, atol=1e-10) for k, v in numbers.items())
