@@ -11,6 +11,7 @@ import torch
 
 import surgeon
 from surgeon.errors import ArtifactWarning, ModelError
+from surgeon.evaluation import assess
 from surgeon.models import normalization_of
 from surgeon.models.facts import assumes_normalization
 from surgeon.models.preparation import resized_otherwise, trained_on_stretched
@@ -275,3 +276,77 @@ def test_a_network_that_is_given_for_a_folder_has_its_size_and_resizing_too(tmp_
     loaded = surgeon.load(folder, model=given)
     assert surgeon.models.input_size_of(loaded) == (3, 32, 32) and not resized_otherwise(loaded)
     assert normalization_of(loaded) == normalization_of(made)
+
+
+def test_a_source_has_the_remarks_that_a_target_has(tmp_path):
+    """Attacks from a network that is given other images than it was trained on say little of it."""
+    made = {
+        side: surgeon.create_model("test_resnet", num_classes=10, in_chans=1, input_size=(1, side, side))
+        for side in (16, 24)
+    }
+    trained_on_stretched(made[16])
+    target = surgeon.save(made[16], tmp_path / "target")
+    made[24].__dict__["surgeon_origin"]["assumed"] = True
+    source = surgeon.save(made[24], tmp_path / "source")
+    run("evaluate", target, "--data", "digits", "--source", source, *QUICK, "-o", tmp_path / "found")
+    notes = json.loads((tmp_path / "found" / "evaluation.json").read_text())["notes"]
+    of_source = " ".join(n for n in notes if n.startswith("source source: "))
+    assert (
+        "images are 16×16 here, and those that the record of" in of_source and "tells of 24×24" in of_source
+    )
+    assert "images are stretched to 16×16" in of_source
+    assert "how the images of its training were normalised is not recorded" in of_source
+    assert not any(n.startswith("source target") for n in notes)
+
+
+def test_what_an_evaluation_warns_of_is_among_its_notes(tmp_path):
+    """A log is lost, and the numbers are read without it."""
+    images = torch.rand(16, 1, 28, 28) * 0.05
+    settings = surgeon.recipe.Evaluation(suite="basic", attacks=["fgsm"], diagnostics=0, pictures=False)
+    with pytest.warns(UserWarning, match="brightest pixel of 16 images"):
+        dark = assess(network_of_gray(), images, torch.arange(16) % 10, settings, tmp_path / "dark")
+    assert [n for n in dark.notes if "brightest pixel of 16 images" in n]
+    again = assess(network_of_gray(), images, torch.arange(16) % 10, settings, tmp_path / "dark")
+    assert again.notes == dark.notes
+
+
+def network_of_gray():
+    torch.manual_seed(0)
+    return surgeon.create_model("zoo/lenet5")
+
+
+@pytest.mark.parametrize("cut", [False, True])
+def test_timms_name_of_a_folder_of_surgeons_is_refused(tmp_path, cut):
+    """timm reads neither the surgery nor the changes."""
+    made = network()
+    folder = surgeon.save(surgeon.apply(made, "kwta") if cut else made, tmp_path / "net")
+    for scheme in ("local-dir", "local_dir"):
+        with pytest.raises(ModelError, match="is a folder that surgeon wrote, .*: give the folder itself, "):
+            surgeon.create_model(f"{scheme}:{folder}", pretrained=True)
+    code, _, err = invoke("plan", "kap", f"local-dir:{folder}")
+    assert code == 2 and f"give the folder itself, {folder}" in err
+
+
+def test_the_note_of_a_fold_in_part_goes_with_the_file(tmp_path):
+    half = surgeon.apply(network(), {"op": "kap", "start": "anneal"})
+    surgeon.training.anneal(half, 0.5)
+    with pytest.warns(surgeon.errors.SurgeryWarning):
+        folder = surgeon.save(surgeon.fold(half), tmp_path / "folded")
+    name, classes = "resnet10t", half.num_classes
+    with pytest.warns(ArtifactWarning, match="what was folded in is this part of it"):
+        surgeon.create_model(name, num_classes=classes, weights=str(folder / "model.safetensors"))
+
+
+def test_a_gray_network_that_was_trained_on_pixels_says_so_in_timms_words(tmp_path):
+    """timm keeps ImageNet's three numbers for a network of one channel, and its own transform then fails."""
+    from timm.data import create_transform, resolve_data_config
+
+    gray = surgeon.create_model("test_resnet", num_classes=10, in_chans=1, input_size=(1, 16, 16))
+    trained_on_stretched(gray)
+    said = json.loads((surgeon.save(gray, tmp_path / "net") / "config.json").read_text())["pretrained_cfg"]
+    assert (said["mean"], said["std"]) == ([0.0], [1.0])
+    transform = create_transform(**resolve_data_config(said, verbose=False))
+    pixels = torch.rand(1, 16, 16)
+    assert torch.equal(transform.transforms[-1](pixels), pixels)
+    again = surgeon.load(tmp_path / "net")
+    assert torch.equal(surgeon.models.normalized(pixels[None], again), pixels[None])

@@ -262,7 +262,7 @@ class Asked:
             smallest=distance_curves(outcome, settings.curve_eps, dict(self.sizes)),
             plan=record,
             pictures=pictures,
-            notes=(
+            notes=_each_once(
                 *remarks,
                 *unread(
                     settings,
@@ -280,6 +280,11 @@ class Asked:
                 *skipped,
             ),
         )
+
+
+def _each_once(*notes: str) -> tuple[str, ...]:
+    """Sentences in order, without those that were said already."""
+    return tuple(dict.fromkeys(notes))
 
 
 def summed_up(

@@ -37,7 +37,7 @@ from surgeon.results.assessment import Assessment
 from surgeon.results.files import RESULT, SETTINGS
 from surgeon.results.from_record import SURROGATES, UNCUT
 from surgeon.surgery.door import part_cut, surgery_of
-from surgeon.warned import warn
+from surgeon.warned import heard, warn
 from surgeon.wrappers import unwrapped
 
 
@@ -93,7 +93,7 @@ def assess(
         batch_size: Images in one forward pass; by default one block, 64. Of a random model it decides the draws.
         seed: Seed of all random choices.
         progress: Called with (part, done, total).
-        remarks: Sentences to keep with the results as notes.
+        remarks: Sentences to keep with the results as notes, before what is warned of.
 
     Returns:
         The assessment, as `read_assessment` reads it from the folder.
@@ -125,22 +125,23 @@ def assess(
         >>> assessment.summary.clean.n
         12
     """
-    asked = _prepared(
-        network,
-        images,
-        labels,
-        settings,
-        Path(folder),
-        sources=sources or {},
-        name=name,
-        examples=examples,
-        class_names=class_names,
-        num_classes=num_classes,
-        probabilities=probabilities,
-        batch_size=batch_size,
-        seed=seed,
-        tell=progress or (lambda what, done, total: None),
-    )
+    with heard() as warned:
+        asked = _prepared(
+            network,
+            images,
+            labels,
+            settings,
+            Path(folder),
+            sources=sources or {},
+            name=name,
+            examples=examples,
+            class_names=class_names,
+            num_classes=num_classes,
+            probabilities=probabilities,
+            batch_size=batch_size,
+            seed=seed,
+            tell=progress or (lambda what, done, total: None),
+        )
     folder = asked.folder
     identity = asked.identity(asked.data(data or {}))
     # Before the folder is taken: a set that is wrong leaves it free for the right one, and no attack is in vain.
@@ -171,7 +172,7 @@ def assess(
             identity=identity,
             made=dict(made or {}),
             keep=store.keep,
-            remarks=remarks,
+            remarks=(*remarks, *warned),
             notes=knowing.notes,
         )
         if store.keep and is_whole(assessment.data, asked.examples, len(asked.images)):

@@ -11,6 +11,7 @@ from torch import nn
 
 from surgeon.errors import ArtifactError, either
 from surgeon.images import times
+from surgeon.methods.annealed import FOLDED_IN_PART
 from surgeon.models.facts import (
     ASSUMED,
     ORIGIN,
@@ -132,6 +133,7 @@ def lost_beside(weights: str | Path | None, model: nn.Module) -> str:
             f"{weights} holds the weights of a network with {' and '.join(missing)}, which {name_of(model)} is made "
             "without here: it is another network; give its folder in place of the file"
         )
+    sentences += [f"{weights}: {note}" for note in _folded_in_part(content.get("surgery"))]
     name, ours = str(content.get("architecture")), str(origin.get("name"))
     same = name in (ours, ours.partition(".")[0])  # timm's name with its tag, or without
     # What own code or a repository makes, its name does not say.
@@ -204,6 +206,14 @@ def _surgery(surgery: object) -> list[str]:
     edits = plan.get("edits")
     exchanged = any(isinstance(e, Mapping) and e.get("exchanges") for e in edits or ())
     return [f"surgery ({plan.get('recipe')})"] if not surgery.get("folded") or exchanged else []
+
+
+def _folded_in_part(surgery: object) -> list[str]:
+    """What a configuration says of layers that were folded with a part of their effect."""
+    plan = surgery.get("plan") if isinstance(surgery, Mapping) else None
+    notes = plan.get("notes") if isinstance(plan, Mapping) else None
+    mappings = [n for n in notes or () if isinstance(n, Mapping)] if isinstance(notes, list) else []
+    return [str(n.get("text")) for n in mappings if n.get("code") == FOLDED_IN_PART]
 
 
 def _changes(content: Mapping[str, Any]) -> list[str]:

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from torch import nn
 
-from surgeon.errors import ModelError, SurgeonError, either, nearest
+from surgeon.errors import ArtifactError, ModelError, SurgeonError, either, nearest
 from surgeon.models import naming
+from surgeon.models.beside_weights import CONFIG
 from surgeon.models.fetching import reason
+from surgeon.reading import read_json
 from surgeon.torch_private import ConvNd
 
 TORCHVISION = "torchvision/"
@@ -47,13 +50,14 @@ def from_timm(
         valid: gives the names among which to look for the nearest to an unknown one.
 
     Raises:
-        ModelError: the name is unknown, timm does not accept the arguments, or what the name stands for cannot be
-            fetched.
+        ModelError: the name is unknown, timm does not accept the arguments, what the name stands for cannot be
+            fetched, or it is of a folder that surgeon wrote.
     """
     import timm
 
     if ":" not in name and not naming.of_timm(name):
         raise ModelError(naming.unknown(name, valid))
+    _refuse_own_folder(name)
     given = {
         **{k: v for k, v in (("num_classes", num_classes), ("in_chans", in_chans)) if v is not None},
         **args,
@@ -65,6 +69,23 @@ def from_timm(
     except Exception as error:  # a library raises anything on arguments that do not fit
         _demand_fetched(name, error, pretrained)
         raise ModelError(f"model {name!r} with {given or 'no arguments'}: {_line(error)}") from error
+
+
+def _refuse_own_folder(name: str) -> None:
+    """Raise ModelError for timm's name of a folder that surgeon wrote, of which timm reads a part."""
+    scheme, _, folder = name.partition(":")
+    config = Path(folder) / CONFIG
+    if scheme not in ("local-dir", "local_dir") or not config.is_file():
+        return
+    try:
+        content = read_json(config)
+    except ArtifactError:
+        return  # timm says why it cannot read it
+    if isinstance(content, Mapping) and "format" in content and ("hashes" in content or "surgery" in content):
+        raise ModelError(
+            f"{name} is a folder that surgeon wrote, of which timm reads no surgery and no changes: give the folder "
+            f"itself, {folder}{either(' (surgeon.load)', '')}"
+        )
 
 
 def from_torchvision(

@@ -7,6 +7,8 @@ from typing import Any
 
 from torch import nn
 
+from surgeon.images import channels_of
+
 STRETCHED: Mapping[str, Any] = {"interpolation": "bilinear", "crop_pct": 1.0, "crop_mode": "squash"}
 """How surgeon resizes images, in timm's words: to the input size, whatever their shape, without a crop."""
 OF_WEIGHTS = (
@@ -39,7 +41,8 @@ def without_weights(model: nn.Module, keep: Collection[str] = ()) -> None:
 def trained_on_stretched(model: nn.Module) -> None:
     """Say in a network's configuration that its images are stretched to the input size, as surgeon trains.
 
-    Where its weights come from others, their licence stays.
+    Where its weights come from others, their licence stays. A mean of three numbers for a network of another number of
+    channels, as timm leaves it, is not that of its training, whose images were pixels.
 
     Args:
         model: the network; nothing is done where its configuration does not say how images are resized.
@@ -47,7 +50,11 @@ def trained_on_stretched(model: nn.Module) -> None:
     if resizing_of(model) is None:
         return
     without_weights(model, keep=("license",))
-    _set(model, {**(_configured(model) or {}), **STRETCHED})
+    cfg, channels = _configured(model) or {}, channels_of(model)
+    pixels: dict[str, Any] = {}
+    if channels and cfg.get("mean") and len(cfg["mean"]) != channels:
+        pixels = {"mean": (0.0,) * channels, "std": (1.0,) * channels}
+    _set(model, {**cfg, **STRETCHED, **pixels})
 
 
 def resize_as(model: nn.Module, said: Mapping[str, Any]) -> None:

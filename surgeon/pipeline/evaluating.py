@@ -32,7 +32,7 @@ from surgeon.pipeline.demands import check_classes, check_names, demand_free, to
 from surgeon.pipeline.lineage import lineage_of
 from surgeon.pipeline.origin import class_order
 from surgeon.pipeline.own_images import own_sets, seen_in_its_folder, unknown
-from surgeon.pipeline.prepared import remarks_on_preparation
+from surgeon.pipeline.prepared import remarks_on_preparation, remarks_on_source
 from surgeon.pipeline.tested import on_sets, without_images
 from surgeon.pipeline.training import TRAINED
 from surgeon.processes import first, own_device
@@ -181,6 +181,11 @@ def evaluate_target(
         remarks += (
             f"{target} has random weights: neither a checkpoint (--weights) nor --pretrained was given",
         )
+    remarks += tuple(
+        f"source {name}: {said}"
+        for name, place in named.items()
+        for said in remarks_on_source(place, others[name], size)
+    )
     about = {
         "source": absolute_source(data),
         "root": absolute(root),

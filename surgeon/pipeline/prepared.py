@@ -46,6 +46,32 @@ def remarks_on_preparation(
     remarks: tuple[str, ...] = () if lineage else unrecorded(target, data)
     if lost := lost_beside(weights, network):
         remarks += (f"warning: {lost}",)
+    remarks += _on_sizes(target, network, size, weights)
+    if normalised and (said := _of_pixels(network, target, weights, lineage)):
+        remarks += (f"warning: {said}",)
+    return (*remarks, *not_recorded(target, network, lineage=lineage, weights=weights, normalised=normalised))
+
+
+def remarks_on_source(source: str, network: nn.Module, size: tuple[int, ...]) -> tuple[str, ...]:
+    """Remarks on how images are resized and normalised for a network that attacks are transferred from.
+
+    Args:
+        source: its name or folder.
+        network: the network.
+        size: (C, H, W) of the images.
+    """
+    remarks = _on_sizes(source, network, size, None)
+    if assumes_normalization(network):
+        remarks += (
+            f"how the images of its training were normalised is not recorded: here they are "
+            f"{normalised_in_words(network)}, as it is configured",
+        )
+    return remarks
+
+
+def _on_sizes(target: str, network: nn.Module, size: tuple[int, ...], weights: str | None) -> tuple[str, ...]:
+    """Remarks on images of another size than the record's, and resized otherwise."""
+    remarks: tuple[str, ...] = ()
     if otherwise := resized_otherwise(network):
         remarks += (
             f"images are stretched to {size[-2]}×{size[-1]} (bilinear), whatever their shape; the configuration "
@@ -57,9 +83,7 @@ def remarks_on_preparation(
         remarks += (
             f"images are {here} here, and those that the record of {weights or target} tells of {there}",
         )
-    if normalised and (said := _of_pixels(network, target, weights, lineage)):
-        remarks += (f"warning: {said}",)
-    return (*remarks, *not_recorded(target, network, lineage=lineage, weights=weights, normalised=normalised))
+    return remarks
 
 
 def _recorded_size(target: str) -> tuple[int, ...] | None:
