@@ -25,19 +25,31 @@ def place_inside(model: nn.Module) -> str:
         model: Any module.
 
     Returns:
-        "module" or "_orig_mod"; empty for any other module, a subclass of a wrapper too.
+        "module" or "_orig_mod"; empty for any other module. A class of other code that is a wrapper with a rule of
+        its own, as torchvision's references have an average, counts as long as it calls the network as that does.
     """
-    kind = type(model)
-    known = {**_INSIDE, **_SHARDED} if kind.__module__.startswith(_LIBRARIES) else {}
-    return known.get(kind.__name__, "")
+    kind = _kind(model)
+    return {**_INSIDE, **_SHARDED}.get(kind.__name__, "") if kind else ""
 
 
-def unwrapped(model: nn.Module) -> nn.Module:
+def _kind(model: nn.Module) -> type | None:
+    """The wrapper of torch's or timm's that a module is, or that its class calls the network as; None for another."""
+    ours = type(model)
+    for kind in ours.__mro__:
+        known = kind.__name__ in {*_INSIDE, *_SHARDED} and kind.__module__.startswith(_LIBRARIES)
+        if known:  # code of one's own in its call may do anything to images
+            same = all(getattr(ours, n) is getattr(kind, n) for n in ("forward", "__call__"))
+            return kind if same else None
+    return None
+
+
+def unwrapped(model: nn.Module, *, sharded: bool = False) -> nn.Module:
     """Return the network that computes, without what `torch.compile`, `DataParallel` or an average put around it.
 
     Args:
-        model: A network, or a wrapper of torch's or timm's around one, or around another wrapper. One that shards the
-            parameters (FSDP) stays, since these are not with the network inside.
+        model: A network, or a wrapper of torch's or timm's around one, or around another wrapper.
+        sharded: Whether one that shards the parameters (FSDP) is taken off too, as for what the network inside says of
+            itself; it stays where the network is to run, since its parameters are not with the network inside.
 
     Returns:
         The network inside; `model` itself where it is no wrapper.
@@ -48,9 +60,22 @@ def unwrapped(model: nn.Module) -> nn.Module:
         >>> unwrapped(torch.nn.DataParallel(network)) is network, unwrapped(network) is network
         (True, True)
     """
-    while (name := place_inside(model)) and type(model).__name__ not in _SHARDED:
-        model = getattr(model, name)
+    while (kind := _kind(model)) and (sharded or kind.__name__ not in _SHARDED):
+        model = getattr(model, place_inside(model))
     return model
+
+
+def in_python(name: str) -> str:
+    """Write the place of a part of a network as Python reaches it.
+
+    Args:
+        name: Its name among the network's modules; empty for the network itself.
+
+    Examples:
+        >>> in_python("module.0.head")
+        'model.module[0].head'
+    """
+    return "model" + "".join(f"[{p}]" if p.isdigit() else f".{p}" for p in name.split(".") if p)
 
 
 def is_scripted(model: nn.Module) -> bool:

@@ -151,7 +151,8 @@ def calibration_images(
         return None
 
     from surgeon.data import images
-    from surgeon.models.facts import input_size_of, normalized
+    from surgeon.models.facts import input_size_of
+    from surgeon.models.pixels import normalized
 
     size = input_size or input_size_of(model)
     if size is None:

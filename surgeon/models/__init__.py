@@ -14,7 +14,7 @@ _HOMES = {
     "input_std_of": _FACTS,
     "name_of": _FACTS,
     "normalization_of": _FACTS,
-    "normalized": _FACTS,
+    "normalized": "surgeon.models.pixels",
     "num_classes_of": _FACTS,
     "set_normalization": "surgeon.models.normalisation",
 }
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from surgeon.models.facts import input_std_of as input_std_of
     from surgeon.models.facts import name_of as name_of
     from surgeon.models.facts import normalization_of as normalization_of
-    from surgeon.models.facts import normalized as normalized
     from surgeon.models.facts import num_classes_of as num_classes_of
     from surgeon.models.normalisation import set_normalization as set_normalization
+    from surgeon.models.pixels import normalized as normalized
 
 __getattr__, __dir__ = lazily(__name__, _HOMES)

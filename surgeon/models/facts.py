@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
 from surgeon.images import channels_of, may_take
 from surgeon.wrappers import unwrapped
@@ -31,7 +30,7 @@ def name_of(model: nn.Module) -> str:
         >>> surgeon.models.name_of(surgeon.create_model("zoo/lenet5"))
         'zoo/lenet5'
     """
-    model = unwrapped(model)
+    model = unwrapped(model, sharded=True)
     origin = model.__dict__.get(ORIGIN)
     if origin:
         return str(origin["name"])
@@ -54,7 +53,7 @@ def input_size_of(model: nn.Module) -> tuple[int, ...] | None:
         >>> surgeon.models.input_size_of(surgeon.create_model("zoo/lenet5"))
         (1, 28, 28)
     """
-    model = unwrapped(model)
+    model = unwrapped(model, sharded=True)
     origin = model.__dict__.get(ORIGIN) or {}
     if origin.get("input_size"):
         return tuple(origin["input_size"])
@@ -142,7 +141,7 @@ def assumes_normalization(model: nn.Module) -> bool:
     Args:
         model: the network.
     """
-    return bool((unwrapped(model).__dict__.get(ORIGIN) or {}).get(ASSUMED))
+    return bool((unwrapped(model, sharded=True).__dict__.get(ORIGIN) or {}).get(ASSUMED))
 
 
 def normalised_in_words(model: nn.Module) -> str:
@@ -169,30 +168,6 @@ def normalised_in_words(model: nn.Module) -> str:
     return f"normalised by mean {mean} and std {std}"
 
 
-def normalized(images: Tensor, model: nn.Module) -> Tensor:
-    """Normalise images as a network's configuration states.
-
-    Args:
-        images: (N, C, H, W), pixels in [0, 1].
-        model: the network.
-
-    Returns:
-        (images − mean) / std; the images themselves where the configuration states no normalisation.
-
-    Examples:
-        >>> import surgeon, torch
-        >>> network = surgeon.create_model("resnet10t")
-        >>> result = surgeon.models.normalized(torch.full((1, 3, 1, 1), 0.5), network)
-        >>> [round(v, 3) for v in result.flatten().tolist()]
-        [0.066, 0.196, 0.418]
-    """
-    given = normalization_of(model)
-    if given is None:
-        return images
-    mean, std = (torch.tensor(v, dtype=torch.float32, device=images.device).view(1, -1, 1, 1) for v in given)
-    return (images - mean) / std
-
-
 def num_classes_of(model: nn.Module) -> int | None:
     """The number of classes of a network.
 
@@ -208,7 +183,8 @@ def num_classes_of(model: nn.Module) -> int | None:
         >>> surgeon.models.num_classes_of(surgeon.create_model("zoo/lenet5"))
         10
     """
-    model = unwrapped(model)
+    model = unwrapped(model, sharded=True)
+    model = unwrapped(model, sharded=True)
     number = getattr(model, "num_classes", None)
     if isinstance(number, int):
         return number if number > 0 else None
@@ -220,5 +196,5 @@ def num_classes_of(model: nn.Module) -> int | None:
 
 
 def _config(model: nn.Module) -> Mapping[str, Any]:
-    config = unwrapped(model).__dict__.get("pretrained_cfg")
+    config = unwrapped(model, sharded=True).__dict__.get("pretrained_cfg")
     return config if isinstance(config, Mapping) else {}

@@ -1,4 +1,4 @@
-"""Wrap a network so that it accepts [0, 1] pixels and normalises them itself, for attacks."""
+"""Normalise [0, 1] pixels as a network takes them, or wrap the network so that it does, for attacks."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from surgeon.errors import DataError
+from surgeon.errors import CalibrationWarning, DataError
 from surgeon.host import own_state
 from surgeon.images import check_images
+from surgeon.models.facts import normalization_of
+from surgeon.models.handed_on import unsaid
 from surgeon.models.logits import named
 from surgeon.models.normalisation import check_normalization
+from surgeon.warned import warn
 
 
 class Normalized(nn.Module):
@@ -137,6 +140,36 @@ class Normalized(nn.Module):
             (N, C, H, W), (x − mean) / std channel by channel; x itself where no normalisation is known.
         """
         return x if self.mean is None or self.std is None else (x - self.mean) / self.std
+
+
+def normalized(images: Tensor, model: nn.Module) -> Tensor:
+    """Normalise images as a network's configuration states.
+
+    Args:
+        images: (N, C, H, W), pixels in [0, 1].
+        model: the network.
+
+    Returns:
+        (images − mean) / std; the images themselves where the configuration states no normalisation.
+
+    Warns:
+        CalibrationWarning: the network is a module of other code that states none, and hands images on as they are to
+            a network that does; or it is compiled by TorchScript, which keeps no configuration.
+
+    Examples:
+        >>> import surgeon, torch
+        >>> network = surgeon.create_model("resnet10t")
+        >>> result = surgeon.models.normalized(torch.full((1, 3, 1, 1), 0.5), network)
+        >>> [round(v, 3) for v in result.flatten().tolist()]
+        [0.066, 0.196, 0.418]
+    """
+    given = normalization_of(model)
+    if given is None:
+        if said := unsaid(model, images):
+            warn(said, CalibrationWarning)
+        return images
+    mean, std = (torch.tensor(v, dtype=torch.float32, device=images.device).view(1, -1, 1, 1) for v in given)
+    return (images - mean) / std
 
 
 def _as_channels(values: Sequence[float]) -> Tensor:

@@ -8,6 +8,7 @@ from typing import Any
 from torch import nn
 
 from surgeon.images import channels_of
+from surgeon.wrappers import unwrapped
 
 STRETCHED: Mapping[str, Any] = {"interpolation": "bilinear", "crop_pct": 1.0, "crop_mode": "squash"}
 """How surgeon resizes images, in timm's words: to the input size, whatever their shape, without a crop."""
@@ -100,11 +101,12 @@ def resized_otherwise(model: nn.Module) -> str:
 
 
 def _configured(model: nn.Module) -> Mapping[str, Any] | None:
-    config = model.__dict__.get("pretrained_cfg")
+    config = unwrapped(model, sharded=True).__dict__.get("pretrained_cfg")
     return config if isinstance(config, Mapping) else None
 
 
 def _set(model: nn.Module, cfg: Mapping[str, Any]) -> None:
+    model = unwrapped(model, sharded=True)
     for name in ("pretrained_cfg", "default_cfg"):  # two names of timm's for one thing
         if name in model.__dict__:
             model.__dict__[name] = dict(cfg)

@@ -20,9 +20,8 @@ from surgeon.execution import Execution
 from surgeon.host import in_own_state
 from surgeon.kept_modes import mode
 from surgeon.models.calibration import MOST
-from surgeon.models.facts import normalized
 from surgeon.models.logits import compare_logits
-from surgeon.models.pixels import logits_of
+from surgeon.models.pixels import logits_of, normalized
 from surgeon.models.weight_files import PICKLED
 from surgeon.ownership import check_apart, locked, owned, read_manifest, reserved, take
 from surgeon.pipeline.checkpoint import Held, differing_in, held

@@ -12,8 +12,9 @@ from surgeon.data import Images, Sets, drawn
 from surgeon.errors import ArtifactError, RecipeError, either
 from surgeon.models.beside_weights import input_size_beside
 from surgeon.models.creating import create_model
-from surgeon.models.facts import input_size_of, normalized
+from surgeon.models.facts import input_size_of
 from surgeon.models.normalisation import as_said, settle
+from surgeon.models.pixels import normalized
 from surgeon.models.robustbench import is_robustbench
 from surgeon.pipeline.idle import of_calibration, tell
 from surgeon.pipeline.prepared import warn_of_pixels

@@ -31,6 +31,7 @@ from surgeon.models import own
 from surgeon.models.checkpoints import check_fit, lay_on, read_weights, versioned
 from surgeon.models.creating import create_model
 from surgeon.models.finite import all_finite, check_finite_weights, not_finite
+from surgeon.models.handed_on import unsaid
 from surgeon.models.source_code import changed_code, code_of
 from surgeon.models.tensor_files import same_tensors
 from surgeon.models.weight_files import tensors_in
@@ -102,9 +103,10 @@ def save(
             after its own `eval()`, as where that merges some.
 
     Warns:
-        ArtifactWarning: weights are NaN or infinite, which `surgeon.load` refuses; the network differs from what its
-            name and arguments make (channels pruned, modules exchanged or added, own code without a name), so that
-            `surgeon.load` needs a network with the same changes, before any surgery, as `model=…`; hooks on its
+        ArtifactWarning: weights are NaN or infinite, which `surgeon.load` refuses; the network hands images on as they
+            are to one inside it that says how they are normalised, and does not say it itself; the network differs from
+            what its name and arguments make (channels pruned, modules exchanged or added, own code without a name), so
+            that `surgeon.load` needs a network with the same changes, before any surgery, as `model=…`; hooks on its
             modules change its outputs or gradients, which is tried on two images where there are hooks; hooks on its
             state dict leave tensors out or change their values; or a module's
             extra state (`get_extra_state`) is not a tensor and was left out.
@@ -117,9 +119,9 @@ def save(
         ...     sorted(p.name for p in folder.iterdir() if not p.name.startswith("."))
         ['config.json', 'model.safetensors']
     """
-    refuse_wrapped(model, "save")
     changed_sites = findings(model)
     demand_whole(model)
+    refuse_wrapped(model, "save")
     demand_settled(model)
     demand([f for f in changed_sites if not f.loads], "saved")
     for part in model.modules():
@@ -140,6 +142,8 @@ def save(
         (work / CONFIG).write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
         for name, text in {**_lineage(model, work), **(beside or {})}.items():
             (work / name).write_text(text + "\n", encoding="utf-8")
+    if said := unsaid(model):
+        warn(f"{folder} says nothing of how images are normalised: {said}", ArtifactWarning)
     if words := not_finite(model):
         warn(f"{folder} {words}; surgeon.load refuses it", ArtifactWarning)
     if hooks := told_of_hooks(model):

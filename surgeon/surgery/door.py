@@ -30,7 +30,7 @@ from surgeon.models.norm_statistics import demand_room
 from surgeon.models.pixels import Normalized
 from surgeon.surgery.standing import Finding, changed_sites, demand
 from surgeon.values import has_values
-from surgeon.wrappers import refuse_wrapped
+from surgeon.wrappers import in_python, refuse_wrapped
 
 
 @dataclass(frozen=True)
@@ -254,7 +254,7 @@ def part_cut(model: nn.Module) -> str:
         The first such part as Python writes it, `model[1]` or `model.module`; "" without one.
     """
     name = next((n for n, m in model.named_modules() if n and surgery_of(m) is not None), "")
-    return f"model{''.join(f'[{p}]' if p.isdigit() else f'.{p}' for p in name.split('.'))}" if name else ""
+    return in_python(name) if name else ""
 
 
 def _inside(model: nn.Module, verb: str) -> str:

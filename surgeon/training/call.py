@@ -13,7 +13,7 @@ from surgeon.data import Images, Records
 from surgeon.errors import ArgumentError, CalibrationWarning, DataError, RecipeError
 from surgeon.images import channels_of, may_take
 from surgeon.models.facts import name_of
-from surgeon.models.handed_on import handed_on
+from surgeon.models.handed_on import handed_on, unkept
 from surgeon.models.normalisation import check_normalization, contradicted, in_words
 from surgeon.recipe import Training
 from surgeon.tensors.auxiliary import has_auxiliary_norms
@@ -101,6 +101,8 @@ def _tell_of_normalisation(
     model: nn.Module, train: Source, normalize: tuple[Sequence[float], Sequence[float]] | None
 ) -> None:
     """Warn of a training that does not normalise as the configuration of the network, or of one inside it, says."""
+    if said := unkept(model, normalize):
+        warn(f"{said}; a training normalises by normalize=(mean, std)", CalibrationWarning)
     image = None if isinstance(train, IterableDataset) else _image_of(train)
     part, inside = (None if image is None else handed_on(model, torch.rand(1, *image.shape))) or ("", model)
     if (known := contradicted(inside, normalize)) is None:
@@ -108,7 +110,7 @@ def _tell_of_normalisation(
     how = "does not normalise images" if normalize is None else f"normalises images by {in_words(*normalize)}"
     whose = f"{part} in this {type(model).__name__}, a {name_of(inside)}" if part else name_of(inside)
     written = "" if part else ", which surgeon.save writes into its folder,"
-    given = f"model.{part}" if part else "model"
+    given = part or "model"
     warn(
         f"this training {how}, and by the configuration of {whose}{written or ','} they are normalised by "
         f"{in_words(*known)}: give normalize=surgeon.models.normalization_of({given}) or say what is meant with "

@@ -252,7 +252,7 @@ CALLS = {
     "surgeon.store.artifact.load": lambda w: surgeon.load(w.saved),
     "surgeon.models.checkpoints.read_weights": lambda w: checkpoints.read_weights(w.weights),
     "surgeon.models.checkpoints.load_weights": _loaded,
-    "surgeon.models.facts.normalized": lambda w: models.normalized(w.x, _with_mean(w.stock)),
+    "surgeon.models.pixels.normalized": lambda w: models.normalized(w.x, _with_mean(w.stock)),
     "surgeon.evaluation.Normalized": lambda w: Normalized(w.stock, (0.4, 0.5, 0.6), (0.2, 0.3, 0.2)),
     "surgeon.store.exporting.file.export": lambda w: (
         exporting.export(w.cut, w.folder / "n.pt2", format="torch-export", input_size=SIZE).difference

@@ -16,7 +16,7 @@ from surgeon.cli import group
 from surgeon.errors import ArtifactError, MissingPackageError, ModelError
 from surgeon.models import input_size_of, list_models, name_of, normalization_of, num_classes_of
 from surgeon.models import robustbench as zoo
-from surgeon.models.facts import normalized
+from surgeon.models.pixels import normalized
 from surgeon.pipeline.verifying import verify_folder
 
 NAME = "robustbench:cifar10/Linf/Small2020"

@@ -77,7 +77,11 @@ def bound_anew():
             compiled,
             r"the model: it is wrapped in OptimizedModule; .*surgeon.apply\(model._orig_mod, …\), and compile",
         ),
-        (part_compiled, "conv2: it is wrapped in OptimizedModule"),
+        (
+            part_compiled,
+            r"conv2: it is wrapped in OptimizedModule; .*model.conv2 = model.conv2._orig_mod, cut the network, and "
+            "compile that part again",
+        ),
         (
             lambda: nn.DataParallel(Plain()),
             r"wrapped in DataParallel; .*surgeon.apply\(model.module, …\), and wrap",

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from surgeon.errors import ArgumentError, ArtifactError, AttackError, DataError, either
-from surgeon.evaluation.engine.admission import FEW, first_scores
+from surgeon.evaluation.engine.admission import FEW, first_scores, tell_of_normalisation
 from surgeon.evaluation.engine.scoring import check_model, score
 from surgeon.images import times
 from surgeon.models.quiet import held_still
@@ -72,10 +72,14 @@ def check_sources(sources: Mapping[str, nn.Module], images: Tensor, labels: Tens
 
     Raises:
         DataError: A source does not.
+
+    Warns:
+        CalibrationWarning: A source's images are not normalised as its configuration says.
     """
     for name, source in sources.items():
         try:
             check_model(source)
+            tell_of_normalisation(source, images)
             predicted = first_scores(source, images[:FEW], labels[:FEW]).classes
         except DataError as error:
             raise DataError(f"source {name} cannot be attacked on these images: {error}") from None

@@ -14,7 +14,7 @@ from surgeon.evaluation.engine.scoring import Scores, check_labels, check_model,
 from surgeon.images import check_images, check_taken, plain, tell_dark
 from surgeon.methods.annealed import unfinished
 from surgeon.models.facts import name_of, normalised_in_words
-from surgeon.models.handed_on import handed_on
+from surgeon.models.handed_on import handed_on, unkept
 from surgeon.models.logits import tell_of_sigmoid
 from surgeon.models.normalisation import contradicted, in_words
 from surgeon.models.pixels import Normalized
@@ -73,7 +73,7 @@ def admitted(model: nn.Module, images: Tensor, labels: Tensor, *, seed: int = 0)
         raise DataError("there are no images to evaluate on")
     tell_dark(images, "images")
     check_taken(images, model)
-    _tell_of_normalisation(model, images)
+    tell_of_normalisation(model, images)
     some = images[:FEW]  # their labels are looked at below, with all others
     classes = first_scores(model, some, torch.zeros(len(some), dtype=torch.int64), seed=seed).classes
     _check_outputs(model, images[:FEW], seed)
@@ -117,9 +117,19 @@ def _check_outputs(model: nn.Module, images: Tensor, seed: int) -> None:
         )
 
 
-def _tell_of_normalisation(model: nn.Module, images: Tensor) -> None:
-    """Warn of a network whose images are not normalised as its configuration says, or that of the network inside it."""
+def tell_of_normalisation(model: nn.Module, images: Tensor) -> None:
+    """Warn of a network whose images are not normalised as its configuration says, or that of the network inside it.
+
+    Args:
+        model: The network, also in a `Normalized`.
+        images: (N, C, H, W) in [0, 1]; one is used.
+
+    Warns:
+        CalibrationWarning: They are not; or TorchScript compiled the network, which keeps no configuration.
+    """
     inner, given = (model.model, model.given) if isinstance(model, Normalized) else (model, None)
+    if said := unkept(inner, given):
+        warn(said, CalibrationWarning)
     part, inside = handed_on(inner, images) or ("", inner)
     if (known := contradicted(inside, given)) is None:
         return

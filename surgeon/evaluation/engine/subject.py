@@ -24,6 +24,7 @@ from surgeon.results.assessment import Subject
 from surgeon.surgery.door import changed_by_fold, surgery_of
 from surgeon.surgery.folding import folded_network, uncut_network
 from surgeon.verification import relative, tolerance_of
+from surgeon.wrappers import unwrapped
 
 
 class Evaluated(NamedTuple):
@@ -46,6 +47,7 @@ def folded(model: nn.Module, images: Tensor) -> Evaluated:
     Raises:
         VerificationError: The surgery's record says that the network folds, and the folded one differs.
     """
+    model = unwrapped(model)
     record = surgery_of(model)
     if record is None or not record.folds:
         return Evaluated(model, None)
@@ -68,7 +70,7 @@ def evaluated(model: nn.Module, images: Tensor) -> nn.Module:
         images: (N, C, H, W) normalised as the network expects them; a few suffice for the check.
 
     Returns:
-        The network to attack.
+        The network to attack; of a network in `torch.compile`, `DataParallel` or an average, that of the one inside.
 
     Raises:
         VerificationError: The surgery's record says that the network folds, and the folded one differs.

@@ -10,7 +10,7 @@ from torch.nn.modules.lazy import LazyModuleMixin
 
 from surgeon.errors import SurgeryError
 from surgeon.graph.trees.apart import demand_copies
-from surgeon.wrappers import is_scripted, place_inside
+from surgeon.wrappers import in_python, is_scripted, place_inside
 
 _QUANTIZED = ("torch.ao.nn.quantized", "torch.nn.quantized", "torch.ao.nn.intrinsic.quantized")
 
@@ -29,19 +29,25 @@ def refuse_unfit(model: object) -> None:
     if not isinstance(model, nn.Module):
         raise SurgeryError(f"surgery is for a torch.nn.Module, not for a {type(model).__name__}")
     for name, module in model.named_modules():
-        problem = _problem(module, root=not name)
+        problem = _problem(module, name)
         if problem:
             raise SurgeryError(f"{name or 'the model'}: {problem}")
     demand_copies(model)
 
 
-def _problem(module: nn.Module, root: bool) -> str:
-    """Return why a module is refused, or ""."""
+def _problem(module: nn.Module, name: str) -> str:
+    """Return why the module of a name is refused, or ""."""
     kind = type(module)
     if inner := place_inside(module):
         again = "compile" if kind.__name__ == "OptimizedModule" else "wrap"
+        place = in_python(name)
+        if name:
+            return (
+                f"it is wrapped in {kind.__name__}; put back what is inside, {place} = {place}.{inner}, cut the "
+                f"network, and {again} that part again"
+            )
         return (
-            f"it is wrapped in {kind.__name__}; cut the network inside, surgeon.apply(model.{inner}, …), and {again} "
+            f"it is wrapped in {kind.__name__}; cut the network inside, surgeon.apply({place}.{inner}, …), and {again} "
             f"the result again"
         )
     if is_scripted(module):
@@ -59,7 +65,7 @@ def _problem(module: nn.Module, root: bool) -> str:
             f"its weight is made anew before each call by torch.nn.utils' old hook {legacy}; take it off "
             f"({undo}), or use torch.nn.utils.parametrizations"
         )
-    if "forward" in module.__dict__ and (root or not _is_own_method(module)):
+    if "forward" in module.__dict__ and (not name or not _is_own_method(module)):
         return (
             f"forward was exchanged on this object, so that the code of {kind.__name__} is not what runs; write a "
             f"subclass, or put the old forward back (del module.forward; accelerate's hooks come off by "

@@ -6,17 +6,19 @@ import copy
 from collections.abc import Sequence
 from pathlib import Path
 
+import torch
 from pydantic import BaseModel, ConfigDict, Field
 from torch import nn
 
 from surgeon import html
 from surgeon.edits import Plan
-from surgeon.errors import SurgeryWarning, VerificationError, either
+from surgeon.errors import ArtifactWarning, SurgeryWarning, VerificationError, either
 from surgeon.graph.measuring.signatures import spared_inputs
 from surgeon.host import in_own_state
 from surgeon.images import times
 from surgeon.methods.annealed import unfinished
 from surgeon.models.facts import name_of
+from surgeon.models.handed_on import unsaid
 from surgeon.ownership import new_file
 from surgeon.store.exporting.checking import BATCHES, allowed, differences, not_checked, run_onnx, run_program
 from surgeon.store.exporting.description import described, is_export
@@ -117,6 +119,8 @@ def export(
 
     Warns:
         SurgeryWarning: annealed layers have a part of their effect.
+        ArtifactWarning: the network hands images on as they are to one inside it that says how they are normalised, and
+            does not say it itself, so that the file does not either.
 
     Examples:
         >>> import tempfile, surgeon
@@ -136,6 +140,8 @@ def export(
     size = size_of(subject)
     if said := unfinished(model):
         warn(said, SurgeryWarning)
+    if said := unsaid(model, torch.rand(1, *size)):
+        warn(f"{path} says nothing of how images are normalised: {said}", ArtifactWarning)
     network, record = _prepared(subject, fold)
     with new_file(path, overwrite=overwrite, ours=is_export) as work:
         known = described(subject, record, size)
