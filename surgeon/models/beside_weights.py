@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
+from surgeon.edits import Plan
 from surgeon.errors import ArtifactError, either
 from surgeon.images import times
 from surgeon.methods.annealed import FOLDED_IN_PART
@@ -21,12 +22,15 @@ from surgeon.models.facts import (
     normalised_in_words,
     normalization_of,
 )
+from surgeon.models.naming import FOR_SURGEON
 from surgeon.models.normalisation import contradicted, in_words
 from surgeon.models.preparation import STRETCHED, resizing_of
 from surgeon.reading import read_json
 from surgeon.wrappers import unwrapped
 
 CONFIG = "config.json"
+_PLACES = ("site", "operation", "layer", "replaces", "before", "call", "settings")
+"""Keys of an edit by which two surgeries are the same."""
 _TOLD_BY_SHAPES = ("num_classes", "in_chans")
 """Arguments by which weights would not fit."""
 _OF_A_RUN = ("training", "cut")
@@ -86,6 +90,19 @@ def guessed_beside(weights: str | Path) -> bool:
     return configuration_beside(weights) is None or _content(weights).get("normalisation") == ASSUMED
 
 
+def guess_as(model: nn.Module, weights: str | Path) -> None:
+    """Take a network's normalisation for a guess where nothing says it of the weights that were loaded into it.
+
+    Args:
+        model: The network, changed in place; nothing is done where it was said, or where the network was not made here.
+        weights: The file.
+    """
+    inside = unwrapped(model)
+    origin = inside.__dict__.get(ORIGIN)
+    if origin is not None and ASSUMED not in origin and guessed_beside(weights):
+        inside.__dict__[ORIGIN] = {**origin, ASSUMED: True}
+
+
 def input_size_beside(weights: str | Path | None) -> tuple[int, ...] | None:
     """Return the size of the images of a file of weights, as its folder says.
 
@@ -126,23 +143,31 @@ def lost_beside(weights: str | Path | None, model: nn.Module) -> str:
     Returns:
         A sentence or two; empty where nothing is known to be missing.
     """
-    content, origin = _content(weights), unwrapped(model).__dict__.get(ORIGIN) or {}
+    inside = unwrapped(model)
+    content, origin = _content(weights), inside.__dict__.get(ORIGIN) or {}
     sentences = []
-    if missing := [*_surgery(content.get("surgery")), *_changes(content)]:
+    if missing := [*_surgery(content.get("surgery"), inside), *_changes(content, inside)]:
+        here = "has otherwise" if _record(inside) else "is made without here"
         sentences.append(
-            f"{weights} holds the weights of a network with {' and '.join(missing)}, which {name_of(model)} is made "
-            "without here: it is another network; give its folder in place of the file"
+            f"{weights} holds the weights of a network with {' and '.join(missing)}, which {name_of(model)} {here}: "
+            "it is another network; give its folder in place of the file"
         )
     sentences += [f"{weights}: {note}" for note in _folded_in_part(content.get("surgery"))]
-    name, ours = str(content.get("architecture")), str(origin.get("name"))
+    name, ours = str(content.get("architecture")).removeprefix(FOR_SURGEON), _name(inside)
     same = name in (ours, ours.partition(".")[0])  # timm's name with its tag, or without
     # What own code or a repository makes, its name does not say.
-    if origin and "architecture" in content and not same and ":" not in ours:
+    if ours and "architecture" in content and not same and ":" not in ours:
         sentences.append(
             f"{weights} holds the weights of {name}, and {ours} is made here: tensors of the same shapes do not make "
             "it the same network; give its folder in place of the file"
         )
-    if same and (differ := _arguments(content.get("model_args"), origin.get("args"))):
+    theirs = _arguments(content.get("model_args"), {})
+    if same and not origin and theirs:
+        sentences.append(
+            f"{weights} holds the weights of a network made with {theirs}, and nothing says how this "
+            f"{name_of(model)} was made: surgeon.load of its folder makes the same"
+        )
+    if same and origin and (differ := _arguments(content.get("model_args"), origin.get("args"))):
         sentences.append(
             f"{weights} holds the weights of a network made with {differ}, and {name} is made here otherwise: give "
             f"the same ({either('model_args', '--model-arg')}), or its folder in place of the file"
@@ -198,14 +223,37 @@ def _new(model: nn.Module, beside: object) -> bool:
     return beside is not None and normalization_of(model) is None
 
 
-def _surgery(surgery: object) -> list[str]:
-    """The surgery in a configuration, if layers of it stand in the network."""
+def _name(model: nn.Module) -> str:
+    """The name that a network was created by, here or by timm; empty where nothing says it."""
+    origin, config = model.__dict__.get(ORIGIN), model.__dict__.get("pretrained_cfg")
+    by_timm = config.get("architecture") if isinstance(config, Mapping) else None
+    return str(origin["name"] if origin else by_timm or "")
+
+
+def _record(model: nn.Module) -> Plan | None:
+    """The record of the surgery on a network, or of one that was folded."""
+    record = model.__dict__.get("surgery") or model.__dict__.get("folded_from")
+    return record if isinstance(record, Plan) else None
+
+
+def _surgery(surgery: object, model: nn.Module) -> list[str]:
+    """The surgery in a configuration, if layers of it stand in its network, and the one here has not the same."""
     plan = surgery.get("plan") if isinstance(surgery, Mapping) else None
     if not isinstance(surgery, Mapping) or not isinstance(plan, Mapping):
         return []
     edits = plan.get("edits")
     exchanged = any(isinstance(e, Mapping) and e.get("exchanges") for e in edits or ())
+    record = _record(model)
+    if record is not None and _cuts(record.model_dump(mode="json")) == _cuts(plan):
+        return []
     return [f"surgery ({plan.get('recipe')})"] if not surgery.get("folded") or exchanged else []
+
+
+def _cuts(plan: Mapping[str, Any]) -> str:
+    """What a plan does and where, without what is measured of it or starts its weights."""
+    listed = plan.get("edits")
+    edits = [e for e in listed if isinstance(e, Mapping)] if isinstance(listed, list) else []
+    return _plain([plan.get("operations"), [{k: e.get(k) for k in _PLACES} for e in edits]])
 
 
 def _folded_in_part(surgery: object) -> list[str]:
@@ -216,11 +264,28 @@ def _folded_in_part(surgery: object) -> list[str]:
     return [str(n.get("text")) for n in mappings if n.get("code") == FOLDED_IN_PART]
 
 
-def _changes(content: Mapping[str, Any]) -> list[str]:
-    """Changes of a network after its name made it: settings and modules, by place."""
-    places = [n for key in ("settings", "exchanged") if isinstance(c := content.get(key), Mapping) for n in c]
-    more = f" and {len(places) - 1} more places" if len(places) > 1 else ""
+def _changes(content: Mapping[str, Any], model: nn.Module) -> list[str]:
+    """Changes of a network after its name made it that are not here too: settings and modules, by place."""
+    said = [(key, c) for key in ("settings", "exchanged") if isinstance(c := content.get(key), Mapping)]
+    places = [
+        n for key, c in said for n, value in c.items() if not _stands(model, n, value, key == "settings")
+    ]
+    more = f" and {len(places) - 1} more place{'s' * (len(places) > 2)}" if len(places) > 1 else ""
     return [f"changes at {places[0]}{more}"] if places else []
+
+
+def _stands(model: nn.Module, place: str, said: object, setting: bool) -> bool:
+    """Whether a network has at a place what a configuration says of it: a setting, or words as `SiLU, not ReLU`.
+
+    Of a module the class is looked at; a tensor of another shape does not fit and is told by that.
+    """
+    here: Any = model
+    for name in place.split("."):
+        here = getattr(here, name, None)
+    if setting:
+        return _plain(here) == _plain(said)
+    begins = type(here).__name__ if isinstance(here, nn.Module) else repr(here)
+    return isinstance(here, Tensor) or (here is not None and str(said).startswith(begins))
 
 
 def _arguments(theirs: object, ours: object) -> str:

@@ -13,7 +13,7 @@ from surgeon.errors import ArtifactError, ArtifactWarning, either, nearest
 from surgeon.extra_state import with_extra, without_extra
 from surgeon.graph.trees.bound_hooks import is_ours
 from surgeon.host import in_own_state
-from surgeon.models.beside_weights import otherwise_beside
+from surgeon.models.beside_weights import guess_as, otherwise_beside
 from surgeon.models.exported import demand_no_export
 from surgeon.models.finite import check_finite_weights
 from surgeon.models.rounding import tell_rounding
@@ -77,6 +77,9 @@ def load_weights(
 ) -> None:
     """Load weights from a checkpoint file into a network.
 
+    How the network's images are normalised, where nobody said it and the folder of the file does not, is then a guess,
+    as with `surgeon.create_model(name, weights=…)`; `surgeon.save` writes that down.
+
     Args:
         model: the network, changed in place.
         path: a .safetensors, .pth, .pt, .th, .bin, .ckpt or .tar file. Nothing in it is executed.
@@ -103,6 +106,7 @@ def load_weights(
         True
     """
     load_file(model, path, ema=ema, entry=entry, strict=strict)
+    guess_as(model, path)
     if said := otherwise_beside(path, model):
         warn(said, ArtifactWarning)
 

@@ -10,6 +10,9 @@ from surgeon.errors import either, nearest
 from surgeon.models.exported import kind_of_export
 from surgeon.models.weight_files import PICKLED
 
+FOR_SURGEON = "surgeon/"
+"""Before the architecture's name in a `config.json` whose weights are of another network than that name makes. timm
+knows no such model, and refuses the folder; it would load the weights into what the name makes, if their names fit."""
 _TIMM, _TORCHVISION = "timm/", "torchvision.models."
 _FILES = (".safetensors", *PICKLED)
 _LIBRARIES = (_TIMM, "zoo/", "torchvision/")

@@ -64,8 +64,9 @@ def settle(model: nn.Module) -> None:
         model: the network, changed in place.
     """
     model = unwrapped(model)
-    if assumes_normalization(model):
-        model.__dict__[ORIGIN] = {k: v for k, v in model.__dict__[ORIGIN].items() if k != ASSUMED}
+    origin = model.__dict__.get(ORIGIN)
+    if origin is not None:
+        model.__dict__[ORIGIN] = {**origin, ASSUMED: False}
 
 
 def as_said(

@@ -13,9 +13,10 @@ from surgeon.edits import Plan
 from surgeon.errors import ArtifactWarning, SurgeonError
 from surgeon.graph.trees.fingerprints import fingerprint, hashes_of_layers
 from surgeon.models import own
+from surgeon.models.naming import FOR_SURGEON
 from surgeon.store import unnamed
 from surgeon.store.beyond_name import Beyond, beyond_name
-from surgeon.store.configuration import FOR_SURGEON, Configuration
+from surgeon.store.configuration import Configuration
 from surgeon.store.rebuilding import folded_again, listed, stock_of
 from surgeon.surgery.before import as_before
 from surgeon.surgery.door import changed_by_fold, surgery_of

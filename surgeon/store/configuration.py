@@ -17,13 +17,11 @@ from pydantic import (
 
 from surgeon.disk.folder_kinds import NETWORK, ORIGINAL, WEIGHTS
 from surgeon.edits import Plan
+from surgeon.models.naming import FOR_SURGEON
 from surgeon.store.model_arguments import refusal
 from surgeon.strict import Strict
 
 CONFIG = NETWORK
-FOR_SURGEON = "surgeon/"
-"""Before the architecture's name in a `config.json` whose weights are of another network than that name makes. timm
-knows no such model, and refuses the folder; it would load the weights into what the name makes, if their names fit."""
 LINEAGE = "lineage.json"
 """What the network was trained on; it lies in the network's folder, so that it goes wherever that goes."""
 FORMAT = 1

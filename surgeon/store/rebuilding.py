@@ -151,8 +151,7 @@ def _prepared(network: nn.Module, config: Configuration) -> None:
     origin = network.__dict__.get(ORIGIN)
     if origin is not None:
         sized = {"input_size": list(said["input_size"])} if "input_size" in said else {}
-        assumed = {ASSUMED: True} if config.normalisation == ASSUMED else {}
-        network.__dict__[ORIGIN] = {**origin, **sized, **assumed}
+        network.__dict__[ORIGIN] = {**origin, **sized, ASSUMED: config.normalisation == ASSUMED}
 
 
 def _check_exchanged(model: nn.Module | None, config: Configuration, folder: Path) -> None:

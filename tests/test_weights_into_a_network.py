@@ -1,0 +1,109 @@
+"""`surgeon.load_weights` from a folder of surgeon's: what it says otherwise is told, and what it says alike is not."""
+
+import json
+import warnings
+
+import pytest
+import timm
+import torch
+from torch import nn
+
+import surgeon
+from surgeon.errors import ArtifactWarning
+from surgeon.models.facts import assumes_normalization
+
+SIZE = (3, 32, 32)
+
+
+def network(**given):
+    return surgeon.create_model("resnet10t", num_classes=3, input_size=SIZE, **given)
+
+
+def exchanged():
+    model = network()
+    model.act1 = nn.SiLU()
+    model.bn1.eps = 1e-3
+    return model
+
+
+def cut(recipe):
+    return lambda: surgeon.apply(network(), recipe)
+
+
+def folded():
+    return surgeon.fold(surgeon.apply(network(), "kap"))
+
+
+def told(model, weights):
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        surgeon.load_weights(model, weights)
+    return "; ".join(str(w.message) for w in said)
+
+
+@pytest.mark.filterwarnings("ignore::surgeon.errors.ArtifactWarning")
+@pytest.mark.parametrize(
+    "make", [cut("kwta"), cut("kap"), folded, exchanged], ids=["kwta", "kap", "folded", "code"]
+)
+def test_nothing_is_told_of_a_network_that_is_the_folders(make, tmp_path):
+    """It was called "another network", without the surgery that both have."""
+    weights = surgeon.save(make(), tmp_path / "net") / "model.safetensors"
+    assert not told(make(), weights)
+
+
+@pytest.mark.filterwarnings("ignore::surgeon.errors.ArtifactWarning")
+def test_what_is_not_the_folders_is_told(tmp_path):
+    weights = surgeon.save(cut("kwta")(), tmp_path / "cut") / "model.safetensors"
+    assert "a network with surgery (kwta), which resnet10t is made without here" in told(network(), weights)
+    other = surgeon.apply(network(), [{"op": "kwta", "share": 0.5}])
+    assert "a network with surgery (kwta), which resnet10t has otherwise" in told(other, weights)
+    weights = surgeon.save(exchanged(), tmp_path / "code") / "model.safetensors"
+    half = network()
+    half.act1 = nn.SiLU()
+    assert "changes at bn1.eps and 1 more place, which" in told(network(), weights)
+    assert "changes at bn1.eps, which" in told(half, weights)
+
+
+@pytest.mark.filterwarnings("ignore::surgeon.errors.ArtifactWarning")
+def test_the_name_of_a_folder_whose_network_was_changed_is_the_architectures(tmp_path):
+    weights = surgeon.save(cut("kwta")(), tmp_path / "cut") / "model.safetensors"
+    assert json.loads((tmp_path / "cut" / "config.json").read_text())["architecture"] == "surgeon/resnet10t"
+    with pytest.warns(ArtifactWarning) as said:
+        surgeon.create_model("resnet10t", num_classes=3, weights=str(weights))
+    (text,) = {str(w.message) for w in said}
+    assert "surgery (kwta)" in text and "weights of surgeon/resnet10t" not in text
+
+
+def test_a_network_of_timms_own_is_told_of_architecture_and_arguments(tmp_path):
+    """Nothing was told of networks that surgeon had not made."""
+    weights = surgeon.save(network(model_args={"act_layer": "silu"}), tmp_path / "args") / "model.safetensors"
+    plain = timm.create_model("resnet10t", num_classes=3)
+    assert "made with act_layer='silu', and nothing says how this resnet10t was made" in told(plain, weights)
+    saved = surgeon.create_model("tf_mobilenetv3_small_075", num_classes=3)
+    weights = surgeon.save(saved, tmp_path / "tf") / "model.safetensors"
+    other = timm.create_model("mobilenetv3_small_075", num_classes=3)
+    assert "weights of tf_mobilenetv3_small_075, and mobilenetv3_small_075 is made here" in told(
+        other, weights
+    )
+
+
+def test_what_nobody_said_of_loaded_weights_is_a_guess(tmp_path):
+    """`create_model(weights=…)` says so in the folder of the network; `load_weights` did not."""
+    torch.save(network().state_dict(), tmp_path / "w.pth")
+    guessed = network()
+    surgeon.load_weights(guessed, tmp_path / "w.pth")
+    folder = surgeon.save(guessed, tmp_path / "guessed")
+    assert json.loads((folder / "config.json").read_text())["normalisation"] == "assumed"
+    again = network()
+    surgeon.load_weights(again, folder / "model.safetensors")  # whose folder says that it is a guess
+    assert assumes_normalization(again)
+    surgeon.models.set_normalization(again, (0.5,) * 3, (0.5,) * 3)
+    for said in (again, network(mean=(0.5,) * 3, std=(0.5,) * 3)):
+        surgeon.load_weights(said, tmp_path / "w.pth")
+        assert not assumes_normalization(said)
+    known = surgeon.load(surgeon.save(said, tmp_path / "said"))
+    surgeon.load_weights(known, tmp_path / "w.pth")
+    assert not assumes_normalization(known)
+    bare = timm.create_model("resnet10t", num_classes=3)
+    surgeon.load_weights(bare, tmp_path / "w.pth")
+    assert not assumes_normalization(bare)
