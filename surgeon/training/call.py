@@ -104,7 +104,7 @@ def _tell_of_normalisation(
     if said := unkept(model, normalize):
         warn(f"{said}; a training normalises by normalize=(mean, std)", CalibrationWarning)
     image = None if isinstance(train, IterableDataset) else _image_of(train)
-    part, inside = (None if image is None else handed_on(model, torch.rand(1, *image.shape))) or ("", model)
+    part, inside = (None if image is None else handed_on(model, torch.empty(1, *image.shape))) or ("", model)
     if (known := contradicted(inside, normalize)) is None:
         return
     how = "does not normalise images" if normalize is None else f"normalises images by {in_words(*normalize)}"

@@ -162,7 +162,10 @@ def test_images_that_nobody_normalises_are_told_wherever_they_are_normalised_or_
     """`normalized` gave pixels back, a folder and a file said nothing of mean and std: each without a word."""
     model, where = around(network), "network" if around is Handing else "0"
     place = {nn.Sequential: "model[0]", Handing: "model.network"}.get(around, "model.module[0]")
-    told = re.escape(place) + f" in this .*, a zoo/shallow2, is given images as they are, .*{MEAN[0]}"
+    told = (
+        re.escape(place)
+        + f" in this .*, a zoo/shallow2, is given images that are not normalised, .*{MEAN[0]}"
+    )
     with pytest.warns(CalibrationWarning, match=told):
         assert torch.equal(normalized(images[0], model), images[0])
     inside = unwrapped(model)
@@ -292,3 +295,50 @@ def test_the_network_to_attack_is_folded_also_in_a_wrapper(around, network, imag
 def test_a_source_is_told_of_as_its_target_is(network, images, tmp_path):
     with pytest.warns(CalibrationWarning, match=r"model\[0\] in this Sequential"):
         assess(network, *images, SETTINGS, tmp_path / "s", sources={"other": nn.Sequential(network)})
+
+
+class Part(nn.Module):
+    """Calls a network on what `given` makes of images."""
+
+    def __init__(self, network, given):
+        super().__init__()
+        self.network, self.given = network, given
+
+    def forward(self, x):
+        return self.given(self.network, x)
+
+
+@pytest.mark.parametrize(
+    ("given", "normalised"),
+    [
+        (lambda n, x: n(nn.functional.interpolate(x, size=(20, 20))), False),
+        (lambda n, x: n(x=x), False),
+        (lambda n, x: n(x.clamp(0, 1).contiguous(memory_format=torch.channels_last)), False),
+        (lambda n, x: n(x + 0.01 * torch.randn_like(x)), False),
+        (lambda n, x: n(x[:, :1].expand(-1, 3, -1, -1)), False),
+        (lambda n, x: n(nn.functional.interpolate((x - 0.4) / 0.25, size=(20, 20))), True),
+        (lambda n, x: n(2 * x - 1), True),
+    ],
+    ids=["resized", "by name", "laid otherwise", "with noise", "gray", "resized and normalised", "shifted"],
+)
+def test_what_a_network_inside_is_really_given_is_looked_at(network, images, given, normalised):
+    draws = torch.get_rng_state()
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        normalized(images[0], Part(network, given))
+    assert bool(said) is not normalised
+    assert torch.equal(draws, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("recipe", ["kap", "kwta"])
+def test_a_module_around_a_network_is_told_of_after_its_surgery_too(network, images, tmp_path, recipe):
+    """A graph calls the layers of the network inside, and not that itself."""
+    cut = surgeon.apply(nn.Sequential(network), recipe, input_size=(3, 16, 16)).eval()
+    before = cut(images[0])
+    with pytest.warns(CalibrationWarning, match=r"model\[0\] in this Sequential"):
+        normalized(images[0], cut)
+    assert torch.equal(cut(images[0]), before)
+    own = surgeon.apply(Handing(network, MEAN, STD), recipe, input_size=(3, 16, 16)).eval()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", CalibrationWarning)
+        normalized(images[0], own)

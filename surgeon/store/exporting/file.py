@@ -140,7 +140,7 @@ def export(
     size = size_of(subject)
     if said := unfinished(model):
         warn(said, SurgeryWarning)
-    if said := unsaid(model, torch.rand(1, *size)):
+    if said := unsaid(model, torch.empty(1, *size)):
         warn(f"{path} says nothing of how images are normalised: {said}", ArtifactWarning)
     network, record = _prepared(subject, fold)
     with new_file(path, overwrite=overwrite, ours=is_export) as work:
