@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import surgeon
-from surgeon.errors import ArtifactWarning
+from surgeon.errors import ArtifactError, ArtifactWarning
 from surgeon.models.facts import assumes_normalization
 
 SIZE = (3, 32, 32)
@@ -107,3 +107,39 @@ def test_what_nobody_said_of_loaded_weights_is_a_guess(tmp_path):
     bare = timm.create_model("resnet10t", num_classes=3)
     surgeon.load_weights(bare, tmp_path / "w.pth")
     assert not assumes_normalization(bare)
+
+
+def test_layers_that_a_file_before_surgery_lacks_are_told(tmp_path):
+    """The stock network's checkpoint went over fitted convolutions without a word."""
+    torch.save(network().state_dict(), tmp_path / "stock.pt")
+    model = surgeon.apply(network(), "kap")
+    said = told(model, tmp_path / "stock.pt")
+    assert "no tensors of the layers that surgery inserted (conv1" in said and "apply the recipe then" in said
+    torch.save(model.state_dict(), tmp_path / "cut.pt")
+    assert not told(surgeon.apply(network(), "kap"), tmp_path / "cut.pt")
+    assert not told(network(), tmp_path / "stock.pt")
+
+
+def test_what_a_loose_loading_leaves_is_told_and_nothing_at_all_is_an_error(tmp_path):
+    model = network()
+    state = model.state_dict()
+    torch.save(
+        {f"encoder.{k}": v for k, v in state.items() if k != "fc.bias"} | {"x": torch.ones(1)},
+        tmp_path / "no.pt",
+    )
+    before = {k: v.clone() for k, v in state.items()}
+    with pytest.raises(ArtifactError, match=r"not one of the \d+ tensors of this .*encoder\.conv1"):
+        surgeon.load_weights(model, tmp_path / "no.pt", strict=False)
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    torch.save(
+        {k: v for k, v in state.items() if not k.startswith("fc")} | {"x": torch.ones(1)},
+        tmp_path / "part.pt",
+    )
+    with pytest.warns(
+        ArtifactWarning, match=r"2 tensors stay as they were \(fc.weight, fc.bias\); 1 of the file"
+    ):
+        surgeon.load_weights(network(), tmp_path / "part.pt", strict=False)
+    torch.save(state, tmp_path / "all.pt")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        surgeon.load_weights(network(), tmp_path / "all.pt", strict=False)

@@ -16,6 +16,7 @@ from surgeon.host import in_own_state
 from surgeon.models.beside_weights import guess_as, otherwise_beside
 from surgeon.models.exported import demand_no_export
 from surgeon.models.finite import check_finite_weights
+from surgeon.models.left_alone import left_alone
 from surgeon.models.rounding import tell_rounding
 from surgeon.models.sets_of_weights import Taken, stripped, taken
 from surgeon.models.weight_files import held_in
@@ -85,16 +86,19 @@ def load_weights(
         path: a .safetensors, .pth, .pt, .th, .bin, .ckpt or .tar file. Nothing in it is executed.
         ema: take the averaged weights.
         entry: take the weights under this entry of the file, such as `model_ema`.
-        strict: refuse missing and unexpected keys; False loads the keys that match.
+        strict: refuse missing and unexpected keys, except that layers which surgery inserted may have none; False
+            loads the keys that match.
 
     Raises:
-        ArtifactError: the file cannot be read, or does not fit; the message names missing and unexpected keys
-            and differing shapes, tensors that are not finite, or the sets of weights that the file has. Nothing has
-            been loaded then.
+        ArtifactError: the file cannot be read, does not fit, or has not one tensor of the network's names. The message
+            has missing and unexpected keys and differing shapes, tensors that are not finite, or the sets of weights
+            that the file has. Nothing has been loaded then.
 
     Warns:
-        ArtifactWarning: weights are rounded to the network's type, such as float64 to float32; or the folder that the
-            file lies in says that its network has other layers, or its images another normalisation, size or resizing.
+        ArtifactWarning: weights are rounded to the network's type, such as float64 to float32; tensors of the network,
+            such as those of layers that surgery inserted, stay as they are, or some of the file's have no place; or the
+            folder that the file lies in says that its network has other layers, or its images another normalisation,
+            size or resizing.
 
     Examples:
         >>> import tempfile, surgeon, torch
@@ -105,16 +109,18 @@ def load_weights(
         >>> torch.equal(network.fc3.weight, other.fc3.weight)
         True
     """
-    load_file(model, path, ema=ema, entry=entry, strict=strict)
+    weights = load_file(model, path, ema=ema, entry=entry, strict=strict)
+    rest = left_alone(model, weights, optional_keys(model, weights), str(path), strict=strict)
     guess_as(model, path)
-    if said := otherwise_beside(path, model):
-        warn(said, ArtifactWarning)
+    for said in (rest, otherwise_beside(path, model)):
+        if said:
+            warn(said, ArtifactWarning)
 
 
 @in_own_state(training=True)
 def load_file(
     model: nn.Module, path: str | Path, *, ema: bool = False, entry: str | None = None, strict: bool = True
-) -> None:
+) -> dict[str, Tensor]:
     """Load weights as `load_weights` does, without a look at the folder of the file.
 
     Args:
@@ -123,6 +129,9 @@ def load_file(
         ema: As for `load_weights`.
         entry: As for `load_weights`.
         strict: As for `load_weights`.
+
+    Returns:
+        Name → tensor, as the file has them.
 
     Raises:
         ArtifactError: As for `load_weights`.
@@ -137,6 +146,7 @@ def load_file(
         raise ArtifactError(
             f"{path} does not fit {type(model).__name__}: {' '.join(str(error).split())[:200]}"
         ) from error
+    return weights
 
 
 def versioned(model: nn.Module, weights: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -17,12 +17,52 @@ from surgeon.models.handed_on import handed_on, unkept
 from surgeon.models.normalisation import check_normalization, contradicted, in_words
 from surgeon.recipe import Training
 from surgeon.tensors.auxiliary import has_auxiliary_norms
-from surgeon.training.batches import Seeded, Source
+from surgeon.training.reading import Seeded
+from surgeon.training.setup import check_settings
+from surgeon.training.source import Source
 from surgeon.training.two_rounds import noise_by_name
+from surgeon.training.wanted import Wanted
 from surgeon.warned import warn
 
 NORMALISED = 0.25
 """How far below 0 pixels are that were normalised; noise that was added to pixels rarely takes them so far."""
+
+
+def checked_call(
+    model: nn.Module,
+    train: Source,
+    val: Source | None,
+    settings: Training,
+    normalize: tuple[Sequence[float], Sequence[float]] | None,
+) -> Wanted:
+    """Check all that a training is given, and return what its images have to be.
+
+    Args:
+        model: The network.
+        train: The training images.
+        val: The validation images, or None.
+        settings: The settings.
+        normalize: (mean, std) per channel, or None.
+
+    Returns:
+        What images have to be that are read in the course of the training.
+
+    Raises:
+        ArgumentError: As `check_call` does.
+        RecipeError: As `check_call` and `check_settings` do.
+        DataError: As `check_call` and `Wanted.check` do.
+
+    Warns:
+        CalibrationWarning: As `tell_of_images` and `Wanted.check` do.
+    """
+    check_call(model, train, settings, normalize)
+    wanted = Wanted(model, bool(normalize or settings.adversary), len(normalize[0]) if normalize else 1)
+    for name, data in (("train", train), ("val", val)):
+        if data is not None:
+            wanted.check(name, data)
+    tell_of_images(model, train, val, normalize)
+    check_settings(settings, validated=val is not None)
+    return wanted
 
 
 def check_call(

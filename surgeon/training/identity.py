@@ -17,7 +17,8 @@ from surgeon.methods.annealed import annealed
 from surgeon.models.source_code import changed_code, code_of
 from surgeon.processes import gathered
 from surgeon.recipe import Training
-from surgeon.training.batches import Seeded, Source
+from surgeon.training.reading import Seeded
+from surgeon.training.source import Source
 from surgeon.training.two_rounds import noise_by_name
 from surgeon.values import raw
 

@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,24 +24,26 @@ from surgeon.recipe import Training
 from surgeon.tensors.auxiliary import has_auxiliary_norms
 from surgeon.tensors.memory_format import lay
 from surgeon.tensors.shard import Shard
-from surgeon.training import batches as sources
 from surgeon.training.anneal import anneal
 from surgeon.training.augment import augment
 from surgeon.training.average import average_of
-from surgeon.training.batches import Batch, Batches, Source
-from surgeon.training.call import check_call, tell_of_images
+from surgeon.training.batches import Batch, Batches
+from surgeon.training.call import checked_call
 from surgeon.training.checkpoint import Progress, Run, remembered, resume, store
 from surgeon.training.given_back import given_back
 from surgeon.training.identity import demand_one, identity_of
+from surgeon.training.labels import highest
 from surgeon.training.norm_update import update_norms
 from surgeon.training.progress import Bar, Lines, reporter
 from surgeon.training.run_files import BEST, LAST, RunFiles, copied
 from surgeon.training.schedule import first_averaged, floor, part_of, schedule
-from surgeon.training.setup import check_settings, make_accelerator, make_optimizer
+from surgeon.training.setup import make_accelerator, make_optimizer
+from surgeon.training.source import Source
 from surgeon.training.step import Step, calls_twice
 from surgeon.training.synced import synced_batch_norms
 from surgeon.training.two_rounds import noise_by_name, set_noise
 from surgeon.training.validation import Epoch, Normalization, robust_accuracy, validate
+from surgeon.training.wanted import Wanted
 
 History = list[Epoch]
 
@@ -64,10 +67,10 @@ def fit(
 ) -> History:
     """Train `model` in place.
 
-    Noise layers are on for `settings.noise_share` of the epochs, then off with the learning rate at its
-    minimum. Annealed layers reach their end after `settings.anneal_share` of the steps. All random choices
-    are functions of (seed, epoch, step). A last batch of a single image, on which batch norm cannot train,
-    joins the batch before it.
+    Noise layers are on for `settings.noise_share` of the epochs, then off with the learning rate at its minimum.
+    Annealed layers reach their end after `settings.anneal_share` of the steps. All random choices are functions of
+    (seed, epoch, step), as is what a Dataset or a stream draws from the global streams of Python, numpy and torch; a
+    stream with a generator of its own seeds it in `set_epoch`. A last batch of one image joins the batch before it.
 
     With `folder`, metrics, TensorBoard events, the last and the best weights and a checkpoint are written
     there. The same call continues from the checkpoint, also in the middle of an epoch; on a CPU the resumed
@@ -129,18 +132,13 @@ def fit(
     """
     settings, seed = Training() if settings is None else settings, checked_seed(seed)
     workers = checked_count("workers", workers, least=0)
-    check_call(model, train, settings, normalize)
-    for name, data in (("train", train), ("val", val)):
-        if data is not None:
-            channels = len(normalize[0]) if normalize else 1
-            sources.check(name, data, model, pixels=bool(normalize or settings.adversary), channels=channels)
-    tell_of_images(model, train, val, normalize)
-    check_settings(settings, validated=val is not None)
+    wanted = checked_call(model, train, val, settings, normalize)
     with given_back(model):
         trainer = _Training(
             model,
             train,
             val,
+            wanted,
             settings,
             Path(folder) if folder is not None else None,
             seed,
@@ -163,6 +161,7 @@ class _Training:
         model: nn.Module,
         train: Source,
         val: Source | None,
+        wanted: Wanted,
         settings: Training,
         folder: Path | None,
         seed: int,
@@ -175,7 +174,7 @@ class _Training:
         label: str,
     ) -> None:
         self.model, self.val, self.settings, self.folder, self.seed = model, val, settings, folder, seed
-        self.workers, self.save_every, self.shown, self.label = workers, save_every, shown, label
+        self.save_every, self.shown, self.label = save_every, shown, label
         self.growing = growing(model)
         twice = calls_twice(model, settings)
         # An annealed weight map stops using its convolution; auxiliary norms are used in the second call alone.
@@ -183,9 +182,9 @@ class _Training:
         self.accelerator = make_accelerator(device, mixed_precision, settings, idle=idle, twice=twice)
         self.rank, self.world = self.accelerator.process_index, self.accelerator.num_processes
         self.device = self.accelerator.device
-        self.batches = Batches(
-            train, settings.batch_size, seed, rank=self.rank, world=self.world, workers=workers
-        )
+        self.reading: dict[str, Any] = {"workers": workers, "wanted": wanted}
+        shares: Any = {"rank": self.rank, "world": self.world}
+        self.batches = Batches(train, settings.batch_size, seed, **shares, **self.reading)
         if self.batches.count == 0:
             raise DataError("train has no images")
         identity = {}
@@ -209,7 +208,7 @@ class _Training:
             settings,
             seed,
             self.inputs,
-            sources.highest(train),
+            highest(train),
         )
         self.noisy = bool(noise_by_name(model))
         self.training = Run(model, self.network, self.optimizer, self.accelerator, self.average, identity)
@@ -298,7 +297,7 @@ class _Training:
         if s.swa is not None if s.update_norms is None else s.update_norms:
             self._update_norms(epoch, validated)
         val_loss, val_accuracy = validate(
-            validated, self.val, self.device, self.inputs, self.accelerator, workers=self.workers
+            validated, self.val, self.device, self.inputs, self.accelerator, **self.reading
         )
         robust = robust_accuracy(validated, self.val, s.adversary, self.inputs, self.accelerator, self.seed)
         rate = at.seen / max(at.seconds, 1e-9)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from surgeon.errors import DataError
 from surgeon.models.logits import named, sum_of_probabilities, tell_of_sigmoid
-from surgeon.training.batches import Highest
+from surgeon.training.labels import Highest
 
 AUXILIARY = 0.3
 """Weight of the outputs after the first, as Szegedy et al. 2015 weigh theirs."""

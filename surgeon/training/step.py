@@ -20,8 +20,9 @@ from surgeon.tensors.shard import Shard
 from surgeon.training.adversary import attacked
 from surgeon.training.augment import augment, mix, mixer
 from surgeon.training.average import Average
-from surgeon.training.batches import Batch, Highest, highest_of
+from surgeon.training.batches import Batch
 from surgeon.training.kept_statistics import kept_statistics
+from surgeon.training.labels import Highest, highest_of
 from surgeon.training.nonfinite import check_weights, first_nonfinite
 from surgeon.training.objective import Objective, check_logits, outputs_of
 from surgeon.training.only_padding import OnlyPadding

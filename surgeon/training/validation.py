@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -14,8 +14,11 @@ from surgeon.data import pixels
 from surgeon.recipe import PAIRED, Adversary
 from surgeon.tensors.shard import Shard
 from surgeon.training.adversary import attacked
-from surgeon.training.batches import Source, in_order, labels_of
+from surgeon.training.batches import in_order
+from surgeon.training.labels import labels_of
 from surgeon.training.objective import outputs_of
+from surgeon.training.source import Source
+from surgeon.training.wanted import Wanted
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -81,6 +84,7 @@ def validate(
     accelerator: Accelerator | None = None,
     *,
     workers: int = 0,
+    wanted: Wanted | None = None,
 ) -> tuple[float, float]:
     """Compute mean cross-entropy and accuracy in evaluation mode. Processes share the images.
 
@@ -91,6 +95,7 @@ def validate(
         inputs: Normalises pixels; None to pass them on unchanged.
         accelerator: Adds up the figures of several processes; None for one process.
         workers: Processes that read a Dataset; 0 reads in this process.
+        wanted: What the images of a Dataset or a stream have to be; None for what the network takes.
 
     Returns:
         (mean cross-entropy, accuracy in [0, 1]); NaN without data.
@@ -101,7 +106,8 @@ def validate(
     network.eval()
     world, rank = (accelerator.num_processes, accelerator.process_index) if accelerator else (1, 0)
     sums = torch.zeros(3, dtype=torch.float64, device=device)
-    for read, (x, y) in enumerate(in_order(data, READ, rank=rank, world=world, workers=workers)):
+    how: Any = {"rank": rank, "world": world, "workers": workers, "wanted": wanted or Wanted(network)}
+    for read, (x, y) in enumerate(in_order(data, READ, **how)):
         x, y = pixels(x.to(device)), y.to(device)
         output = outputs_of(network(inputs(x) if inputs else x))[0]
         numbers = (

@@ -17,7 +17,7 @@ from surgeon.recipe import Adversary, Training, WeightPerturbation, load_recipe
 from surgeon.tensors.shard import Shard
 from surgeon.training import adversarial_noise, fit
 from surgeon.training.adversary import attacked
-from surgeon.training.batches import Highest
+from surgeon.training.labels import Highest
 from surgeon.training.objective import Objective, boosted, divergence
 from surgeon.training.perturbation import perturbable, worst_offsets
 from tests.sensitivity import doubled
