@@ -54,7 +54,7 @@ def main() -> None:
     """Write the list, and say how much is left out."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("results", type=Path, help="pytest's junit file of all tests")
-    parser.add_argument("--keep", type=float, default=650, help="seconds, of all processes together")
+    parser.add_argument("--keep", type=float, default=560, help="seconds, of all processes together")
     asked = parser.parse_args()
     times = functions(asked.results)
     numeric = {name: cases for name, cases in times.items() if name.startswith(NUMERIC)}

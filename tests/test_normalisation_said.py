@@ -216,3 +216,13 @@ def test_a_normalisation_that_a_training_did_without_is_a_warning(tmp_path):
     assert code == 0, error
     notes = json.loads((out / "evaluation.json").read_text())["notes"]
     assert [n for n in notes if n.startswith("warning: ") and "trained without a normalisation" in n], notes
+
+
+def test_both_of_timms_names_of_a_configuration_say_it(tmp_path):
+    """`default_cfg`, by which older code of timm's reads the mean, kept what the name of the architecture has."""
+    stock = surgeon.create_model("resnet10t", num_classes=3, input_size=(3, 32, 32))
+    assert stock.default_cfg["mean"] == stock.pretrained_cfg["mean"]
+    set_normalization(stock, MEAN, STD)
+    assert stock.default_cfg["mean"] == stock.pretrained_cfg["mean"] == MEAN
+    loaded = surgeon.load(surgeon.save(stock, tmp_path / "said"))
+    assert loaded.default_cfg["mean"] == loaded.pretrained_cfg["mean"] == MEAN

@@ -24,7 +24,7 @@ def annealed(model: nn.Module) -> Iterator[tuple[Operation, Edit, str, nn.Module
     """Yield each annealed layer of a model, with its operation, its edit and its name.
 
     Args:
-        model: A network, rewritten or stock.
+        model: A network, rewritten or stock, or a module that has rewritten networks inside, such as a wrapper.
 
     Yields:
         (operation, edit, dotted name, layer).
@@ -59,8 +59,7 @@ def unfinished(model: nn.Module) -> str:
             "surgeon.training.anneal(model, 1) finishes the annealing",
             "surgeon train finishes the annealing, as does surgeon.training.anneal(model, 1) in Python",
         )
-    record = getattr(model, "folded_from", None) or getattr(model, "surgery", None)
-    notes = record.notes if isinstance(record, Plan) else ()
+    notes = (n for _, record in _records(model, "folded_from", "surgery") for n in record.notes)
     return next((note.text for note in notes if note.code == FOLDED_IN_PART), "")
 
 
@@ -105,11 +104,21 @@ def _text(share: float) -> str:
 
 
 def _places(model: nn.Module) -> Iterator[tuple[Operation, Edit, str]]:
-    record = getattr(model, "surgery", None)
-    if not isinstance(record, Plan):
-        return
-    operations = {key: parse(settings) for key, settings in record.operations.items()}
-    for edit in record.edits:
-        operation, place = operations[edit.operation], edit.layer or (edit.site if edit.replaces else None)
-        if place is not None and operation.anneals(edit):
-            yield operation, edit, place
+    """The annealed layers of a network and of the networks inside it, each with its name in the whole."""
+    for inside, record in _records(model, "surgery"):
+        operations = {key: parse(settings) for key, settings in record.operations.items()}
+        for edit in record.edits:
+            operation, place = (
+                operations[edit.operation],
+                edit.layer or (edit.site if edit.replaces else None),
+            )
+            if place is not None and operation.anneals(edit):
+                yield operation, edit, f"{inside}.{place}" if inside else place
+
+
+def _records(model: nn.Module, *names: str) -> Iterator[tuple[str, Plan]]:
+    """The records of a network and of those inside it, under the first of some names of attributes."""
+    for inside, module in model.named_modules():
+        record = next((r for n in names if isinstance(r := module.__dict__.get(n), Plan)), None)
+        if record is not None:
+            yield inside, record

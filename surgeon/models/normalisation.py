@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from torch import nn
 
@@ -17,6 +17,7 @@ from surgeon.models.facts import (
     name_of,
     normalization_of,
 )
+from surgeon.models.preparation import configure, configured
 from surgeon.wrappers import unwrapped
 
 
@@ -49,11 +50,8 @@ def set_normalization(model: nn.Module, mean: Sequence[float], std: Sequence[flo
             f"{in_words(mean, std)} {'has one number' if len(mean) == 1 else f'have {len(mean)} numbers'} each, and "
             f"{name_of(model)} takes images of {channels} channel{'s' if channels > 1 else ''}: give one for each"
         )
-    model = unwrapped(model)
-    known = model.__dict__.get("pretrained_cfg")
-    known = known if isinstance(known, Mapping) else {}
     said = {"mean": tuple(map(float, mean)), "std": tuple(map(float, std))}
-    model.__dict__["pretrained_cfg"] = {**known, **said}
+    configure(model, {**(configured(model) or {}), **said})
     settle(model)
 
 
@@ -63,7 +61,7 @@ def settle(model: nn.Module) -> None:
     Args:
         model: the network, changed in place.
     """
-    model = unwrapped(model)
+    model = unwrapped(model, sharded=True)
     origin = model.__dict__.get(ORIGIN)
     if origin is not None:
         model.__dict__[ORIGIN] = {**origin, ASSUMED: False}

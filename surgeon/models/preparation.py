@@ -34,9 +34,9 @@ def without_weights(model: nn.Module, keep: Collection[str] = ()) -> None:
         model: the network.
         keep: keys that stay.
     """
-    cfg = _configured(model)
+    cfg = configured(model)
     if cfg is not None:
-        _set(model, {k: v for k, v in cfg.items() if k not in OF_WEIGHTS or k in keep})
+        configure(model, {k: v for k, v in cfg.items() if k not in OF_WEIGHTS or k in keep})
 
 
 def trained_on_stretched(model: nn.Module) -> None:
@@ -51,11 +51,11 @@ def trained_on_stretched(model: nn.Module) -> None:
     if resizing_of(model) is None:
         return
     without_weights(model, keep=("license",))
-    cfg, channels = _configured(model) or {}, channels_of(model)
+    cfg, channels = configured(model) or {}, channels_of(model)
     pixels: dict[str, Any] = {}
     if channels and cfg.get("mean") and len(cfg["mean"]) != channels:
         pixels = {"mean": (0.0,) * channels, "std": (1.0,) * channels}
-    _set(model, {**cfg, **STRETCHED, **pixels})
+    configure(model, {**cfg, **STRETCHED, **pixels})
 
 
 def resize_as(model: nn.Module, said: Mapping[str, Any]) -> None:
@@ -66,7 +66,7 @@ def resize_as(model: nn.Module, said: Mapping[str, Any]) -> None:
         said: timm's `interpolation`, `crop_pct` and `crop_mode`, or some of them.
     """
     if said and resizing_of(model) is not None:
-        _set(model, {**(_configured(model) or {}), **said})
+        configure(model, {**(configured(model) or {}), **said})
 
 
 def resizing_of(model: nn.Module) -> dict[str, Any] | None:
@@ -78,7 +78,7 @@ def resizing_of(model: nn.Module) -> dict[str, Any] | None:
     Returns:
         timm's `interpolation`, `crop_pct` and `crop_mode`; None where the configuration does not say.
     """
-    cfg = _configured(model) or {}
+    cfg = configured(model) or {}
     if cfg.get("interpolation") is None and cfg.get("crop_pct") is None:
         return None
     usual = {"interpolation": "bicubic", "crop_pct": 0.875, "crop_mode": "center"}
@@ -100,13 +100,27 @@ def resized_otherwise(model: nn.Module) -> str:
     return f"a {said['crop_mode']} crop of {100 * said['crop_pct']:.4g} %, {said['interpolation']}"
 
 
-def _configured(model: nn.Module) -> Mapping[str, Any] | None:
+def configured(model: nn.Module) -> Mapping[str, Any] | None:
+    """Return a network's configuration, timm's `pretrained_cfg`.
+
+    Args:
+        model: the network, or a wrapper around it.
+
+    Returns:
+        The configuration; None where the network has nothing of the kind.
+    """
     config = unwrapped(model, sharded=True).__dict__.get("pretrained_cfg")
     return config if isinstance(config, Mapping) else None
 
 
-def _set(model: nn.Module, cfg: Mapping[str, Any]) -> None:
+def configure(model: nn.Module, cfg: Mapping[str, Any]) -> None:
+    """Give a network a configuration, under both of timm's names for it.
+
+    Args:
+        model: the network, or a wrapper around it.
+        cfg: what `pretrained_cfg` is to hold, and `default_cfg` where the network has one.
+    """
     model = unwrapped(model, sharded=True)
-    for name in ("pretrained_cfg", "default_cfg"):  # two names of timm's for one thing
-        if name in model.__dict__:
-            model.__dict__[name] = dict(cfg)
+    model.__dict__["pretrained_cfg"] = dict(cfg)
+    if "default_cfg" in model.__dict__:
+        model.__dict__["default_cfg"] = dict(cfg)

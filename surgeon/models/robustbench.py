@@ -258,6 +258,8 @@ def _bare(entry: Entry) -> nn.Module:
 
 def _drop_normalisation(model: nn.Module) -> None:
     """Take mean and std out of the configuration: the network normalises by itself, or not at all."""
-    config = model.__dict__.get("pretrained_cfg")
-    if isinstance(config, Mapping):
-        model.__dict__["pretrained_cfg"] = {k: v for k, v in config.items() if k not in _NORMALISATION}
+    from surgeon.models.preparation import configure, configured
+
+    config = configured(model)
+    if config is not None:
+        configure(model, {k: v for k, v in config.items() if k not in _NORMALISATION})

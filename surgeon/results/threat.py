@@ -109,7 +109,9 @@ class Attack(WithinPixels):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    name: str = Field(description="what tables call it; attacks of one name differ in norm, eps or seed")
+    name: str = Field(
+        description="what tables call it, but 'none'; attacks of one name differ in norm, eps or seed"
+    )
     kind: Annotated[str, AfterValidator(_known)]
     norm: Norm = "linf"
     eps: Size | None = Field(
@@ -148,6 +150,8 @@ class Attack(WithinPixels):
     @model_validator(mode="after")
     def _bounded(self) -> Attack:
         of = KINDS[self.kind]
+        if self.name == "none":
+            raise ValueError("name='none' is what verdicts without an attack are called; choose another name")
         if (self.eps is None) == of.bounded:
             raise ValueError(
                 f"{self.name}: "

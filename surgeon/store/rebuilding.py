@@ -17,7 +17,7 @@ from surgeon.methods.registry import names
 from surgeon.models import own
 from surgeon.models.creating import bare_of_robustbench, create_model
 from surgeon.models.facts import ASSUMED, ORIGIN
-from surgeon.models.preparation import STRETCHED
+from surgeon.models.preparation import STRETCHED, configure, configured
 from surgeon.models.robustbench import is_robustbench
 from surgeon.store import unnamed
 from surgeon.store.beyond_name import beyond_name, set_again
@@ -145,9 +145,8 @@ def _prepared(network: nn.Module, config: Configuration) -> None:
     said = {k: saved[k] for k in ("input_size", *STRETCHED) if saved.get(k) is not None}
     if saved.get("mean") and saved.get("std"):
         said |= {k: saved[k] for k in ("mean", "std")}
-    known = network.__dict__.get("pretrained_cfg")
     if said:
-        network.__dict__["pretrained_cfg"] = {**(known if isinstance(known, Mapping) else {}), **said}
+        configure(network, {**(configured(network) or {}), **said})
     origin = network.__dict__.get(ORIGIN)
     if origin is not None:
         sized = {"input_size": list(said["input_size"])} if "input_size" in said else {}
@@ -237,10 +236,9 @@ def stock_of(config: Configuration, folder: Path) -> nn.Module:
                 "load it from Python, with the stock network",
             )
         ) from error
-    known = made.__dict__.get("pretrained_cfg")
-    if isinstance(known, Mapping):  # the saved tag may differ from the name's default
-        saved = config.pretrained_cfg.model_dump(exclude_unset=True)
-        made.__dict__["pretrained_cfg"] = described(known) | saved
+    known = configured(made)
+    if known is not None:  # the saved tag may differ from the name's default
+        configure(made, described(known) | config.pretrained_cfg.model_dump(exclude_unset=True))
     return in_evaluation(made)  # as what is written is
 
 

@@ -12,11 +12,11 @@ from surgeon.methods.annealed import annealed
 def anneal(model: nn.Module, progress: float, only: Collection[str] | None = None) -> None:
     """Set every annealed layer to its share of the effect.
 
-    The operations in the model's record decide which layers are annealed and how (`Operation.anneals`,
-    `Operation.anneal`). A stock network is left unchanged.
+    The operations in the records of the model, and of networks inside it, decide which layers are annealed and how
+    (`Operation.anneals`, `Operation.anneal`). A stock network is left unchanged.
 
     Args:
-        model: The network.
+        model: The network, or a module around it.
         progress: From 0 (the network as before the surgery) to 1 (the full method); clipped to this range.
         only: Dotted names of the layers to set; None for all.
 

@@ -81,15 +81,25 @@ def make_accelerator(
     if accelerator.device.type == "meta":
         _forget(given)
         raise _not_started(ValueError("tensors of the device meta have no values"), given)
-    if wanted is not None and wanted.type != accelerator.device.type:
-        raise ArgumentError(
-            f"device={str(device)!r} is not there; accelerate finds {accelerator.device.type}"
-        )
+    if wanted is not None:
+        _demand(wanted, accelerator.device)
     if mixed_precision == "fp16" and accelerator.device.type == "cpu":
         raise ArgumentError(  # accelerate would leave it out without a word
             "mixed_precision='fp16' is not done on a CPU: give 'bf16', which is, or 'no', or another device"
         )
     return accelerator
+
+
+def _demand(wanted: torch.device, taken: torch.device) -> None:
+    """Raise ArgumentError where accelerate takes another device than is wanted."""
+    if wanted.type != taken.type:
+        raise ArgumentError(f"device={str(wanted)!r} is not there; accelerate finds {taken.type}")
+    if wanted.type != "cpu" and wanted.index not in (None, taken.index or 0):
+        visible = {"cuda": "CUDA_VISIBLE_DEVICES", "xpu": "ZE_AFFINITY_MASK"}.get(wanted.type, "")
+        how = f"start Python with {visible}={wanted.index} in its environment, and " if visible else ""
+        raise ArgumentError(
+            f"device={str(wanted)!r} is another than {taken}, which accelerate takes: {how}give device={wanted.type!r}"
+        )
 
 
 def _forget(given: Mapping[str, str]) -> None:

@@ -2,10 +2,13 @@
 
 import pytest
 import torch
+from torch import nn
 
 import surgeon
 from surgeon.data import Images
-from surgeon.methods.annealed import growing
+from surgeon.errors import SurgeryWarning
+from surgeon.evaluation import Attack, Normalized, evaluate
+from surgeon.methods.annealed import growing, unfinished
 from surgeon.recipe import Training
 from surgeon.training import anneal, fit
 
@@ -66,3 +69,42 @@ def test_a_later_surgery_grows_and_what_was_whole_before_it_stays(tiny, data):
     assert places and all(p.endswith("mask") for p in places)
     anneal(both, 0.25, places)
     assert all(float(m.alpha) == 1 for m in both.modules() if hasattr(m, "alpha"))
+
+
+WRAPPERS = {
+    "sequential": lambda q: nn.Sequential(nn.Identity(), q),
+    "DataParallel": nn.DataParallel,
+    "Normalized": lambda q: Normalized(q, (0.0,) * 3, (1.0,) * 3),
+    "compile": lambda q: torch.compile(q, backend="eager"),
+    "AveragedModel": torch.optim.swa_utils.AveragedModel,
+    "inside of others": lambda q: nn.Sequential(nn.DataParallel(nn.Sequential(q))),
+}
+
+
+@pytest.mark.parametrize("wrap", WRAPPERS.values(), ids=WRAPPERS)
+def test_layers_are_annealed_in_the_networks_inside_a_module(tiny, wrap):
+    """`anneal` set nothing there, without a word."""
+    network = surgeon.apply(tiny, "kap", input_size=SIZE, settings={"kap.start": "anneal"})
+    wrapped = wrap(network)
+    assert unfinished(wrapped).startswith("2 of 2 annealed layers have 0 % of their effect")
+    for share in (0.5, 1.0):
+        anneal(wrapped, share)
+        layers = [m for m in wrapped.modules() if hasattr(m, "alpha")]
+        assert len(layers) == 2 and all(float(layer.alpha) == share for layer in layers)
+    assert not unfinished(wrapped) and not growing(wrapped)
+
+
+@pytest.mark.parametrize(
+    "wrap", [WRAPPERS["sequential"], WRAPPERS["Normalized"]], ids=["sequential", "Normalized"]
+)
+def test_a_training_grows_them_there_and_an_evaluation_tells_of_them(tiny, data, wrap):
+    network = surgeon.apply(tiny, "kap", input_size=SIZE, settings={"kap.start": "anneal"})
+    wrapped, attack = wrap(network), Attack(name="a", kind="fgsm", eps=0.1)
+    anneal(network, 0.5)
+    with pytest.warns(SurgeryWarning, match="2 of 2 annealed layers have 50 % of their effect"):
+        evaluate(wrapped.eval(), data.x[:8].float(), data.y[:8], [attack])
+    anneal(network, 0.0)
+    fit(
+        wrapped, data, None, Training(epochs=2, batch_size=16, anneal_share=0.5), progress=False, device="cpu"
+    )
+    assert not growing(network)

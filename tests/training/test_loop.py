@@ -1,5 +1,6 @@
 """The loop: it learns, resumes, anneals, and stops on a loss that is none."""
 
+import contextlib
 import copy
 import csv
 
@@ -10,7 +11,7 @@ from torch.utils.data import TensorDataset
 
 import surgeon
 from surgeon.data import Images
-from surgeon.errors import ArtifactError, DataError, RecipeError, SurgeonError
+from surgeon.errors import ArgumentError, ArtifactError, DataError, RecipeError, SurgeonError
 from surgeon.recipe import Training
 from surgeon.training import anneal, fit, run_files
 from surgeon.training.batches import Batches
@@ -356,3 +357,21 @@ def test_a_model_without_a_record_is_not_annealed(tiny):
     before = {k: v.clone() for k, v in tiny.state_dict().items()}
     anneal(tiny, 0.5)
     assert all(torch.equal(v, before[k]) for k, v in tiny.state_dict().items())
+
+
+@pytest.mark.parametrize(
+    ("wanted", "taken", "words"),
+    [
+        ("cuda:1", "cuda:0", "CUDA_VISIBLE_DEVICES=1 in its environment, and give device='cuda'"),
+        ("cuda:1", "cuda", "CUDA_VISIBLE_DEVICES=1"),
+        ("mps", "cpu", "accelerate finds cpu"),
+        ("cuda", "cuda:1", ""),
+        ("cuda:0", "cuda", ""),
+        ("cpu", "cpu", ""),
+    ],
+)
+def test_a_card_that_accelerate_does_not_take_is_refused(wanted, taken, words):
+    from surgeon.training.setup import _demand
+
+    with pytest.raises(ArgumentError, match=words) if words else contextlib.nullcontext():
+        _demand(torch.device(wanted), torch.device(taken))

@@ -14,7 +14,8 @@ class Attacked(nn.Module):
 
     In pieces, only the activations of one piece are kept for the gradient and the others are computed again,
     so that memory is bounded while draws and blocks stay the same. Gradients are contiguous, also for a model
-    in channels_last, whose gradients some attacks cannot handle.
+    in channels_last, whose gradients some attacks cannot handle. Logits are of the images' type of number: attacks
+    collect them beside numbers of their own, which a model that computes in 16 or 64 bits would not fit.
 
     Args:
         model: Takes [0, 1] pixels and gives logits.
@@ -35,8 +36,12 @@ class Attacked(nn.Module):
             x = x.view_as(x)
             x.register_hook(lambda gradient: checked(gradient).contiguous())
         if self.batch_size is None or len(x) <= self.batch_size:
-            return self.model(x)
+            return self._logits(x)
         if not (torch.is_grad_enabled() and x.requires_grad):
-            return torch.cat([self.model(part) for part in x.split(self.batch_size)])
-        parts = [checkpoint(self.model, part, use_reentrant=False) for part in x.split(self.batch_size)]
+            return torch.cat([self._logits(part) for part in x.split(self.batch_size)])
+        parts = [checkpoint(self._logits, part, use_reentrant=False) for part in x.split(self.batch_size)]
         return torch.cat(parts)
+
+    def _logits(self, x: Tensor) -> Tensor:
+        logits: Tensor = self.model(x)
+        return logits.to(x.dtype)

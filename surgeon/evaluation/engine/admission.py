@@ -79,7 +79,7 @@ def admitted(model: nn.Module, images: Tensor, labels: Tensor, *, seed: int = 0)
     _check_outputs(model, images[:FEW], seed)
     if isinstance(model, Normalized) and model.passed_over:
         warn(model.passed_over)
-    if said := unfinished(model.model if isinstance(model, Normalized) else model):
+    if said := unfinished(model):
         warn(said, SurgeryWarning)
     if not 0 <= int(labels.min()) <= int(labels.max()) < classes:
         raise DataError(
