@@ -6,10 +6,12 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from surgeon.disk.stored import stored
-from surgeon.errors import ArtifactError
+from surgeon.errors import ArtifactError, ArtifactWarning
 from surgeon.models.calibration import first_copies
+from surgeon.models.checkpoints import load_weights
 from surgeon.models.finite import all_finite, check_finite_weights
 from surgeon.models.tensor_files import same_tensors
+from surgeon.store.dropped import dropped
 from surgeon.training.average import EqualAverage, MovingAverage
 
 
@@ -66,3 +68,26 @@ def test_averages_of_complex_weights():
         wanted = decay * wanted + (1 - decay) * passed[-1]
     for average, right in ((moving, wanted), (equal, torch.stack(passed).mean(0))):
         assert (average.module.weight - right).abs().max() < 1e-5 * right.abs().max()
+
+
+def test_another_view_of_memory_that_is_written_is_told_as_not_written():
+    layer = nn.Module()
+    layer.register_buffer("one", torch.randn(3, 3, dtype=torch.complex64))
+    views = {"turned": layer.one.t(), "conjugated": layer.one.conj()}
+    for name, view in views.items():
+        layer.register_buffer(name, view)
+    layer.register_buffer("same", layer.one.view(3, 3))
+    assert dropped(layer, {"one": layer.one}) == ["turned", "conjugated"]
+
+
+def test_complex_weights_are_rounded_with_a_word(tmp_path):
+    network = Complex()
+    state = {
+        k: v.to(torch.complex128) * (1 + 1e-12) if k == "weight" else v
+        for k, v in network.state_dict().items()
+    }
+    torch.save(state, tmp_path / "w.pth")
+    with pytest.warns(
+        ArtifactWarning, match=r"complex128, and the network in complex64: 1 of 4 tensors.*weight"
+    ):
+        load_weights(network, tmp_path / "w.pth")

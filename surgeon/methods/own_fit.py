@@ -79,7 +79,7 @@ def _tensors(seen: Observed) -> Iterator[tuple[str, Tensor]]:
 
 
 def _finite(tensor: Tensor) -> bool:
-    return not tensor.is_floating_point() or bool(torch.isfinite(tensor).all())
+    return not (tensor.is_floating_point() or tensor.is_complex()) or bool(torch.isfinite(tensor).all())
 
 
 def _shown(value: object) -> str:

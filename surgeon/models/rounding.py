@@ -41,8 +41,8 @@ def tell_rounding(model: nn.Module, weights: Mapping[str, Tensor], source: str) 
 
 def _rounds(tensor: Tensor, own: object) -> bool:
     """Whether a tensor has other values in the type of the network's own."""
-    if not isinstance(own, Tensor) or not own.is_floating_point() or tensor.itemsize <= own.itemsize:
+    if not isinstance(own, Tensor) or tensor.itemsize <= own.itemsize or not has_values(tensor):
         return False
-    if not tensor.is_floating_point() or not has_values(tensor):
+    if not all(t.is_floating_point() or t.is_complex() for t in (tensor, own)):
         return False
     return bool((tensor.to(own.dtype).to(tensor.dtype) != tensor).any())

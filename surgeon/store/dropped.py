@@ -73,7 +73,9 @@ def own_tensors(model: nn.Module, state: Mapping[str, Any]) -> Iterator[tuple[st
 
 
 def _place(tensor: Tensor) -> tuple[Any, ...]:
-    return (tensor.untyped_storage().data_ptr(), tensor.storage_offset(), tuple(tensor.shape))
+    """What decides a tensor's numbers: its memory, and how that is read."""
+    memory = (tensor.untyped_storage().data_ptr(), tensor.storage_offset())
+    return (*memory, tuple(tensor.shape), tensor.stride(), tensor.dtype, tensor.is_conj(), tensor.is_neg())
 
 
 def first_of(names: list[str]) -> str:
