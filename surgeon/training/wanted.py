@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader, IterableDataset, default_collate
 from surgeon.data import Images, Records
 from surgeon.errors import DataError
 from surgeon.images import check_stored, check_taken, plain, tell_dark
+from surgeon.processes import world
 from surgeon.training.labels import labels_of
 from surgeon.training.reading import Seeded
 from surgeon.training.source import Source, length_of
@@ -91,7 +92,8 @@ class Wanted(NamedTuple):
             return
         if name == "val" or bool(x.isfinite().all()):
             self._stored(x, name, made=_made(data))
-        if first and isinstance(data, IterableDataset):
+        # Of several processes each may have a part of the weights alone, with which nothing can be tried.
+        if first and isinstance(data, IterableDataset) and world() == 1:
             self._fits(x, name)
 
     def _first(self, image: Any, name: str, data: Source) -> None:
