@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import surgeon
-from surgeon.errors import ArtifactError, ArtifactWarning
+from surgeon.errors import ArgumentError, ArtifactError, ArtifactWarning
 from surgeon.models.facts import assumes_normalization
 
 SIZE = (3, 32, 32)
@@ -143,3 +143,25 @@ def test_what_a_loose_loading_leaves_is_told_and_nothing_at_all_is_an_error(tmp_
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         surgeon.load_weights(network(), tmp_path / "all.pt", strict=False)
+
+
+@pytest.mark.parametrize(
+    ("wrap", "place"),
+    [
+        (nn.DataParallel, r"model\.module"),
+        (lambda m: torch.compile(m, backend="eager"), r"model\._orig_mod"),
+        (lambda m: nn.Sequential(nn.Identity(), m), r"model\[1\]"),
+    ],
+    ids=["DataParallel", "compile", "Sequential"],
+)
+def test_the_network_that_weights_fit_is_named_inside_another_module(wrap, place, tmp_path):
+    torch.save(network().state_dict(), tmp_path / "w.pt")
+    with pytest.raises(ArtifactError, match=f"it fits {place}: give that"):
+        surgeon.load_weights(wrap(network()), tmp_path / "w.pt")
+
+
+@pytest.mark.parametrize("wrap", [nn.DataParallel, lambda m: torch.compile(m, backend="eager")])
+def test_a_folder_asks_for_the_network_inside_a_wrapper(wrap, tmp_path):
+    folder = surgeon.save(cut("kap")(), tmp_path / "cut")
+    with pytest.raises(ArgumentError, match=r"surgeon\.load\(…, model=model\.(module|_orig_mod)\) takes it"):
+        surgeon.load(folder, model=wrap(network()))

@@ -25,6 +25,7 @@ from surgeon.tensors.instead import Instead
 from surgeon.tensors.optional_state import OptionalState
 from surgeon.values import has_values
 from surgeon.warned import warn
+from surgeon.wrappers import in_python
 
 
 def read_weights(
@@ -262,7 +263,9 @@ def check_fit(model: nn.Module, weights: Mapping[str, Tensor], source: str, *, s
     kinds += [f"{k} is without values, on the device meta" for k, v in weights.items() if not has_values(v)]
     fitting = sum(k in weights and weights[k].shape == own[k].shape for k in own)
     problems = []
-    if strict and 2 * fitting < len(own):
+    if strict and (inside := _part_of(model, weights)):
+        problems.append(f"it fits {in_python(inside)}: give that")
+    elif strict and 2 * fitting < len(own):
         problems.append(f"it is probably of another network, as {fitting} of {len(own)} tensors fit")
     if missing and strict:
         problems.append(f"{len(missing)} missing: {_some(missing)}{_without_statistics(missing, weights)}")
@@ -281,6 +284,13 @@ def check_fit(model: nn.Module, weights: Mapping[str, Tensor], source: str, *, s
         problems += _of_what_was_there(model, weights)[:1]
     if problems:
         raise ArtifactError(f"{source} does not fit {type(model).__name__}: {'; '.join(problems)}")
+
+
+def _part_of(model: nn.Module, weights: Mapping[str, Tensor]) -> str:
+    """The name of the part of a network, such as the one in a wrapper, that has all of the weights' names, or ""."""
+    own = model.state_dict()
+    names = (name for name, _ in model.named_modules() if name)
+    return next((n for n in names if weights and all(f"{n}.{key}" in own for key in weights)), "")
 
 
 def _without_statistics(missing: Iterable[str], weights: Mapping[str, Tensor]) -> str:

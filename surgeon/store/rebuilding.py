@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from surgeon.edits import Plan
-from surgeon.errors import ArtifactError, ArtifactWarning, ModelError, SurgeonError, either
+from surgeon.errors import ArgumentError, ArtifactError, ArtifactWarning, ModelError, SurgeonError, either
 from surgeon.graph.rewritten.module_tree import bare
 from surgeon.graph.trees.fingerprints import fingerprint, hashes_of_layers
 from surgeon.graph.trees.own_modes import in_evaluation
@@ -33,6 +33,7 @@ from surgeon.strict import shown
 from surgeon.surgery import replay
 from surgeon.surgery.folding import folded_network
 from surgeon.warned import warn
+from surgeon.wrappers import place_inside
 
 _ALWAYS_RECORDED = ("surgeon", "python", "torch", "timm", "torchvision")
 """The versions of every record; others are those of packages whose operations were used."""
@@ -167,6 +168,10 @@ def _check_exchanged(model: nn.Module | None, config: Configuration, folder: Pat
                 )
             )
         return
+    if name := place_inside(model):
+        raise ArgumentError(
+            f"{folder}: model is a network in {type(model).__name__}: surgeon.load(…, model=model.{name}) takes it"
+        )
     stock = stock_of(config, folder)
     if folded := config.changed_by_fold:
         model, stock = (folded_again(m, folded, consume=False) for m in (model, stock))

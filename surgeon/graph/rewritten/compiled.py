@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import linecache
 import weakref
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
@@ -15,6 +17,8 @@ Code = tuple[Callable[..., Any], str]
 
 numbers = itertools.count()
 """Numbers for what must not be called the same twice in a process, such as the source of each function."""
+_gone: deque[str] = deque()
+"""The names of functions that are freed, whose lines are still kept."""
 
 
 def compiled(graph: fx.Graph) -> Code:
@@ -23,6 +27,7 @@ def compiled(graph: fx.Graph) -> Code:
     Two graphs on one network make two functions, so that torch.fx's own way, which writes one `forward` into the class
     of a GraphModule, does not do.
     """
+    _forget()
     code = graph.python_code(root_module="self")
     scope = dict(code.globals)
     name = f"<graph {next(numbers)}>"
@@ -31,9 +36,19 @@ def compiled(graph: fx.Graph) -> Code:
     exec(compile(code.src, name, "exec"), scope)  # torch.fx wrote this source from the graph
     # Taken out of its own globals: a function that holds itself is freed by the garbage collector alone.
     run = scope.pop("forward")
-    # the lines go with the function: a network whose graphs are made anew leaves no lines behind
-    weakref.finalize(run, linecache.cache.pop, name, None).atexit = False
+    weakref.finalize(run, _gone.append, name).atexit = False
     return run, code.src
+
+
+def _forget() -> None:
+    """Take out the lines of functions that are gone: a network whose graphs are made anew leaves no lines behind.
+
+    Not when a function goes, which may be in the middle of somebody's loop over the lines, as `linecache.checkcache`
+    and with it tracebacks and debuggers have.
+    """
+    with contextlib.suppress(IndexError):
+        while True:
+            linecache.cache.pop(_gone.popleft(), None)
 
 
 def same_code(one: Code, other: Code) -> bool:
