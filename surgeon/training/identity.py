@@ -190,8 +190,10 @@ def _sample(data: Dataset, count: int) -> str:
 
 
 def _bytes(value: object) -> bytes:
+    """A tensor or an array as bytes; of another value, which no training takes, its type."""
     if not isinstance(value, Tensor):
-        return repr(type(value)).encode()
+        kind = repr(type(value)).encode()
+        return kind + _bytes(torch.as_tensor(value)) if hasattr(value, "__array_interface__") else kind
     head = f"{value.dtype} {tuple(value.shape)}".encode()
     return head + raw(value).tobytes()
 

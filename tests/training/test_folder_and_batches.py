@@ -194,3 +194,12 @@ def test_no_number_of_steps_in_the_environment_divides_gradients(monkeypatch):
     before = weights()
     monkeypatch.setenv("ACCELERATE_GRADIENT_ACCUMULATION_STEPS", "4")
     assert torch.equal(weights(), before)
+
+
+@pytest.mark.parametrize("form", [torch.clone, torch.Tensor.numpy], ids=["tensors", "arrays"])
+def test_a_dataset_of_other_images_is_another_training(form, tmp_path):
+    """Images in arrays were known by their type alone."""
+    fit(network(), Read(lambda i, x: form(x)), None, settings(), folder=tmp_path, **ONCE)
+    fit(network(), Read(lambda i, x: form(x)), None, settings(), folder=tmp_path, **ONCE)
+    with pytest.raises(ArtifactError, match="holds another training .*sample"):
+        fit(network(), Read(lambda i, x: form(1 - x)), None, settings(), folder=tmp_path, **ONCE)
