@@ -195,11 +195,10 @@ def tell_of_two_ranges(train: Source, val: Source | None) -> None:
 
 def _range_of(data: Source, name: str) -> tuple[float, float] | None:
     """The range of a set's pixels, in which bytes are from 0 to 1; None where that is not known."""
-    if isinstance(data, Images):
-        x: object = data.x
-    else:
-        x = None if isinstance(data, IterableDataset) else Seeded(data, 0, 0, name)[0][0]
-    if not isinstance(x, Tensor) or not x.numel():
+    if isinstance(data, IterableDataset):
+        return None
+    x = data.x if isinstance(data, Images) else torch.as_tensor(Seeded(data, 0, 0, name)[0][0])
+    if not x.numel():
         return None
     if x.dtype == torch.uint8:
         return 0.0, 1.0

@@ -279,7 +279,11 @@ def ranges_told(said):
     return [str(w.message) for w in said if "as if these alone were normalised" in str(w.message)]
 
 
-@pytest.mark.parametrize("kind", [Images, TensorDataset])
+def arrays(x, y):
+    return [(image.numpy(), int(label)) for image, label in zip(x, y, strict=True)]
+
+
+@pytest.mark.parametrize("kind", [Images, TensorDataset, arrays])
 @pytest.mark.parametrize("form", ["floats", "bytes"])
 def test_images_that_are_normalised_in_one_set_alone_are_told(tiny, kind, form, recwarn):
     x, y = pixels()
