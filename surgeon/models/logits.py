@@ -13,6 +13,7 @@ from surgeon.effects import Drift
 from surgeon.graph.measuring.measure import images_of
 from surgeon.graph.trees.left_alone import left_alone
 from surgeon.kept_modes import mode
+from surgeon.numerals import percent
 from surgeon.warned import warn
 
 NAMES = ("logits", "out")
@@ -90,6 +91,28 @@ def tell_of_sigmoid(logits: Tensor) -> None:
         warn(
             "every output of the model is between 0 and 1, as behind a sigmoid, and is taken for a logit all the same: "
             "take the sigmoid off if there is one, as it hides gradients and keeps a loss from falling"
+        )
+
+
+def tell_of_precision(logits: Tensor) -> None:
+    """Warn of logits of 16 bits, as a model gives that computes under an autocast of its own.
+
+    Logits that are nearly equal are one number there, and gradients that go through them lose digits, or vanish.
+
+    Args:
+        logits: (N, K).
+
+    Warns:
+        UserWarning: They have 16 bits or fewer.
+
+    Examples:
+        >>> tell_of_precision(torch.zeros(2, 3))
+    """
+    if torch.finfo(logits.dtype).bits <= 16:
+        warn(
+            f"the model gives logits of {logits.dtype}, as under an autocast in its forward: they are rounded to "
+            f"{percent(torch.finfo(logits.dtype).eps)} of their size, so that small margins and gradients vanish and "
+            "attacks may find less; evaluate it with a forward in float32"
         )
 
 

@@ -29,12 +29,13 @@ class Attacked(nn.Module):
         super().__init__()
         self.model, self.batch_size = model, batch_size
         self.queries = 0
+        self.kind = torch.float32
 
     def forward(self, x: Tensor) -> Tensor:
         self.queries += len(x)
         if x.requires_grad:
             x = x.view_as(x)
-            x.register_hook(lambda gradient: checked(gradient).contiguous())
+            x.register_hook(lambda gradient: checked(gradient, self.kind).contiguous())
         if self.batch_size is None or len(x) <= self.batch_size:
             return self._logits(x)
         if not (torch.is_grad_enabled() and x.requires_grad):
@@ -44,4 +45,5 @@ class Attacked(nn.Module):
 
     def _logits(self, x: Tensor) -> Tensor:
         logits: Tensor = self.model(x)
+        self.kind = logits.dtype
         return logits.to(x.dtype)

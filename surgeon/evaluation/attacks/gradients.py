@@ -44,11 +44,12 @@ def check_gradients(
         raise DataError(_words(what, wrong, len(images)))
 
 
-def checked(gradient: Tensor) -> Tensor:
+def checked(gradient: Tensor, kind: torch.dtype = torch.float32) -> Tensor:
     """Return a gradient unchanged if it is finite.
 
     Args:
         gradient: (N, …).
+        kind: Type of number of the logits that it came through.
 
     Returns:
         The gradient.
@@ -57,7 +58,7 @@ def checked(gradient: Tensor) -> Tensor:
         DataError: It is not finite; the message says at how many images.
     """
     if not bool(gradient.isfinite().all()):
-        raise DataError(_words("the model", int(_not_finite(gradient).sum()), len(gradient)))
+        raise DataError(_words("the model", int(_not_finite(gradient).sum()), len(gradient), kind))
     return gradient
 
 
@@ -88,9 +89,8 @@ def _not_finite(gradient: Tensor) -> Tensor:
     return ~gradient.isfinite().flatten(1).all(1)
 
 
-def _words(what: str, wrong: int, count: int) -> str:
-    return (
-        f"{what}'s gradient is not finite at {wrong} of {count} images, where its outputs "
-        "are: look for a root, a logarithm, "
-        "a division or a norm that is taken at 0"
-    )
+def _words(what: str, wrong: int, count: int, kind: torch.dtype = torch.float32) -> str:
+    known = f"{what}'s gradient is not finite at {wrong} of {count} images, where its outputs are: "
+    if torch.finfo(kind).max < torch.finfo(torch.float32).max / 2:  # bfloat16 reaches as far as float32
+        known += f"they are {kind}, whose numbers end at {torch.finfo(kind).max:g}: give them in float32, or "
+    return known + "look for a root, a logarithm, a division or a norm that is taken at 0"

@@ -185,7 +185,7 @@ def averaged(
     value, logits = torch.zeros(len(x), device=x.device), torch.zeros((), device=x.device)
     for _ in range(eot):
         with torch.set_grad_enabled(needed):
-            given = model(x)
+            given = model(x).to(x.dtype)  # losses and margins are kept beside numbers of the images' type
             each = LOSSES[loss](given, labels)
             if needed:
                 (slope,) = torch.autograd.grad(each.sum(), x, allow_unused=True, materialize_grads=True)

@@ -15,7 +15,7 @@ from surgeon.images import check_images, check_taken, plain, tell_dark
 from surgeon.methods.annealed import unfinished
 from surgeon.models.facts import name_of, normalised_in_words
 from surgeon.models.handed_on import handed_on, unkept
-from surgeon.models.logits import tell_of_sigmoid
+from surgeon.models.logits import tell_of_precision, tell_of_sigmoid
 from surgeon.models.normalisation import contradicted, in_words
 from surgeon.models.pixels import Normalized
 from surgeon.models.quiet import held_still
@@ -61,8 +61,8 @@ def admitted(model: nn.Module, images: Tensor, labels: Tensor, *, seed: int = 0)
     Warns:
         CalibrationWarning: The model's configuration normalises images, and nothing here does; or no pixel has a tenth
             of white's value.
-        UserWarning: The model gives several outputs, and names none of them as its logits; or all of them lie between 0
-            and 1, as behind a sigmoid.
+        UserWarning: The model gives several outputs, and names none of them as its logits; all of them lie between 0
+            and 1, as behind a sigmoid; or they have 16 bits.
         SurgeryWarning: Annealed layers have a part of their effect.
     """
     check_model(model)
@@ -90,15 +90,18 @@ def admitted(model: nn.Module, images: Tensor, labels: Tensor, *, seed: int = 0)
 
 @torch.no_grad()
 def _check_outputs(model: nn.Module, images: Tensor, seed: int) -> None:
-    """Raise DataError for a model whose outputs for an image depend on the rest of the batch, and warn of a sigmoid's.
+    """Raise DataError for a model whose outputs for an image depend on the rest of the batch.
 
     Verdicts on images would depend on the batch. A model that is random is not asked: it draws anew in each pass.
+    Outputs of 16 bits, or as of a sigmoid, are warned of.
     """
-    if len(images) < 2:
-        return
     x = images.to(device_of(model))
     with held_still(model, seed):
-        whole, again = model(x), model(x)
+        whole = model(x)
+        tell_of_precision(whole)
+        if len(images) < 2:
+            return
+        again = model(x)
         if not (isinstance(model, Normalized) and model.probabilities):
             tell_of_sigmoid(whole)
         if not torch.equal(whole, again):
