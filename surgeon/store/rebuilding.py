@@ -170,7 +170,7 @@ def _check_exchanged(model: nn.Module | None, config: Configuration, folder: Pat
         return
     if name := place_inside(model):
         raise ArgumentError(
-            f"{folder}: model is a network in {type(model).__name__}: surgeon.load(…, model=model.{name}) takes it"
+            f"{folder}: model is a network in {type(model).__name__}: give model.{name}, which is the network"
         )
     stock = stock_of(config, folder)
     if folded := config.changed_by_fold:
