@@ -18,6 +18,7 @@ from surgeon.models.pixels import Normalized
 from surgeon.models.quiet import held_still
 from surgeon.surgery.door import surgery_of
 from surgeon.tensors.instead import convolves
+from surgeon.wrappers import unwrapped
 
 
 class Output(NamedTuple):
@@ -28,16 +29,21 @@ class Output(NamedTuple):
 
 
 def network_of(model: nn.Module) -> nn.Module:
-    """Return the network inside a `Normalized` wrapper, or the model itself.
+    """Return the network inside `Normalized` and what `torch.compile`, `DataParallel` or an average put around it.
 
     Args:
-        model: A network or wrapper.
+        model: A network or wrapper, also of a wrapper.
 
     Returns:
-        The network.
+        The network; `model` itself where it is no wrapper.
+
+    Examples:
+        >>> network = nn.Linear(2, 2)
+        >>> network_of(Normalized(nn.DataParallel(Normalized(network)))) is network, network_of(network) is network
+        (True, True)
     """
-    while isinstance(model, Normalized):
-        model = model.model
+    while (inside := model.model if isinstance(model, Normalized) else unwrapped(model)) is not model:
+        model = inside
     return model
 
 

@@ -120,3 +120,14 @@ def test_what_does_not_fit_is_refused(tiny):
         pictures(tiny, x, y, z[:2])
     with pytest.raises(SurgeonError, match="sigma=-1"):
         pictures(tiny, x, y, z, sigma=-1)
+
+
+@pytest.mark.parametrize("around", [nn.DataParallel, torch.optim.swa_utils.AveragedModel])
+def test_a_network_in_a_wrapper_has_the_pictures_of_the_network(around):
+    """The masks were left out, and layers had other names than those of the network beside it."""
+    net = surgeon.apply(narrow(), "defective", input_size=(3, 32, 32)).eval()
+    x, y, adversarial = data()
+    alone, _ = pictures(subject(net), x, y, adversarial)
+    wrapped, skipped = pictures(subject(around(net)), x, y, adversarial)
+    assert skipped == [] and "masks" in check(wrapped)
+    assert [(p.name, p.alt) for p in wrapped] == [(p.name, p.alt) for p in alone]
