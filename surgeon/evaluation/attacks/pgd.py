@@ -95,7 +95,7 @@ def pgd(
     is misclassified.
 
     Args:
-        model: Takes [0, 1] pixels and gives logits.
+        model: Takes [0, 1] pixels and gives logits, which are brought to the images' type of number.
         images: (N, C, H, W) in [0, 1].
         labels: (N,) class indices.
         eps: Radius of the ball, in [0, 1] pixels.
