@@ -220,3 +220,11 @@ def test_the_schema_describes_the_shipped_files():
         assert not list(validator.iter_errors(content)), name
     assert list(validator.iter_errors({"surgery": [{"op": "kap", "kernal_size": 3}]}))
     assert list(validator.iter_errors({"surgery": [{"op": "nonsense"}]}))
+
+
+def test_a_name_that_is_extended_is_the_recipe_of_that_name_whatever_file_is_called_so(tmp_path):
+    (tmp_path / "kap").write_text("surgery: [{op: kap, kernel_size: 5}]\n")
+    (tmp_path / "own").write_text("surgery: [{op: kap, kernel_size: 7}]\n")
+    for text, size in (("kap", 3), ("./kap", 5), ("own", 7)):
+        (tmp_path / "mine.yaml").write_text(f"extends: {text}\n")
+        assert load_recipe(tmp_path / "mine.yaml").surgery[-1].kernel_size == size

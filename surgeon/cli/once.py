@@ -1,4 +1,4 @@
-"""An option is given one value: of two that differ, the last would win unseen."""
+"""An option is given one value: of two that differ, the last would win unseen, and an empty one would be none."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ import click
 def check_once(
     command: click.Command, name: str | None, arguments: Sequence[str], parent: click.Context
 ) -> None:
-    """Check that no option of a command is given two values, before anything of it is read.
+    """Check that no option of a command is given two values, and nothing an empty one, before anything of it is read.
+
+    An empty text is what the shell makes of a variable that is not set. As a folder it would be the present one, and as
+    a file of weights it would be left out.
 
     Args:
         command: The command, or a group, whose own command is looked at.
@@ -21,7 +24,7 @@ def check_once(
         parent: The context of the group that it is in.
 
     Raises:
-        click.UsageError: One is; the message names both values.
+        click.UsageError: An option has two values, and the message names both; or a value is empty, or an option.
     """
     context = command.context_class(command, info_name=name, parent=parent, **command.context_settings)
     single = [
@@ -31,6 +34,14 @@ def check_once(
     ]
     with _all_values(single):
         given, rest, _ = command.make_parser(context).parse_args(list(arguments))
+    options = {o for p in command.get_params(context) for o in (*p.opts, *p.secondary_opts) if o[:1] == "-"}
+    for parameter in command.get_params(context):
+        for value in filter(lambda v: isinstance(v, str), _each(given.get(str(parameter.name)))):
+            if not value.strip():
+                raise click.UsageError(_empty(parameter), context)
+            if value in options or value == "--":
+                name = max(parameter.opts, key=len)
+                raise click.UsageError(f"{name} has no value: behind it stands {value}, an option", context)
     for option in single:
         values = list(dict.fromkeys(map(_written, given.get(str(option.name)) or ())))
         if len(values) > 1:
@@ -52,6 +63,23 @@ def _all_values(options: Sequence[click.Option]) -> Iterator[None]:
     finally:
         for option in options:
             option.multiple = False
+
+
+def _each(value: Any) -> Iterator[Any]:
+    """All texts of a value, which may be one, several, or several of several words."""
+    if isinstance(value, (list, tuple)):
+        for part in value:
+            yield from _each(part)
+    else:
+        yield value
+
+
+def _empty(parameter: click.Parameter) -> str:
+    """The message for an option or an argument whose value is empty."""
+    named = isinstance(parameter, click.Option)
+    name = max(parameter.opts, key=len) if named else parameter.human_readable_name
+    more = ", or leave the option out" if named and not parameter.required else ""
+    return f"{name} is empty, as an unset variable of the shell is: give it a value{more}"
 
 
 def _written(value: Any) -> Any:

@@ -81,8 +81,11 @@ def readable(source: object) -> Iterator[None]:
         source: what is read, for the message.
 
     Raises:
-        DataError: permission denied, links in a circle, a disk error.
+        DataError: permission denied, links in a circle, a disk error; or the source is an empty text, which would be
+            the present folder.
     """
+    if source == "":
+        raise DataError("an empty text names no images; name a folder, a file or a data set")
     try:
         yield
     except OSError as error:

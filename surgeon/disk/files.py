@@ -42,10 +42,12 @@ def path_given(path: object) -> Path:
         path: text or a path object.
 
     Raises:
-        ArtifactError: it is neither; or it begins with a ~ that stands for a home folder in a shell alone.
+        ArtifactError: it is neither, or empty; or it begins with a ~ that stands for a home folder in a shell alone.
     """
     if not isinstance(path, (str, os.PathLike)) or isinstance(path, bytes):
         raise ArtifactError(f"{path!r:.80} is not a path; give one as text or as a pathlib.Path")
+    if isinstance(path, str) and not path:
+        raise ArtifactError("an empty text names no file and no folder; name one")
     if os.fspath(path)[:1] in ("~", b"~") and (at_home := os.path.expanduser(path)) != os.fspath(path):
         raise ArtifactError(
             f"{path} begins with ~, which no shell has replaced; give {at_home} to mean the home folder, or "
@@ -65,8 +67,6 @@ def resolved(path: object, shown: object = None) -> Path:
         ArtifactError: it is not a path, is empty, or its links lead in a circle.
     """
     given = path_given(path)
-    if isinstance(path, str) and not path:
-        raise ArtifactError("an empty text names no file and no folder; name one")
     try:
         # The real path of a circle is the circle itself: Python 3.11 and 3.12 raise RuntimeError, later ones do not.
         real = given.resolve()

@@ -9,6 +9,7 @@ from typing import Any
 from torch import nn
 
 from surgeon import zoo
+from surgeon.disk.files import path_given
 from surgeon.errors import ArtifactWarning, ModelError, either
 from surgeon.images import image_size, may_take
 from surgeon.models import naming, own, robustbench
@@ -87,6 +88,8 @@ def create_model(
         >>> surgeon.models.num_classes_of(network), surgeon.models.input_size_of(network)
         (7, (1, 32, 32))
     """
+    if weights is not None:
+        path_given(weights)
     check_entry(weights, weights_entry)
     args, name = dict(model_args or {}), naming.library_name(name)
     if robustbench.is_robustbench(name):

@@ -123,7 +123,7 @@ def _find(recipe: str | PathLike[str]) -> Path:
     """Return the file of a recipe given by name or path."""
     text = str(recipe)
     path = Path(recipe)
-    if path.suffix in (".yaml", ".yml") or "/" in text:
+    if _is_path(text):
         if not path.is_file():
             raise RecipeError(unknown(plain(text, 200), available()))
         return path
@@ -135,13 +135,21 @@ def _find(recipe: str | PathLike[str]) -> Path:
     return file
 
 
+def _is_path(text: str) -> bool:
+    """Whether a text is the path of a recipe's file, and no recipe's name."""
+    return text.endswith((".yaml", ".yml")) or "/" in text
+
+
 def _extended(content: dict[str, Any], path: Path | None, seen: tuple[Path, ...]) -> dict[str, Any]:
     """Merge a recipe into the one that it extends."""
     parent = content.pop("extends", None)
     if parent is None:
         return content
-    beside = path.parent / str(parent) if path is not None else None
-    target = beside if beside is not None and beside.is_file() else _find(str(parent))
+    text = str(parent)
+    beside = path.parent / text if path is not None else None
+    # As at the command line, the name of a recipe is that recipe, whatever file is called so.
+    known = not _is_path(text) and file_of(text) is not None
+    target = beside if beside is not None and beside.is_file() and not known else _find(text)
     if target.resolve() in [p.resolve() for p in seen]:
         chain = " → ".join(p.name for p in (*seen, target))
         raise RecipeError(f"recipes extend one another in a circle: {chain}")
