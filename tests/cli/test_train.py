@@ -109,7 +109,8 @@ def test_a_network_that_was_trained_is_trained_on(run, tmp_path):
         (["--data", "nowhere"], "nowhere"),
         (["--device", "cuda"], "device='cuda' is not there"),
         (["--set", "training.schedule=cosin"], "schedule='cosin' is not known"),
-        (["--device", ""], "device '' cannot be used: it is not a name of one"),
+        (["--device", ""], "--device is empty, as an unset variable of the shell is"),
+        (["--device", "nowhere"], "device 'nowhere' cannot be used: it is not a name of one"),
         (
             ["--set", "training.batch_size=99999999999999999999"],
             "batch_size=99999999999999999999 is larger than",
