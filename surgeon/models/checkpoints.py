@@ -16,7 +16,7 @@ from surgeon.host import in_own_state
 from surgeon.models.beside_weights import guess_as, otherwise_beside
 from surgeon.models.exported import demand_no_export
 from surgeon.models.finite import check_finite_weights
-from surgeon.models.left_alone import left_alone
+from surgeon.models.left_alone import left_alone, some_of
 from surgeon.models.rounding import tell_rounding
 from surgeon.models.sets_of_weights import Taken, stripped, taken
 from surgeon.models.weight_files import held_in
@@ -268,10 +268,10 @@ def check_fit(model: nn.Module, weights: Mapping[str, Tensor], source: str, *, s
     elif strict and 2 * fitting < len(own):
         problems.append(f"it is probably of another network, as {fitting} of {len(own)} tensors fit")
     if missing and strict:
-        problems.append(f"{len(missing)} missing: {_some(missing)}{_without_statistics(missing, weights)}")
+        problems.append(f"{len(missing)} missing: {some_of(missing)}{_without_statistics(missing, weights)}")
     if unexpected and strict:
         hint = f" ({nearest(unexpected[0], missing)})" if missing else ""
-        problems.append(f"{len(unexpected)} unexpected: {_some(unexpected)}{hint}")
+        problems.append(f"{len(unexpected)} unexpected: {some_of(unexpected)}{hint}")
     if shapes:
         problems.append(
             f"{len(shapes)} of another shape: {'; '.join(shapes[:3])}{'; …' if len(shapes) > 3 else ''}"
@@ -357,10 +357,6 @@ def _made_by_layers(model: nn.Module, weights: Mapping[str, Tensor]) -> set[str]
     """The tensors for which inserted layers make a place when they load."""
     layers = [(f"{n}." if n else "", m) for n, m in model.named_modules() if isinstance(m, OptionalState)]
     return {key for prefix, layer in layers for key in layer.takes(weights, prefix)}
-
-
-def _some(keys: list[str]) -> str:
-    return ", ".join(keys[:3]) + (", …" if len(keys) > 3 else "")
 
 
 def _tell_of_others(path: Path, choice: Taken) -> None:

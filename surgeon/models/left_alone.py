@@ -33,23 +33,28 @@ def left_alone(
     if own and not known:
         raise ArtifactError(
             f"{source} has not one of the {len(own)} tensors of this {type(model).__name__}: nothing would be loaded. "
-            f"It has {_some([*weights])}; the network has {_some([*own])}"
+            f"It has {some_of([*weights])}; the network has {some_of([*own])}"
         )
     if strict:
         missing = [k for k in own if k not in weights and k in optional]
         if not missing or any(k in weights for k in optional):
             return ""
         return (
-            f"{source} has no tensors of the layers that surgery inserted ({_some(missing)}), as a network before "
+            f"{source} has no tensors of the layers that surgery inserted ({some_of(missing)}), as a network before "
             "surgery has none: they stay as they are, and where they, or the weights around them, were fitted to the "
             "former weights, that is lost; load the weights first and apply the recipe then"
         )
     missing = [k for k in own if k not in weights]
     unexpected = [k for k in weights if k not in own]
-    parts = [f"{len(missing)} tensors stay as they were ({_some(missing)})"] if missing else []
-    parts += [f"{len(unexpected)} of the file have no place ({_some(unexpected)})"] if unexpected else []
+    parts = [f"{len(missing)} tensors stay as they were ({some_of(missing)})"] if missing else []
+    parts += [f"{len(unexpected)} of the file have no place ({some_of(unexpected)})"] if unexpected else []
     return f"{source}: {len(known)} tensors are loaded; {'; '.join(parts)}" if parts else ""
 
 
-def _some(keys: list[str]) -> str:
+def some_of(keys: list[str]) -> str:
+    """Write the first three of some names, and whether there are more.
+
+    Args:
+        keys: The names.
+    """
     return ", ".join(keys[:3]) + (", …" if len(keys) > 3 else "")
