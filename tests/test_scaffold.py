@@ -194,7 +194,7 @@ def test_a_name_that_the_skeleton_itself_uses_works_too(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("output", "message"), [("", "an empty text names no"), ("file/below", "Not a directory")]
+    ("output", "message"), [("", "--output is empty"), ("file/below", "Not a directory")]
 )
 def test_a_place_that_is_none_is_one_line(output, message, tmp_path, capsys):
     (tmp_path / "file").write_text("x")
