@@ -78,7 +78,7 @@ def test_an_export_of_the_cut_network_checks_too():
 
 
 def test_what_is_checked_of_plain_numbers_is_torchs_own():
-    known, network = torch._check_with, Net(lambda x: torch._check_value(False, "no")).eval()
+    known, network = torch._check_with, Net(lambda x: torch._check_value(False, lambda: "no")).eval()
     with pytest.raises(SurgeryError, match="ValueError: no"):
         surgeon.apply(network, "noise", input_size=SIZE)
     assert torch._check_with is known

@@ -40,7 +40,8 @@ def checks_recorded() -> Iterator[None]:
 @fx.node.has_side_effect
 def checked(kind: str, condition: Any, message: str | None) -> None:
     """What a graph calls in place of `torch._check` and its kin, by their names."""
-    getattr(torch, kind)(condition, message)
+    # torch before 2.10 takes no text, but what gives one
+    getattr(torch, kind)(condition, None if message is None else lambda: message)
 
 
 def _text(message: Any) -> str | None:
